@@ -1,0 +1,109 @@
+"""Everything about a batch that depends on positions and edges alone, not on weights.
+
+Computed once a batch and shared by all layers. Imports torch and e3nn only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from e3nn import o3
+from e3nn.math import soft_one_hot_linspace
+from torch import Tensor
+
+
+@dataclass
+class Geometry:
+    """Positions and graph of a batch, expanded on harmonics and radial functions.
+
+    Attributes
+    ----------
+    edge_index : Tensor
+        [2, e] int64; row 0 the source j, row 1 the target i.
+    vectors : Tensor
+        [e, 3] r = pos[j] - pos[i], angstrom.
+    lengths : Tensor
+        [e] distance, angstrom.
+    harmonics : Tensor
+        [e, m] real spherical harmonics of the normalized vectors, all degrees in order.
+    radial : Tensor
+        [e, k] radial basis times sqrt(k); zero at and beyond the cutoff.
+    batch : Tensor
+        [n] int64, the graph of each node.
+    num_nodes, num_graphs : int
+        Sizes, known on the host.
+    shared : dict
+        What a convolution derives from the above once and uses in every layer.
+    """
+
+    edge_index: Tensor
+    vectors: Tensor
+    lengths: Tensor
+    harmonics: Tensor
+    radial: Tensor
+    batch: Tensor
+    num_nodes: int
+    num_graphs: int
+    shared: dict[Any, Any] = field(default_factory=dict)
+
+
+def edge_vectors(pos: Tensor, edge_index: Tensor) -> Tensor:
+    """Vectors from target to source, r = pos[j] - pos[i].
+
+    Parameters
+    ----------
+    pos : Tensor
+        [n, 3] positions, angstrom.
+    edge_index : Tensor
+        [2, e] int64, sources and targets.
+
+    Returns
+    -------
+    Tensor
+        [e, 3], angstrom.
+    """
+    return pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
+
+
+def edge_harmonics(vectors: Tensor, irreps: o3.Irreps) -> Tensor:
+    """Spherical harmonics of the normalized vectors, ``integral`` normalization.
+
+    Parameters
+    ----------
+    vectors : Tensor
+        [e, 3].
+    irreps : o3.Irreps
+        Each degree once, natural parity.
+
+    Returns
+    -------
+    Tensor
+        [e, m]; the integral of Y^2 over the sphere is 1.
+    """
+    return o3.spherical_harmonics(irreps, vectors, normalize=True, normalization="integral")
+
+
+def radial_basis(lengths: Tensor, num_radial: int, cutoff: float) -> Tensor:
+    """Bessel functions on [0, cutoff], times sqrt(num_radial).
+
+    B_k(r) = sqrt(2 / cutoff) sin(k pi r / cutoff) / r for 0 < r < cutoff, otherwise 0.
+
+    Parameters
+    ----------
+    lengths : Tensor
+        [e], angstrom.
+    num_radial : int
+        Number of functions.
+    cutoff : float
+        angstrom.
+
+    Returns
+    -------
+    Tensor
+        [e, k].
+    """
+    basis = soft_one_hot_linspace(
+        lengths, start=0.0, end=cutoff, number=num_radial, basis="bessel", cutoff=True
+    )
+    return basis * num_radial**0.5

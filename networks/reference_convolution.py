@@ -1,0 +1,145 @@
+"""The published convolution in e3nn's own layers: the reference that everything is held against.
+
+Imports torch, e3nn and this package only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from e3nn import nn as e3nn_nn
+from e3nn import o3
+from torch import Tensor, nn
+
+from networks.geometry import Geometry, edge_harmonics, radial_basis
+
+
+class E3nnConvolution(nn.Module):
+    """Messages from a fully connected tensor product with per-edge weights, summed at the target.
+
+    x_i' = (1 / neighbor_norm) sum_j FCTP(x_j, Y(r_ij); W(|r_ij|)), where W is a radial MLP with
+    one hidden layer and SiLU, without biases (arXiv 2410.08131). As published, harmonics and
+    radial basis are computed in every layer anew.
+
+    Parameters
+    ----------
+    irreps_in : o3.Irreps
+        Irreps of the source nodes.
+    irreps_harmonics : o3.Irreps
+        Irreps of the edges, each degree once.
+    irreps_out : o3.Irreps
+        Irreps of the messages.
+    num_radial : int
+        Number of radial basis functions.
+    radial_hidden : int
+        Width of the radial MLP's hidden layer.
+    cutoff : float
+        Length over which the radial basis is defined, angstrom.
+    neighbor_norm : float
+        The sum over neighbours is divided by this (square root of the mean number of edges a
+        molecule in the published code).
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps,
+        irreps_harmonics: o3.Irreps,
+        irreps_out: o3.Irreps,
+        num_radial: int,
+        radial_hidden: int,
+        cutoff: float,
+        neighbor_norm: float,
+    ) -> None:
+        super().__init__()
+        self.irreps_in = irreps_in
+        self.irreps_harmonics = irreps_harmonics
+        self.irreps_out = irreps_out
+        self.num_radial = num_radial
+        self.cutoff = cutoff
+        self.neighbor_norm = neighbor_norm
+        self.tensor_product = o3.FullyConnectedTensorProduct(
+            irreps_in, irreps_harmonics, irreps_out, shared_weights=False
+        )
+        self.radial = e3nn_nn.FullyConnectedNet(
+            [num_radial, radial_hidden, self.tensor_product.weight_numel], nn.functional.silu
+        )
+        # The tensor product has buffers but no parameters; without them the two convolutions
+        # share one state dict.
+        self.register_state_dict_post_hook(_drop_tensor_product_buffers)
+        self.register_load_state_dict_pre_hook(_add_tensor_product_buffers)
+
+    def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """Convolve node features.
+
+        Parameters
+        ----------
+        x : Tensor
+            [n, irreps_in.dim].
+        geometry : Geometry
+            The batch's edges.
+
+        Returns
+        -------
+        Tensor
+            [n, irreps_out.dim].
+        """
+        source, target = geometry.edge_index
+        harmonics = edge_harmonics(geometry.vectors, self.irreps_harmonics)
+        weights = self.radial(radial_basis(geometry.lengths, self.num_radial, self.cutoff))
+        messages = self.tensor_product(x.index_select(0, source), harmonics, weights)
+        out = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
+        return out.index_add(0, target, messages) / self.neighbor_norm
+
+
+def _drop_tensor_product_buffers(
+    module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any
+) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}tensor_product.")]:
+        del state[key]
+
+
+def _add_tensor_product_buffers(
+    module: nn.Module, state: dict[str, Any], prefix: str, *unused: Any
+) -> None:
+    tensor_product = module.get_submodule("tensor_product")
+    for key, value in tensor_product.state_dict().items():
+        state[f"{prefix}tensor_product.{key}"] = value
+
+
+def path_columns(
+    irreps_in: o3.Irreps,
+    irreps_harmonics: o3.Irreps,
+    irreps_out: o3.Irreps,
+    kept_in: o3.Irreps,
+    kept_out: o3.Irreps,
+) -> Tensor:
+    """Columns of the radial MLP's last layer that a convolution of fewer irreps keeps.
+
+    e3nn lays the weights of `FullyConnectedTensorProduct` out path by path, in the order of the
+    inputs' blocks, the edges' and the outputs'; a path has mul_in * mul_out weights.
+
+    Parameters
+    ----------
+    irreps_in, irreps_harmonics, irreps_out : o3.Irreps
+        The whole convolution.
+    kept_in, kept_out : o3.Irreps
+        Blocks that remain, a subset of `irreps_in` and `irreps_out`.
+
+    Returns
+    -------
+    Tensor
+        [weights kept] int64, ascending.
+    """
+    columns: list[Tensor] = []
+    start = 0
+    for mul_in, ir_in in irreps_in:
+        for _, ir_edge in irreps_harmonics:
+            for mul_out, ir_out in irreps_out:
+                if ir_out not in ir_in * ir_edge:
+                    continue
+                stop = start + mul_in * mul_out
+                if ir_in in kept_in and ir_out in kept_out:
+                    columns.append(torch.arange(start, stop))
+                start = stop
+    return torch.cat(columns) if columns else torch.zeros(0, dtype=torch.int64)

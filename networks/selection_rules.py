@@ -1,0 +1,198 @@
+"""What an irreps string allows: parsing, selection rules, and which blocks can ever matter.
+
+Imports e3nn's irreps only; nothing here touches a weight or a tensor.
+"""
+
+from __future__ import annotations
+
+from e3nn import o3
+
+MAX_DEGREE = 11
+"""Largest degree l for which e3nn carries Clebsch-Gordan coefficients."""
+
+
+def natural_parity(degree: int) -> int:
+    """Parity (-1)^l of the spherical harmonics of one degree.
+
+    Parameters
+    ----------
+    degree : int
+        Degree l >= 0.
+
+    Returns
+    -------
+    int
+        +1 for even, -1 for odd degrees.
+    """
+    return 1 if degree % 2 == 0 else -1
+
+
+def parse_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
+    """Read an irreps string into its canonical form: sorted by degree, one block an irrep.
+
+    Parameters
+    ----------
+    irreps : str or o3.Irreps
+        e3nn notation, e.g. ``32x0e+32x1o+32x2e``.
+
+    Returns
+    -------
+    o3.Irreps
+        Blocks sorted by degree and parity, equal irreps merged.
+
+    Raises
+    ------
+    ValueError
+        If the string cannot be parsed, is empty, has a multiplicity of 0, or a degree over
+        `MAX_DEGREE`.
+    """
+    how = "write it in e3nn's notation, e.g. 32x0e+32x1o+32x2e"
+    try:
+        parsed = o3.Irreps(irreps)
+    except (ValueError, AssertionError) as error:
+        raise ValueError(f"irreps {str(irreps)!r} cannot be parsed: {how}") from error
+    if len(parsed) == 0:
+        raise ValueError(f"irreps {str(irreps)!r} is empty: {how}")
+    for mul, ir in parsed:
+        if mul < 1:
+            raise ValueError(
+                f"irreps {str(irreps)!r} gives {ir} a multiplicity of {mul}; the least is 1: "
+                f"leave {ir} out or give it channels"
+            )
+        if ir.l > MAX_DEGREE:
+            raise ValueError(
+                f"irreps {str(irreps)!r} has degree l={ir.l}; e3nn's coefficients end at "
+                f"l={MAX_DEGREE}: use smaller degrees"
+            )
+    return parsed.sort().irreps.simplify()
+
+
+def harmonics_irreps(irreps: o3.Irreps) -> o3.Irreps:
+    """Irreps of the edges' spherical harmonics: every degree present once, natural parity.
+
+    Parameters
+    ----------
+    irreps : o3.Irreps
+        Feature irreps.
+
+    Returns
+    -------
+    o3.Irreps
+        e.g. ``1x0e+1x1o+1x2e`` for ``32x0e+32x1o+32x2e``.
+    """
+    return o3.Irreps([(1, (l, natural_parity(l))) for l in sorted(set(irreps.ls))])
+
+
+def filled_blocks(
+    embedding: o3.Irreps, harmonics: o3.Irreps, irreps: o3.Irreps, num_layers: int
+) -> list[set[o3.Irrep]]:
+    """Irreps that some chain of tensor product paths from the embedding can make non-zero.
+
+    Parameters
+    ----------
+    embedding : o3.Irreps
+        Irreps of the atom embedding.
+    harmonics : o3.Irreps
+        Irreps of the edges.
+    irreps : o3.Irreps
+        Feature irreps of every layer.
+    num_layers : int
+        Number of convolutions.
+
+    Returns
+    -------
+    list of set of o3.Irrep
+        For each layer's output, the irreps that can be non-zero. A block once filled stays
+        filled through the residual.
+    """
+    current = {ir for _, ir in embedding}
+    layers: list[set[o3.Irrep]] = []
+    for k in range(num_layers):
+        made = {
+            ir_out
+            for _, ir_out in irreps
+            if any(ir_out in ir_in * ir_edge for ir_in in current for _, ir_edge in harmonics)
+        }
+        current = made | (current & {ir for _, ir in irreps} if k > 0 else set())
+        layers.append(current)
+    return layers
+
+
+def reachable_blocks(
+    harmonics: o3.Irreps, irreps: o3.Irreps, readout: o3.Irreps, num_layers: int
+) -> list[set[o3.Irrep]]:
+    """Irreps from which some chain of tensor product paths leads to the readout.
+
+    Parameters
+    ----------
+    harmonics : o3.Irreps
+        Irreps of the edges.
+    irreps : o3.Irreps
+        Feature irreps of every layer.
+    readout : o3.Irreps
+        Irreps that the readout takes from the last layer (``1x0e`` for a scalar target).
+    num_layers : int
+        Number of convolutions.
+
+    Returns
+    -------
+    list of set of o3.Irrep
+        For each layer's output, the irreps that can change the prediction.
+    """
+    current = {ir for _, ir in irreps if ir in readout}
+    layers = [current]
+    for _ in range(num_layers - 1):
+        # The residual carries a block to itself, a path carries it to ir_in x Y_l.
+        current = current | {
+            ir_in
+            for _, ir_in in irreps
+            if any(ir_out in ir_in * ir_edge for ir_out in current for _, ir_edge in harmonics)
+        }
+        layers.append(current)
+    return layers[::-1]
+
+
+def check_irreps(
+    irreps: o3.Irreps, embedding: o3.Irreps, readout: o3.Irreps, num_layers: int
+) -> None:
+    """Refuse irreps of which a part could never be used.
+
+    Parameters
+    ----------
+    irreps : o3.Irreps
+        Canonical feature irreps (see `parse_irreps`).
+    embedding : o3.Irreps
+        Irreps of the atom embedding.
+    readout : o3.Irreps
+        Irreps that the readout takes from the last layer.
+    num_layers : int
+        Number of convolutions.
+
+    Raises
+    ------
+    ValueError
+        If the readout's irrep is missing, a block is filled by no path, or a block reaches the
+        output from no layer. The message names the irrep.
+    """
+    present = {ir for _, ir in irreps}
+    for _, ir in readout:
+        if ir not in present:
+            raise ValueError(
+                f"irreps {irreps} has no {ir}, which the readout needs: add it, e.g. 32x{ir}+{irreps}"
+            )
+    harmonics = harmonics_irreps(irreps)
+    filled = filled_blocks(embedding, harmonics, irreps, num_layers)
+    reachable = reachable_blocks(harmonics, irreps, readout, num_layers)
+    for _, ir in irreps:
+        if not any(ir in blocks for blocks in filled):
+            raise ValueError(
+                f"irreps {irreps}: no tensor product path fills {ir} from {embedding} and edges of "
+                f"{harmonics} within {num_layers} layers; degree {ir.l} has natural parity "
+                f"{'e' if natural_parity(ir.l) == 1 else 'o'}: leave {ir} out or add what makes it"
+            )
+        if not any(ir in f and ir in r for f, r in zip(filled, reachable)):
+            raise ValueError(
+                f"irreps {irreps}: degree l={ir.l} ({ir}) cannot reach the readout ({readout}) "
+                f"within {num_layers} layer{'s' if num_layers > 1 else ''}: leave {ir} out or add "
+                "layers"
+            )
