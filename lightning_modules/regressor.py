@@ -1,0 +1,359 @@
+"""`EquivariantRegressor`: training, validation and test of an `EquivariantConvNet`.
+
+Imports Lightning, torchmetrics, `networks` and `qm9`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from typing_extensions import override
+
+from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
+from networks.selection_rules import natural_parity
+from qm9.targets import get_target
+
+ScheduleName = Literal["constant", "cosine", "plateau"]
+
+
+class EquivariantRegressor(LightningModule):
+    """Regression of one molecular property, logged as ``train/loss``, ``val/mae``, ``test/mae``…
+
+    The loss is the mean squared error of the standardized target; metrics are in the target's
+    reporting unit (meV for energies). Keys: ``train/loss``, ``lr`` and per split (``val``,
+    ``test``) ``mae``, ``rmse`` in reporting units and ``mse_standardized``, the published
+    "loss".
+
+    Parameters
+    ----------
+    irreps : str
+        Feature irreps, e.g. ``32x0e+32x1o+32x2e``; the degrees are also the edges'.
+    target : str
+        Name of the target; `train.py` links it to the data module's.
+    num_layers, embedding_dim, num_elements, num_radial, radial_hidden, cutoff, neighbor_norm, \
+convolution, trim_unreachable
+        See `EquivariantConvNet`.
+    lr : float
+        Learning rate of AdamW.
+    weight_decay : float
+        Of AdamW.
+    lr_schedule : {"constant", "cosine", "plateau"}
+        Cosine ends at zero after the last epoch; plateau halves after `patience` epochs without
+        a better ``val/mae``.
+    patience : int
+        Of the plateau schedule.
+    compile : bool
+        Compile the network with `torch.compile`.
+    channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
+        For searches over multiplicities: if any is given they replace `irreps`, natural parity;
+        0 leaves a degree out.
+    compute_weight : float
+        If positive, ``val/objective`` = ``val/mae`` x (tensor product operations relative to
+        32x0e+32x1o+32x2e) ** compute_weight is logged.
+
+    Raises
+    ------
+    ValueError
+        If the irreps or another option is unusable; says what is allowed.
+    """
+
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        irreps: str = "32x0e+32x1o+32x2e",
+        target: str = "U0",
+        num_layers: int = 5,
+        embedding_dim: int = 64,
+        num_elements: int = 100,
+        num_radial: int = 20,
+        radial_hidden: int | None = None,
+        cutoff: float = 6.0,
+        neighbor_norm: float = NEIGHBOR_NORM,
+        convolution: ConvolutionName = "fast",
+        trim_unreachable: bool = True,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        lr_schedule: ScheduleName = "constant",
+        patience: int = 10,
+        compile: bool = False,
+        channels_l0: int | None = None,
+        channels_l1: int | None = None,
+        channels_l2: int | None = None,
+        channels_l3: int | None = None,
+        channels_l4: int | None = None,
+        compute_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_options(lr, weight_decay, lr_schedule, patience, compute_weight)
+        channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
+        self.network = EquivariantConvNet(
+            irreps=irreps if all(c is None for c in channels) else irreps_of_channels(channels),
+            num_layers=num_layers,
+            embedding_dim=embedding_dim,
+            num_elements=num_elements,
+            num_radial=num_radial,
+            radial_hidden=radial_hidden,
+            cutoff=cutoff,
+            neighbor_norm=neighbor_norm,
+            convolution=convolution,
+            trim_unreachable=trim_unreachable,
+        )
+        self.target = get_target(target)
+        self.save_hyperparameters()
+        # Replaced by the training part's statistics before training; kept in the checkpoint.
+        self.register_buffer("target_mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("target_std", torch.ones((), dtype=torch.float64))
+        self.loss = nn.MSELoss()
+        self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
+        if compile:
+            self.network.compile()
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Take mean and standard deviation of the target from the training part."""
+        if stage == "fit":
+            datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.target_mean.fill_(datamodule.target_mean)
+            self.target_std.fill_(datamodule.target_std)
+
+    def standardize(self, y: Tensor) -> Tensor:
+        """Standardize a target.
+
+        Parameters
+        ----------
+        y : Tensor
+            [g] in the target's unit (eV for energies), float64 where the data have it.
+
+        Returns
+        -------
+        Tensor
+            [g] float32 (y - mean) / std, computed in the buffers' precision.
+        """
+        standardized = (y.to(self.target_mean.dtype) - self.target_mean) / self.target_std
+        return standardized.to(torch.get_default_dtype())
+
+    def reporting_scale(self) -> Tensor:
+        """Reporting units (meV for energies) in one standard deviation of the target.
+
+        Returns
+        -------
+        Tensor
+            [] scalar.
+        """
+        return (self.target_std * self.target.reporting_factor).to(torch.get_default_dtype())
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Standardized predictions.
+
+        Parameters
+        ----------
+        batch : Batch
+            Molecules.
+
+        Returns
+        -------
+        Tensor
+            [g].
+        """
+        prediction: Tensor = self.network(batch)
+        return prediction
+
+    def predict_target(self, batch: Batch) -> Tensor:
+        """Predictions in reporting units.
+
+        Parameters
+        ----------
+        batch : Batch
+            Molecules.
+
+        Returns
+        -------
+        Tensor
+            [g] float64, e.g. meV.
+        """
+        prediction = self(batch).to(self.target_mean.dtype) * self.target_std + self.target_mean
+        return prediction * self.target.reporting_factor
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean squared error of the standardized target."""
+        loss: Tensor = self.loss(self(batch), self.standardize(batch.y))
+        self.log(
+            "train/loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=batch.num_graphs,
+        )
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the validation metrics."""
+        self._evaluate("val", batch)
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the test metrics."""
+        self._evaluate("test", batch)
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict a batch.
+
+        Returns
+        -------
+        tuple of Tensor
+            [g] molecules' positions in the data set, predictions and targets in reporting units.
+        """
+        target = batch.y.to(torch.float64) * self.target.reporting_factor
+        return batch.idx, self.predict_target(batch), target
+
+    def _evaluate(self, split: str, batch: Batch) -> None:
+        # Both sides stay standardized: a mean of -76 eV would cost float32 its last digits.
+        self.metrics[f"{split}_metrics"].update(self(batch), self.standardize(batch.y))
+
+    def _report(self, split: str) -> dict[str, Tensor]:
+        metrics = self.metrics[f"{split}_metrics"]
+        values = metrics.compute()  # type: ignore[operator]
+        metrics.reset()  # type: ignore[operator]
+        return {
+            f"{split}/mae": values["mae"] * self.reporting_scale(),
+            f"{split}/rmse": values["mse"].sqrt() * self.reporting_scale(),
+            f"{split}/mse_standardized": values["mse"],
+        }
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/mae`` and the other validation metrics."""
+        report = self._report("val")
+        weight = self.hparams["compute_weight"]
+        if weight > 0:
+            report["val/objective"] = report["val/mae"] * relative_compute(self.network) ** weight
+        # The module's metrics are already reduced over processes.
+        self.log_dict(report, prog_bar=False, rank_zero_only=False, sync_dist=False)
+        self.log("val/mae", report["val/mae"], prog_bar=True, logger=False)
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/mae`` and the other test metrics; `train.py` writes them to the run."""
+        self.log_dict(self._report("test"), logger=False)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rate of the epoch."""
+        optimizer = self.optimizers()
+        self.log("lr", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
+
+    @override
+    def configure_optimizers(self) -> Any:
+        """AdamW and the schedule."""
+        hp = self.hparams
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=hp["lr"], weight_decay=hp["weight_decay"]
+        )
+        if hp["lr_schedule"] == "constant":
+            return optimizer
+        if hp["lr_schedule"] == "cosine":
+            steps = int(self.trainer.estimated_stepping_batches)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=0.5, patience=hp["patience"]
+        )
+        return [optimizer], [{"scheduler": plateau, "monitor": "val/mae"}]
+
+
+def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
+    """Irreps string of channels per degree, natural parity.
+
+    Parameters
+    ----------
+    channels : tuple of int or None
+        For l = 0, 1, …; None and 0 leave a degree out.
+
+    Returns
+    -------
+    str
+        e.g. ``32x0e+8x2e`` for ``(32, 0, 8)``.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+    if any(c is not None and c < 0 for c in channels):
+        raise ValueError(
+            f"channels_l0 … are {channels}: each must be 0 (degree left out) or positive"
+        )
+    return "+".join(
+        f"{c}x{degree}{'e' if natural_parity(degree) == 1 else 'o'}"
+        for degree, c in enumerate(channels)
+        if c
+    )
+
+
+def relative_compute(network: EquivariantConvNet) -> float:
+    """Tensor product operations relative to a network with 32x0e+32x1o+32x2e.
+
+    Operations are counted as the sum over layers and paths of mul_in mul_out (2 l_out + 1).
+
+    Parameters
+    ----------
+    network : EquivariantConvNet
+
+    Returns
+    -------
+    float
+    """
+    return _operations(network) / _PUBLISHED_OPERATIONS
+
+
+_PUBLISHED_OPERATIONS = 64 * 32 * 9 + 3 * 32 * 32 * 35 + 32 * 32 * 3
+"""`_operations` of the trimmed published network with l = [0, 1, 2]."""
+
+
+def _operations(network: EquivariantConvNet) -> int:
+    total = 0
+    irreps_in = network.irreps_embedding
+    for irreps_out in network.layer_irreps:
+        total += sum(
+            mul_in * mul_out * ir_out.dim
+            for mul_in, ir_in in irreps_in
+            for _, ir_edge in network.irreps_harmonics
+            for mul_out, ir_out in irreps_out
+            if ir_out in ir_in * ir_edge
+        )
+        irreps_in = irreps_out
+    return total
+
+
+def _metrics() -> MetricCollection:
+    return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError()})
+
+
+def _check_options(
+    lr: float, weight_decay: float, lr_schedule: str, patience: int, compute_weight: float
+) -> None:
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr is {lr}: it must be a positive number, e.g. 0.001")
+    if not 0 <= weight_decay < float("inf"):
+        raise ValueError(f"weight_decay is {weight_decay}: it must be 0 or a positive number")
+    if not 0 <= compute_weight < float("inf"):
+        raise ValueError(f"compute_weight is {compute_weight}: it must be 0 or a positive number")
+    if patience < 1:
+        raise ValueError(f"patience is {patience}: it must be at least 1 epoch")
+    if lr_schedule not in get_args(ScheduleName):
+        raise ValueError(
+            f"lr_schedule {lr_schedule!r} is unknown: choose one of "
+            f"{', '.join(get_args(ScheduleName))}"
+        )

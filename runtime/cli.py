@@ -1,0 +1,302 @@
+"""`IrrepscopeCLI`: LightningCLI with a run directory, one-line errors and fit-then-test.
+
+Imports Lightning, `lightning_modules`, `callbacks` and this package.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning_modules.qm9_datamodule import QM9DataModule
+from typing_extensions import override
+
+from callbacks.epoch_checkpoint import EpochCheckpoint
+from callbacks.throughput import Throughput
+from lightning_modules.regressor import EquivariantRegressor
+from runtime.metrics_csv import MetricsCSVLogger
+from runtime.provenance import git_commit, package_versions
+from runtime.run_directory import RunDirectory
+from runtime.run_name import check_run_name, default_run_name
+from runtime.stop_signals import StopSignals
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+USAGE_ERROR = 2
+
+
+class UsageError(Exception):
+    """Something the user gave cannot be used; the message says what, and what to do."""
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser whose errors are one line, raised as `UsageError`."""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing usage and exiting."""
+        raise UsageError(" ".join(message.split())) from ex
+
+
+class IrrepscopeCLI(LightningCLI):
+    """Parse a command line, build model and data, and find the run they belong to.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Command line without the program; without a subcommand, ``fit`` is meant.
+    signals : StopSignals
+        Installed by the caller.
+
+    Attributes
+    ----------
+    run : RunDirectory
+        The run, by ``--run_name`` or by its configuration.
+
+    Raises
+    ------
+    UsageError
+        If anything given is unusable. No data has been touched by then.
+    """
+
+    def __init__(self, arguments: list[str], signals: StopSignals) -> None:
+        self.signals = signals
+        self.bare = not arguments or arguments[0] not in (*SUBCOMMANDS, "-h", "--help")
+        super().__init__(
+            EquivariantRegressor,
+            QM9DataModule,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            parser_kwargs={"description": "Train and examine an equivariant molecular network."},
+            args=["fit", *arguments] if self.bare else arguments,
+            run=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's remark on explicit arguments."""
+        self.config = parser.parse_args(args)
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        """Take the model's options from the checkpoint that is named, if one is."""
+        path = self.options.get("ckpt_path")
+        if not path:
+            return
+        hparams = read_hyper_parameters(Path(path))
+        self.options["data"]["target"] = hparams.pop("target", self.options["data"]["target"])
+        for key, value in hparams.items():
+            if key in self.options["model"]:
+                self.options["model"][key] = value
+        self.config = self.parser.parse_object(self.config)
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's options, and link what model and data share."""
+        parser.add_argument(
+            "--run_name",
+            type=str | None,
+            default=None,
+            help="Name of the run's directory (default: from the configuration)",
+        )
+        parser.add_argument("--runs_dir", type=str, default="runs", help="Where all runs lie")
+        parser.add_argument(
+            "--fresh", type=bool, default=False, nargs="?", const=True,
+            help="Start over: remove what an earlier run of this name left",
+        )  # fmt: skip
+        parser.add_argument(
+            "--project", type=str, default="irrepscope", help="W&B project (a sweep has its own)"
+        )
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            default=None,
+            help="predict: CSV file to write (default: predictions.csv in the run's directory)",
+        )
+        parser.add_argument(
+            "--provenance",
+            type=dict | None,
+            default=None,
+            help="Written by a run into its config.yaml (irreps, parameters, versions); not read",
+        )
+        parser.link_arguments("data.target", "model.target")
+        parser.link_arguments("model.cutoff", "data.cutoff")
+        parser.set_defaults(
+            {
+                "trainer.max_epochs": 30,
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.enable_model_summary": False,
+                "trainer.use_distributed_sampler": False,
+                "trainer.logger": False,
+                "trainer.log_every_n_steps": 1,
+            }
+        )
+
+    @override
+    def instantiate_classes(self) -> None:
+        """Build model and data; what their constructors refuse is a `UsageError`."""
+        try:
+            self.config_init = self.parser.instantiate_classes(self.config)
+            self.datamodule = self._get(self.config_init, "data")
+            self.model = self._get(self.config_init, "model")
+            self.run = self._find_run()
+        except ValueError as error:
+            raise UsageError(" ".join(str(error).split())) from error
+
+    def _find_run(self) -> RunDirectory:
+        options = self.options
+        name = options["run_name"] or default_run_name(
+            self.resolved_config(), str(self.model.network.irreps)
+        )
+        return RunDirectory(Path(options["runs_dir"]).expanduser(), check_run_name(name))
+
+    @property
+    def options(self) -> Any:
+        """The subcommand's part of the parsed configuration."""
+        return self.config[self.subcommand]
+
+    def resolved_config(self) -> dict[str, Any]:
+        """Everything that was given or defaulted, nested, linked values included.
+
+        Returns
+        -------
+        dict
+            What `config.yaml` is made of.
+        """
+        parser = self._parser(self.subcommand)
+        config = self.options.clone()
+        config.pop("config", None)
+        text = parser.dump(config, skip_none=False, skip_link_targets=False, skip_validation=True)
+        resolved: dict[str, Any] = yaml.safe_load(text)
+        return resolved
+
+    def provenance(self) -> dict[str, Any]:
+        """What the configuration implies and where it was run.
+
+        Returns
+        -------
+        dict
+            Irreps, degrees, parameter counts, unit, git commit and package versions.
+        """
+        network, target = self.model.network, self.model.target
+        return {
+            "irreps": str(network.irreps),
+            "l_values": sorted(set(network.irreps.ls)),
+            "channels": [mul for mul, _ in network.irreps],
+            "irreps_dim": network.irreps.dim,
+            "layer_irreps": [str(irreps) for irreps in network.layer_irreps],
+            "params/total": network.num_parameters(),
+            "params/reachable": network.num_reachable_parameters(),
+            "target": target.name,
+            "unit": target.reporting_unit,
+            "graph": self.datamodule.hparams["graph"],
+            "git_commit": git_commit(),
+            "versions": package_versions(),
+        }
+
+    def config_yaml(self) -> str:
+        """Text of ``config.yaml``, which ``--config`` takes again.
+
+        Returns
+        -------
+        str
+            The subcommand's options without those that are linked, and the provenance.
+        """
+        parser = self._parser(self.subcommand)
+        config = self.options.clone()
+        for key in ("config", "ckpt_path", "weights_only", "return_predictions", "fresh", "output"):
+            config.pop(key, None)
+        config["run_name"] = self.run.name
+        config["provenance"] = self.provenance()
+        text: str = parser.dump(config, skip_none=True, skip_validation=True)
+        return text
+
+    def build_trainer(self, loggers: list[Any]) -> Trainer:
+        """Make the trainer with this run's checkpoints and loggers.
+
+        Parameters
+        ----------
+        loggers : list of Logger
+            `MetricsCSVLogger` and, if it is on, W&B's.
+
+        Returns
+        -------
+        Trainer
+        """
+        self.checkpoint = EpochCheckpoint(self.run.path / "checkpoints", self.signals)
+        config = {
+            **self._get(self.config_init, "trainer"),
+            "logger": loggers,
+            "default_root_dir": str(self.run.path),
+        }
+        forced = [
+            self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys
+        ]
+        try:
+            return self._instantiate_trainer(config, [*forced, Throughput(), self.checkpoint])
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Leave running to `train.py`, which reads from top to bottom."""
+
+    def metrics_logger(self) -> MetricsCSVLogger:
+        """Open the run's metrics.csv.
+
+        Returns
+        -------
+        MetricsCSVLogger
+        """
+        return MetricsCSVLogger(self.run.metrics)
+
+
+def read_hyper_parameters(path: Path) -> dict[str, Any]:
+    """Read the model's options from a checkpoint, without executing anything in it.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint written by `train.py`.
+
+    Returns
+    -------
+    dict
+        Constructor arguments of `EquivariantRegressor`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, or it is damaged or holds code.
+    """
+    if not path.is_file():
+        raise UsageError(f"no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"checkpoint {path} is damaged or not one of ours ({type(error).__name__}); "
+            "nothing in it was executed"
+        ) from error
+    return dict(checkpoint.get("hyper_parameters", {}))
+
+
+def fail(message: str) -> NoReturn:
+    """End the program over something the user gave.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    """
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(USAGE_ERROR)

@@ -1,0 +1,374 @@
+"""`Run`: what `train.py` does with a parsed command line, from first line to last.
+
+Imports Lightning, wandb and this package.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+import wandb
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from runtime.cli import IrrepscopeCLI, UsageError
+from runtime.files import replacing, write_text
+from runtime.run_name import configuration_hash, flatten, identity
+from runtime.stop_signals import StopRequestedError
+from runtime.wandb_logger import EpochWandbLogger, choose_mode, start_wandb
+
+FAILED = 1
+
+
+class Run:
+    """One run, from the command line's arguments to its files.
+
+    Parameters
+    ----------
+    cli : IrrepscopeCLI
+        Model, data and options, all checked.
+    """
+
+    def __init__(self, cli: IrrepscopeCLI) -> None:
+        self.cli = cli
+        self.directory = cli.run
+        self.wandb_run: wandb.Run | None = None
+        self.is_writer = rank_zero_only.rank == 0
+
+    def open(self) -> None:
+        """Take the run's directory and compare what is there with what was asked for.
+
+        Raises
+        ------
+        UsageError
+            If the directory is another process's, cannot be written, or holds a run with
+            another configuration; or if there is no checkpoint to evaluate.
+        """
+        try:
+            if self.is_writer:
+                self.directory.acquire()
+                if self.cli.subcommand == "fit" and self.cli.options["fresh"]:
+                    self.directory.clear()
+            self.summary = self.directory.read_summary()
+            self._check_same_configuration()
+            self.mode, self.mode_reason = choose_mode()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if self.cli.subcommand != "fit" and not self._checkpoint().is_file():
+            raise UsageError(
+                f"no checkpoint {self._checkpoint()}: train first with "
+                "`python train.py fit` and the same options, or name one with --ckpt_path"
+            )
+
+    def _checkpoint(self) -> Path:
+        """Checkpoint to evaluate."""
+        given = self.cli.options.get("ckpt_path")
+        return Path(given) if given else self.directory.best
+
+    def _check_same_configuration(self) -> None:
+        then = self.summary.get("configuration")
+        if then is None or self.cli.options.get("ckpt_path"):
+            return
+        now = identity(self.cli.resolved_config())
+        different = sorted(k for k in {**then, **now} if then.get(k) != now.get(k))
+        if different:
+            changes = ", ".join(f"{k} {then.get(k)} -> {now.get(k)}" for k in different[:4])
+            raise ValueError(
+                f"run {self.directory.name} exists with another configuration ({changes}): give "
+                f"another --run_name, start over with --fresh, or take its own with "
+                f"--config {self.directory.config}"
+            )
+
+    def execute(self) -> int:
+        """Do what the subcommand says.
+
+        Returns
+        -------
+        int
+            Exit code.
+        """
+        try:
+            if self.cli.subcommand == "fit":
+                return self._fit()
+            if self.cli.subcommand == "predict":
+                return self._predict()
+            return self._evaluate(str(self.cli.subcommand))
+        except StopRequestedError as stop:
+            self._end("preempted", stop.exit_code)
+            self._say(
+                f"Stopped ({stop}). The same command continues after the last finished epoch: "
+                f"{self.directory.path}"
+            )
+            return stop.exit_code
+        except Exception as error:
+            return self._failed(error)
+        finally:
+            if self.is_writer:
+                self.directory.release()
+
+    def _failed(self, error: Exception) -> int:
+        text = " ".join(str(error).split()) or type(error).__name__
+        self._end("failed", FAILED, error=text)
+        if self.is_writer:
+            log = self.directory.path / "error.txt"
+            write_text(log, traceback.format_exc())
+            print(f"error: {text} (details: {log})", flush=True)
+        return FAILED
+
+    # ---- fit ------------------------------------------------------------------------------
+
+    def _fit(self) -> int:
+        if self.summary.get("status") == "finished":
+            return self._already_finished()
+        resume = self.directory.last.is_file()
+        metrics = self.cli.metrics_logger()
+        loggers: list[Any] = [metrics]
+        if self.is_writer:
+            self._write_start(resume)
+        if self.mode != "disabled":
+            loggers.append(self._start_wandb(metrics.rows, resume))
+        trainer = self.cli.build_trainer(loggers)
+        self._introduce(resume)
+        if resume:
+            epoch = int(torch.load(self.directory.last, weights_only=True)["epoch"])
+            metrics.drop_after(epoch)
+            if self.wandb_run is not None:
+                loggers[1].fill(metrics.rows, through=epoch)
+        trainer.fit(
+            self.cli.model,
+            datamodule=self.cli.datamodule,
+            ckpt_path=str(self.directory.last) if resume else None,
+            weights_only=True,
+        )
+        self._record_training(trainer)
+        if self.cli.bare and self.directory.best.is_file():
+            results = self._test(trainer, self.directory.best)
+            last_epoch = max(metrics.rows, default=0)
+            for logger in loggers:
+                logger.log_metrics({**results, "epoch": last_epoch}, step=trainer.global_step)
+            self._record(**results)
+        self._end("finished", 0)
+        self._conclude()
+        return 0
+
+    def _already_finished(self) -> int:
+        self._record_result_path()
+        if os.environ.get("WANDB_SWEEP_ID") and self.is_writer:
+            # A sweep may hand the same configuration out twice: answer from the first run.
+            self.wandb_run = self._init_wandb(os.environ.get("WANDB_RUN_ID") or "")
+            self.wandb_run.log({k: v for k, v in self.summary.items() if "/" in k})
+            self._finish_wandb(0)
+        self._conclude(self.summary, again=True)
+        return 0
+
+    def _write_start(self, resume: bool) -> None:
+        write_text(self.directory.config, self.cli.config_yaml())
+        if not self.summary.get("wandb_run_id"):
+            run_id = os.environ.get("WANDB_RUN_ID") or wandb.util.generate_id()
+            self._record(wandb_run_id=run_id)
+        elif os.environ.get("WANDB_RUN_ID"):
+            self._record(wandb_run_id=os.environ["WANDB_RUN_ID"])
+        provenance = self.cli.provenance()
+        config = self.cli.resolved_config()
+        self._record(
+            run_name=self.directory.name,
+            status="running",
+            error=None,
+            seed=config["seed_everything"],
+            **provenance,
+            configuration_hash=configuration_hash(config),
+            configuration=identity(config),
+            resumed=int(self.summary.get("resumed", 0)) + int(resume),
+        )
+        self._record_result_path()
+
+    def _record_result_path(self) -> None:
+        """Tell the program that started this one where the run lies."""
+        result = os.environ.get("IRREPSCOPE_RESULT")
+        if result and self.is_writer:
+            write_text(Path(result), f"{self.directory.path}\n")
+
+    def _start_wandb(self, rows: dict[int, Any], resume: bool) -> EpochWandbLogger:
+        if not self.is_writer:
+            return EpochWandbLogger(None)
+        self.wandb_run = self._init_wandb(self.summary["wandb_run_id"])
+        logged = None
+        if resume:
+            server = self.wandb_run.summary.get("epoch")
+            logged = server if server is not None else self.summary.get("wandb_epoch")
+        return EpochWandbLogger(self.wandb_run, None if logged is None else int(logged))
+
+    def _init_wandb(self, run_id: str) -> wandb.Run:
+        config = flatten(self.cli.resolved_config())
+        return start_wandb(
+            mode=self.mode,
+            directory=self.directory.path,
+            run_id=run_id,
+            name=self.directory.name,
+            project=self.cli.options["project"],
+            config={**config, **self.cli.provenance()},
+        )
+
+    def _introduce(self, resume: bool) -> None:
+        network = self.cli.model.network
+        self._say(
+            f"{'Continuing' if resume else 'Starting'} run {self.directory.name}\n"
+            f"  network   {network.irreps}, {len(network.layers)} layers, "
+            f"{network.num_parameters():,} parameters "
+            f"({network.num_reachable_parameters():,} can reach the output)\n"
+            f"  files     {_shown(self.directory.path)}\n"
+            f"  {self._wandb_line()}"
+        )
+
+    def _wandb_line(self) -> str:
+        if self.mode == "offline":
+            return f"{self.mode_reason} Upload later: `wandb sync {self._offline_directory()}`"
+        return self.mode_reason
+
+    def _offline_directory(self) -> str:
+        return f"{_shown(self.directory.path)}/wandb/offline-run-*"
+
+    # ---- evaluation -----------------------------------------------------------------------
+
+    def _test(self, trainer: Trainer, checkpoint: Path) -> dict[str, float]:
+        start = time.perf_counter()
+        rows = trainer.test(
+            self.cli.model,
+            datamodule=self.cli.datamodule,
+            ckpt_path=str(checkpoint),
+            weights_only=True,
+            verbose=False,
+        )
+        results = {key: float(value) for key, value in rows[0].items()}
+        results["test/seconds"] = time.perf_counter() - start
+        results["test/mae_of_mean"] = self._mae_of_mean()
+        return results
+
+    def _mae_of_mean(self) -> float:
+        """MAE of predicting every test molecule by the training part's mean, reporting units."""
+        data = self.cli.datamodule
+        y = data.batch(data.splits["test"]).y.to(torch.float64).cpu()
+        return float((y - data.target_mean).abs().mean()) * data.target.reporting_factor
+
+    def _evaluate(self, split: str) -> int:
+        trainer = self.cli.build_trainer([])
+        checkpoint = self._checkpoint()
+        if split == "test":
+            results = self._test(trainer, checkpoint)
+        else:
+            rows = trainer.validate(
+                self.cli.model,
+                datamodule=self.cli.datamodule,
+                ckpt_path=str(checkpoint),
+                weights_only=True,
+                verbose=False,
+            )
+            results = {key: float(value) for key, value in rows[0].items()}
+        name = "validation" if split == "validate" else split
+        prefix = "val" if split == "validate" else split
+        unit = self.cli.model.target.reporting_unit
+        self._say(
+            f"{name} MAE {results[f'{prefix}/mae']:.4g} {unit}, "
+            f"RMSE {results[f'{prefix}/rmse']:.4g} {unit} ({_shown(checkpoint)})"
+        )
+        return 0
+
+    def _predict(self) -> int:
+        trainer = self.cli.build_trainer([])
+        if trainer.world_size > 1:
+            raise ValueError("predict runs on one device: add --trainer.devices=1")
+        batches = trainer.predict(
+            self.cli.model,
+            datamodule=self.cli.datamodule,
+            ckpt_path=str(self._checkpoint()),
+            weights_only=True,
+        )
+        output = Path(self.cli.options.get("output") or self.directory.predictions)
+        unit = self.cli.model.target.reporting_unit
+        count = 0
+        with replacing(output) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["index", "smiles", "prediction", "target", "unit"])
+            for idx_g, prediction_g, target_g in batches or []:
+                for idx, prediction, target in zip(
+                    idx_g.tolist(), prediction_g.tolist(), target_g.tolist()
+                ):
+                    number, smiles = self.cli.datamodule.molecule(idx)
+                    writer.writerow([number, smiles, f"{prediction:.6g}", f"{target:.6g}", unit])
+                    count += 1
+        self._say(f"{count:,} predictions in {_shown(output)}")
+        return 0
+
+    # ---- ends -----------------------------------------------------------------------------
+
+    def _record(self, **values: Any) -> None:
+        if self.is_writer:
+            self.directory.update_summary(**values)
+            self.summary = self.directory.read_summary()
+
+    def _record_training(self, trainer: Trainer) -> None:
+        checkpoint = self.cli.checkpoint
+        metrics = {
+            key: float(value)
+            for key, value in trainer.callback_metrics.items()
+            if key in ("train/loss", "throughput/molecules_per_s", "lr")
+        }
+        best = checkpoint.best_model_score
+        if best is not None:
+            metrics["val/mae"] = float(best)
+        data = self.cli.datamodule
+        sizes = {split: len(data.splits[split]) for split in ("train", "val", "test")}
+        self._record(epochs=trainer.current_epoch, **metrics, molecules=sizes)
+
+    def _end(self, status: str, exit_code: int, error: str | None = None) -> None:
+        self._record(status=status, error=error)
+        self._finish_wandb(exit_code, preempted=status == "preempted")
+
+    def _finish_wandb(self, exit_code: int, preempted: bool = False) -> None:
+        if self.wandb_run is None:
+            return
+        if preempted:
+            self.wandb_run.mark_preempting()
+        elif self.summary.get("test/mae") is not None:
+            # "test/mae" and its kind also belong in W&B's summary of the run.
+            self.wandb_run.summary.update({k: v for k, v in self.summary.items() if "/" in k})
+        self.wandb_run.finish(exit_code=exit_code)
+        self.wandb_run = None
+
+    def _conclude(self, summary: dict[str, Any] | None = None, again: bool = False) -> None:
+        summary = summary or self.summary
+        unit = self.cli.model.target.reporting_unit
+        lines = []
+        if again:
+            lines.append(
+                f"Run {self.directory.name} is finished; nothing was trained. "
+                "--fresh starts it over."
+            )
+        if summary.get("test/mae") is not None:
+            lines.append(
+                f"Test MAE {summary['test/mae']:.4g} {unit} "
+                f"({summary['molecules']['test']:,} molecules; predicting the mean gives "
+                f"{summary['test/mae_of_mean']:.4g} {unit})"
+            )
+        elif summary.get("val/mae") is not None:
+            lines.append(f"Best validation MAE {summary['val/mae']:.4g} {unit}")
+        lines.append(f"Files: {_shown(self.directory.path)}")
+        self._say("\n".join(lines))
+
+    def _say(self, text: str) -> None:
+        if self.is_writer:
+            print(text, flush=True)
+
+
+def _shown(path: Path) -> str:
+    """Path as short as it can be given from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

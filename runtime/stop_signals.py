@@ -1,0 +1,70 @@
+"""SIGTERM and Ctrl-C as one exception that ends a run cleanly, whatever it is doing.
+
+Imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequestedError(BaseException):
+    """The process was asked to stop.
+
+    A `BaseException`, so that no handler of ordinary errors swallows it.
+
+    Parameters
+    ----------
+    signum : int
+        The signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells and W&B's agents expect."""
+        return 128 + self.signum
+
+
+class StopSignals:
+    """Turns the first SIGTERM or SIGINT into a `StopRequestedError`; later ones are ignored."""
+
+    def __init__(self) -> None:
+        self._deferring = False
+        self._received: int | None = None
+
+    def install(self) -> None:
+        """Take over both signals. To be called in the main thread."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            return
+        self._received = signum
+        if not self._deferring:
+            raise StopRequestedError(signum)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let a block finish first: a checkpoint and the row that belongs to it.
+
+        Raises
+        ------
+        StopRequestedError
+            After the block, if a signal came during it.
+        """
+        before = self._received
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        if before is None and self._received is not None:
+            raise StopRequestedError(self._received)
