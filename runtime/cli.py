@@ -180,7 +180,7 @@ class IrrepscopeCLI(LightningCLI):
         return resolved
 
     def provenance(self) -> dict[str, Any]:
-        """What the configuration implies and where it was run.
+        """Say what the configuration implies and where it was run.
 
         Returns
         -------
