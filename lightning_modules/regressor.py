@@ -22,7 +22,7 @@ ScheduleName = Literal["constant", "cosine", "plateau"]
 
 
 class EquivariantRegressor(LightningModule):
-    """Regression of one molecular property, logged as ``train/loss``, ``val/mae``, ``test/mae``…
+    """Regression of one molecular property with an `EquivariantConvNet`.
 
     The loss is the mean squared error of the standardized target; metrics are in the target's
     reporting unit (meV for energies). Keys: ``train/loss``, ``lr`` and per split (``val``,
@@ -140,7 +140,7 @@ convolution, trim_unreachable
         return standardized.to(torch.get_default_dtype())
 
     def reporting_scale(self) -> Tensor:
-        """Reporting units (meV for energies) in one standard deviation of the target.
+        """Size of one standard deviation of the target in reporting units (meV for energies).
 
         Returns
         -------
@@ -240,8 +240,8 @@ convolution, trim_unreachable
         if weight > 0:
             report["val/objective"] = report["val/mae"] * relative_compute(self.network) ** weight
         # The module's metrics are already reduced over processes.
-        self.log_dict(report, prog_bar=False, rank_zero_only=False, sync_dist=False)
-        self.log("val/mae", report["val/mae"], prog_bar=True, logger=False)
+        for key, value in report.items():
+            self.log(key, value, prog_bar=key == "val/mae")
 
     @override
     def on_test_epoch_end(self) -> None:

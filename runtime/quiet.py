@@ -21,5 +21,6 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # torch_geometric.typing registers with TorchScript, which torch now calls deprecated.
     warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
     # The checkpoint directory of a continued run is meant to be there.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

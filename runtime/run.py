@@ -238,14 +238,14 @@ class Run:
 
     def _test(self, trainer: Trainer, checkpoint: Path) -> dict[str, float]:
         start = time.perf_counter()
-        rows = trainer.test(
+        trainer.test(
             self.cli.model,
             datamodule=self.cli.datamodule,
             ckpt_path=str(checkpoint),
             weights_only=True,
             verbose=False,
         )
-        results = {key: float(value) for key, value in rows[0].items()}
+        results = _metrics(trainer, "test/")
         results["test/seconds"] = time.perf_counter() - start
         results["test/mae_of_mean"] = self._mae_of_mean()
         return results
@@ -262,14 +262,14 @@ class Run:
         if split == "test":
             results = self._test(trainer, checkpoint)
         else:
-            rows = trainer.validate(
+            trainer.validate(
                 self.cli.model,
                 datamodule=self.cli.datamodule,
                 ckpt_path=str(checkpoint),
                 weights_only=True,
                 verbose=False,
             )
-            results = {key: float(value) for key, value in rows[0].items()}
+            results = _metrics(trainer, "val/")
         name = "validation" if split == "validate" else split
         prefix = "val" if split == "validate" else split
         unit = self.cli.model.target.reporting_unit
@@ -364,6 +364,10 @@ class Run:
     def _say(self, text: str) -> None:
         if self.is_writer:
             print(text, flush=True)
+
+
+def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
+    return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
 
 
 def _shown(path: Path) -> str:

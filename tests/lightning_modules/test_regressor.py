@@ -1,0 +1,174 @@
+"""EquivariantRegressor: metrics, units, schedules and options, on molecules made up here."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch, Data
+
+from lightning_modules.regressor import (
+    EquivariantRegressor,
+    irreps_of_channels,
+    relative_compute,
+)
+from networks.convnet import EquivariantConvNet
+from qm9.targets import get_target
+
+SMALL = {"irreps": "4x0e+4x1o", "num_layers": 2, "embedding_dim": 4}
+
+
+def molecules(count: int, seed: int) -> list[Data]:
+    generator = torch.Generator().manual_seed(seed)
+    data = []
+    for _ in range(count):
+        n = int(torch.randint(2, 6, (), generator=generator))
+        pairs = torch.combinations(torch.arange(n), 2).T
+        data.append(
+            Data(
+                z=torch.randint(1, 9, (n,), generator=generator),
+                pos=torch.randn(n, 3, generator=generator) * 1.5,
+                edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+                y=torch.randn(1, dtype=torch.float64, generator=generator) * 10 - 76,
+                idx=torch.zeros(1, dtype=torch.int64),
+            )
+        )
+    return data
+
+
+class Molecules(LightningDataModule):
+    """Batches of uneven size, so that a mean over batches would be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = get_target("U0")
+        self.target_mean, self.target_std = -76.0, 10.0
+        sets = {"train": (12, 1), "val": (7, 2), "test": (7, 3)}
+        self.sets = {split: molecules(*args) for split, args in sets.items()}
+
+    def _batches(self, split: str) -> DataLoader:
+        data = self.sets[split]
+        batches = [Batch.from_data_list(data[i : i + 4]) for i in range(0, len(data), 4)]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> Any:
+        return self._batches("train")
+
+    def val_dataloader(self) -> Any:
+        return self._batches("val")
+
+    def test_dataloader(self) -> Any:
+        return self._batches("test")
+
+
+def quiet_trainer(tmp_path: Any, **kwargs: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[EquivariantRegressor, Molecules, Any]:
+    torch.manual_seed(0)
+    model, data = EquivariantRegressor(**SMALL, compute_weight=0.5), Molecules()
+    trainer = quiet_trainer(tmp_path_factory.mktemp("run"), max_epochs=2)
+    trainer.fit(model, datamodule=data)
+    metrics = dict(trainer.callback_metrics)
+    return model, data, metrics
+
+
+def predictions(model: EquivariantRegressor, batches: Any) -> tuple[Any, Any]:
+    model.eval()
+    with torch.no_grad():
+        predicted = torch.cat([model.predict_target(batch) for batch in batches])
+    return predicted.numpy(), torch.cat([batch.y for batch in batches]).numpy() * 1000
+
+
+def test_validation_metrics_are_scikit_learns_in_mev(trained: Any) -> None:
+    model, data, metrics = trained
+    predicted, target = predictions(model, data.val_dataloader())
+    mae, rmse = mean_absolute_error(target, predicted), root_mean_squared_error(target, predicted)
+    assert float(metrics["val/mae"]) == pytest.approx(mae, rel=1e-5)
+    assert float(metrics["val/rmse"]) == pytest.approx(rmse, rel=1e-5)
+    assert float(metrics["val/mse_standardized"]) == pytest.approx((rmse / 1e4) ** 2, rel=1e-5)
+
+
+def test_objective_is_mae_under_the_compute_term(trained: Any) -> None:
+    model, _, metrics = trained
+    expected = float(metrics["val/mae"]) * relative_compute(model.network) ** 0.5
+    assert float(metrics["val/objective"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_training_loss_is_the_standardized_mse(tmp_path: Any) -> None:
+    model, data = EquivariantRegressor(**SMALL, lr=1e-30), Molecules()
+    trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+    trainer.fit(model, datamodule=data)
+    predicted, target = predictions(model, data.train_dataloader())
+    expected = np.mean(((predicted - target) / 1e4) ** 2)
+    assert float(trainer.callback_metrics["train/loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_test_metrics_and_the_checkpoint_agree(trained: Any, tmp_path: Any) -> None:
+    model, data, _ = trained
+    trainer = quiet_trainer(tmp_path)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    loaded = EquivariantRegressor.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    tester = quiet_trainer(tmp_path)
+    tester.test(loaded, datamodule=data, verbose=False)
+    row = {key: float(value) for key, value in tester.callback_metrics.items()}
+    predicted, target = predictions(model, data.test_dataloader())
+    assert row["test/mae"] == pytest.approx(mean_absolute_error(target, predicted), rel=1e-5)
+    assert set(row) == {"test/mae", "test/rmse", "test/mse_standardized"}
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
+def test_schedules_train(schedule: Any, tmp_path: Any) -> None:
+    model = EquivariantRegressor(**SMALL, lr_schedule=schedule)
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(model, datamodule=Molecules())
+    rate = trainer.optimizers[0].param_groups[0]["lr"]
+    assert rate == pytest.approx(0.0 if schedule == "cosine" else 1e-3, abs=1e-12)
+
+
+def test_published_network_costs_one() -> None:
+    assert relative_compute(EquivariantConvNet("32x0e+32x1o+32x2e")) == 1.0
+
+
+def test_channels_replace_irreps() -> None:
+    assert irreps_of_channels((32, 0, 8, None, 4)) == "32x0e+8x2e+4x4e"
+    model = EquivariantRegressor(irreps="64x0e", channels_l0=8, channels_l1=2)
+    assert str(model.network.irreps) == "8x0e+2x1o"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr is 0.0: it must be a positive number"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"lr_schedule": "linear"}, "choose one of constant, cosine, plateau"),
+        ({"patience": 0}, "patience is 0"),
+        ({"target": "energy"}, "energy"),
+        ({"channels_l1": -1}, "0 .degree left out. or positive"),
+        ({"channels_l1": 4}, "has no 0e"),
+        ({"irreps": "16x0e+foo"}, "cannot be parsed"),
+        ({"num_layers": 0}, "num_layers is 0"),
+        ({"cutoff": -1.0}, "cutoff is -1.0"),
+    ],
+)
+def test_unusable_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EquivariantRegressor(**options)
