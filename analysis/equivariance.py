@@ -1,0 +1,79 @@
+"""How far a network is from equivariance, measured on real molecules.
+
+Imports torch, e3nn and torch-geometric's data class only.
+"""
+
+from __future__ import annotations
+
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch_geometric.data import Data
+
+from analysis.layered import LayeredNetwork
+from analysis.utilization import block_columns
+
+TRANSLATION = 5.0
+"""Length of the random translation, angstrom."""
+NORM_FLOOR = 1e-3
+"""A block weaker than this part of its layer is compared with that part of the layer, so that the
+rounding of a block that is all but zero does not count."""
+
+
+@torch.no_grad()
+def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
+    """Largest relative deviation from equivariance under a rotation, inversion and translation.
+
+    For g = (R, -1, t), drawn at random: max over layers k and irreps of
+    |x_k(g pos) - D(R, -1) x_k(pos)| / |x_k(pos)|, and the same of the predictions. Norms are
+    Frobenius norms over all nodes and one block. R is proper and followed by the inversion.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+        In any mode; only read.
+    data : Data
+        Molecules, on the network's device.
+    seed : int
+        Of rotation and translation; the global random state is neither read nor changed.
+
+    Returns
+    -------
+    float
+        About 1e-6 in float32; NaN if the network gives NaN.
+    """
+    rotation_33, shift_3 = _random_motion(seed)
+    moved = data.clone()
+    position = data.pos.cpu().double() @ rotation_33.T + shift_3
+    moved.pos = position.to(data.pos)
+    features, prediction = _run(network, data)
+    moved_features, moved_prediction = _run(network, moved)
+    errors = [_relative(moved_prediction - prediction, prediction.norm())]
+    for irreps, x, moved_x in zip(network.layer_irreps, features, moved_features):
+        expected = x.double() @ irreps.D_from_matrix(rotation_33).T.to(x.device)
+        floor = NORM_FLOOR * x.double().norm()
+        for columns in block_columns(irreps).values():
+            columns = columns.to(x.device)
+            difference = moved_x[:, columns] - expected[:, columns]
+            errors.append(_relative(difference, expected[:, columns].norm().clamp_min(floor)))
+    return float(torch.stack(errors).max())
+
+
+def _random_motion(seed: int) -> tuple[Tensor, Tensor]:
+    """Improper rotation [3, 3] and translation [3], float64."""
+    generator = torch.Generator().manual_seed(seed)
+    quaternion = torch.randn(4, generator=generator, dtype=torch.float64)
+    rotation = o3.quaternion_to_matrix(quaternion / quaternion.norm())
+    shift = torch.randn(3, generator=generator, dtype=torch.float64)
+    return -rotation, TRANSLATION * shift / shift.norm()
+
+
+def _run(network: LayeredNetwork, data: Data) -> tuple[list[Tensor], Tensor]:
+    geometry = network.geometry(data)
+    features = network.features(data.z, geometry)
+    last = len(features) - 1
+    return features, network.predict_from(last, features[-1], geometry)
+
+
+def _relative(difference: Tensor, norm: Tensor) -> Tensor:
+    return difference.double().norm() / norm.double().clamp_min(torch.finfo(torch.float64).tiny)
