@@ -1,0 +1,153 @@
+"""The targets of QM9: names, units, and how they follow from the CSV's raw properties.
+
+May import NumPy only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HARTREE_TO_EV = 27.211386246
+"""The conversion that PyG's QM9 uses (CODATA 2018 to eleven digits)."""
+
+ELEMENTS = (1, 6, 7, 8, 9)
+"""Atomic numbers that occur in QM9, in the order of the columns of `ATOM_REFERENCES`."""
+
+ATOM_REFERENCES: Mapping[str, tuple[float, ...]] = {
+    "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
+    "U": (-0.498857, -37.844411, -54.582501, -75.063219, -99.717370),
+    "H": (-0.497912, -37.843468, -54.581557, -75.062275, -99.716426),
+    "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
+}
+"""Energies of the free atoms H C N O F in hartree: atomref.txt of the QM9 publication."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network learns to predict.
+
+    Attributes
+    ----------
+    name
+        Name as in PyG's QM9, e.g. ``U0``.
+    unit
+        Unit of `y` in batches and of the target's mean and standard deviation, e.g. ``eV``.
+    reporting_unit
+        Unit in which errors are reported, e.g. ``meV``.
+    reporting_factor
+        ``value[reporting_unit] = reporting_factor * value[unit]``.
+    tensor_rank
+        0 for a scalar; 1 or 2 where the target is the norm of a vector or of a traceless
+        symmetric tensor, which a readout may build from an l=1 or l=2 feature.
+    description
+        One line in words.
+    """
+
+    name: str
+    unit: str
+    reporting_unit: str
+    reporting_factor: float
+    tensor_rank: int
+    description: str
+
+
+def _energy(name: str, description: str) -> Target:
+    return Target(name, "eV", "meV", 1000.0, 0, description)
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        _energy("U0", "atomization energy at 0 K"),
+        _energy("U", "atomization energy at 298.15 K"),
+        _energy("H", "atomization enthalpy at 298.15 K"),
+        _energy("G", "atomization free energy at 298.15 K"),
+        _energy("homo", "energy of the highest occupied molecular orbital"),
+        _energy("lumo", "energy of the lowest unoccupied molecular orbital"),
+        _energy("gap", "difference between the energies of lumo and homo"),
+        _energy("zpve", "zero-point vibrational energy"),
+        Target("mu", "D", "D", 1.0, 1, "norm of the dipole moment"),
+        Target("alpha", "a0^3", "a0^3", 1.0, 0, "isotropic polarizability"),
+        Target("r2", "a0^2", "a0^2", 1.0, 0, "electronic spatial extent"),
+        Target("cv", "cal/(mol K)", "cal/(mol K)", 1.0, 0, "heat capacity at 298.15 K"),
+        Target(
+            "alpha_aniso",
+            "a0^3",
+            "a0^3",
+            1.0,
+            2,
+            "Frobenius norm of the traceless part of the polarizability tensor",
+        ),
+    )
+}
+
+
+def get_target(name: str) -> Target:
+    """Look a target up by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such target; the message lists those there are.
+    """
+    if name not in TARGETS:
+        raise ValueError(f"target {name!r} is unknown: choose one of {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def anisotropy(polarizability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frobenius norm of the traceless part of symmetric 3x3 tensors.
+
+    ``||A - tr(A)/3 I||_F``, invariant under rotation: the CSV's tensors are in another frame than
+    its coordinates.
+
+    Parameters
+    ----------
+    polarizability
+        [mol, 6], columns xx, xy, yy, xz, yz, zz in a0^3.
+
+    Returns
+    -------
+    NDArray
+        [mol] in a0^3.
+    """
+    xx, xy, yy, xz, yz, zz = polarizability.T
+    mean = (xx + yy + zz) / 3
+    diagonal = (xx - mean) ** 2 + (yy - mean) ** 2 + (zz - mean) ** 2
+    return np.sqrt(diagonal + 2 * (xy**2 + xz**2 + yz**2))
+
+
+def compute_targets(
+    properties: Mapping[str, NDArray[np.float64]],
+    polarizability: NDArray[np.float64],
+    composition: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """All targets of all molecules, in the units of `TARGETS`.
+
+    Parameters
+    ----------
+    properties
+        Raw values [mol] by target name in the CSV's units: hartree for U0 U H G (total energies),
+        homo lumo gap zpve; D, a0^3, a0^2 and cal/(mol K) for mu, alpha, r2 and cv.
+    polarizability
+        [mol, 6], columns xx, xy, yy, xz, yz, zz in a0^3.
+    composition
+        [mol, 5], the number of atoms of each of `ELEMENTS`.
+
+    Returns
+    -------
+    NDArray
+        [mol, target], columns in the order of `TARGETS`.
+    """
+    columns = []
+    for target in TARGETS.values():
+        if target.name == "alpha_aniso":
+            columns.append(anisotropy(polarizability))
+            continue
+        values = properties[target.name]
+        if target.name in ATOM_REFERENCES:
+            values = values - composition @ np.array(ATOM_REFERENCES[target.name])
+        columns.append(values * HARTREE_TO_EV if target.unit == "eV" else values)
+    return np.stack(columns, axis=1)
