@@ -258,8 +258,9 @@ convolution, trim_unreachable
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule."""
         hp = self.hparams
+        # Fused: one kernel for all weights, and it honours FiniteGuard's `found_inf`.
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=hp["lr"], weight_decay=hp["weight_decay"]
+            self.parameters(), lr=hp["lr"], weight_decay=hp["weight_decay"], fused=True
         )
         if hp["lr_schedule"] == "constant":
             return optimizer

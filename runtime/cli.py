@@ -19,6 +19,7 @@ from lightning_modules.qm9_datamodule import QM9DataModule
 from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
+from callbacks.finite_guard import FiniteGuard
 from callbacks.throughput import Throughput
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.metrics_csv import MetricsCSVLogger
@@ -162,7 +163,7 @@ class IrrepscopeCLI(LightningCLI):
     @property
     def options(self) -> Any:
         """The subcommand's part of the parsed configuration."""
-        return self.config[self.subcommand]
+        return self.config[self.config["subcommand"]]
 
     def resolved_config(self) -> dict[str, Any]:
         """Everything that was given or defaulted, nested, linked values included.
@@ -242,7 +243,9 @@ class IrrepscopeCLI(LightningCLI):
             self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys
         ]
         try:
-            return self._instantiate_trainer(config, [*forced, Throughput(), self.checkpoint])
+            return self._instantiate_trainer(
+                config, [*forced, FiniteGuard(), Throughput(), self.checkpoint]
+            )
         except (ValueError, TypeError) as error:
             raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 

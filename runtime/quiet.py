@@ -13,8 +13,10 @@ def quiet_libraries() -> None:
     """Silence what says nothing about the run; everything else stays visible."""
 
     def no_tips(record: logging.LogRecord) -> bool:
-        return "Tip:" not in record.getMessage()
+        message = record.getMessage()
+        return not any(noise in message for noise in ("Tip:", "to estimate number of stepping"))
 
+    # A filter of a logger is not asked about its children's records, hence every name.
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).addFilter(no_tips)
     # Batches are collated straight from flat tensors in this process; workers would only copy.

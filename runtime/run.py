@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import os
+import secrets
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -17,6 +19,7 @@ import wandb
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.finite_guard import NonFiniteError
 from runtime.cli import IrrepscopeCLI, UsageError
 from runtime.files import replacing, write_text
 from runtime.run_name import configuration_hash, flatten, identity
@@ -113,12 +116,16 @@ class Run:
                 self.directory.release()
 
     def _failed(self, error: Exception) -> int:
+        """Mark the run failed. Damaged data, a full disk or a NaN is one line for the user."""
         text = " ".join(str(error).split()) or type(error).__name__
+        details = traceback.format_exc()
         self._end("failed", FAILED, error=text)
+        if not isinstance(error, (ValueError, OSError, NonFiniteError)):
+            raise error
         if self.is_writer:
             log = self.directory.path / "error.txt"
-            write_text(log, traceback.format_exc())
-            print(f"error: {text} (details: {log})", flush=True)
+            write_text(log, details)
+            print(f"error: {text} (details: {_shown(log)})", file=sys.stderr, flush=True)
         return FAILED
 
     # ---- fit ------------------------------------------------------------------------------
@@ -170,7 +177,7 @@ class Run:
     def _write_start(self, resume: bool) -> None:
         write_text(self.directory.config, self.cli.config_yaml())
         if not self.summary.get("wandb_run_id"):
-            run_id = os.environ.get("WANDB_RUN_ID") or wandb.util.generate_id()
+            run_id = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
             self._record(wandb_run_id=run_id)
         elif os.environ.get("WANDB_RUN_ID"):
             self._record(wandb_run_id=os.environ["WANDB_RUN_ID"])

@@ -93,7 +93,7 @@ def start_wandb(
         With ``epoch`` as the step metric of every key.
     """
     settings = wandb.Settings(
-        init_timeout=INIT_SECONDS, console="off", disable_git=True, quiet=True, x_disable_stats=True
+        init_timeout=INIT_SECONDS, console="off", disable_git=True, silent=True
     )
     run = wandb.init(
         mode=mode,  # type: ignore[arg-type]
