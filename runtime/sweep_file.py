@@ -123,8 +123,8 @@ def load_sweep_file(path: str | Path) -> SweepFile:
         goal=goal,
         parameters=parameters,
         run_cap=_run_cap(config),
-        project=config.get("project"),
-        entity=config.get("entity"),
+        project=_optional_text(config, "project"),
+        entity=_optional_text(config, "entity"),
         notes=_notes(config),
     )
 
@@ -169,7 +169,7 @@ def _leaf(path: tuple[str, ...], definition: dict[str, Any]) -> Parameter:
     label = ".".join(path)
     settings = {key: value for key, value in definition.items() if key != "distribution"}
     distribution = definition.get("distribution") or _default_distribution(label, definition)
-    if distribution not in DISTRIBUTIONS:
+    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
         raise ValueError(
             f"parameter `{label}`: unknown distribution {distribution!r}; use one of "
             + ", ".join(DISTRIBUTIONS)
@@ -209,8 +209,8 @@ def _check_numbers(label: str, distribution: str, settings: dict[str, Any]) -> N
     values = settings.get("values")
     if values is not None and (not isinstance(values, list) or not values):
         raise ValueError(f"parameter `{label}`: `values` must be a list with at least one item")
-    for key in settings.keys() - {"value", "values", "probabilities"}:
-        if isinstance(settings[key], bool) or not isinstance(settings[key], int | float):
+    for key in sorted(settings.keys() - {"value", "values", "probabilities"}):
+        if not _is_number(settings[key]):
             raise ValueError(f"parameter `{label}`: {key} must be a number, got {settings[key]!r}")
     if "min" in settings and settings["min"] >= settings["max"]:
         raise ValueError(
@@ -222,8 +222,14 @@ def _check_numbers(label: str, distribution: str, settings: dict[str, Any]) -> N
         shares = settings["probabilities"]
         if not isinstance(shares, list) or len(shares) != len(settings["values"]):
             raise ValueError(f"parameter `{label}`: give one probability for each value")
+        if not all(_is_number(share) for share in shares):
+            raise ValueError(f"parameter `{label}`: probabilities must be numbers, got {shares}")
         if abs(sum(shares) - 1.0) > 1e-8 or min(shares) < 0:
             raise ValueError(f"parameter `{label}`: probabilities {shares} do not sum to 1")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -354,6 +360,13 @@ def _run_cap(config: dict[str, Any]) -> int | None:
     if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int) or cap < 1):
         raise ValueError(f"run_cap must be a whole number from 1, got {cap!r}")
     return cap
+
+
+def _optional_text(config: dict[str, Any], key: str) -> str | None:
+    value = config.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"`{key}:` must be a name, got {value!r}")
+    return value
 
 
 def _notes(config: dict[str, Any]) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ class Runner:
                 pass_fds=(claim.descriptor,),
                 preexec_fn=_end_with_parent(os.getpid()),
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.write(f"cannot start: {error}\n".encode())
             self._settle(claim, log, code=127, begun=time.monotonic())
             return True

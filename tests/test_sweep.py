@@ -1,0 +1,274 @@
+"""`sweep.py` with real processes: sharing, failing, stopping, going on. The trial is a dummy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+DUMMY = REPOSITORY / "tests" / "sweeps" / "dummy_program.py"
+LIMIT = 60
+
+
+class Sweep:
+    """A sweep file in a folder of its own, and `sweep.py` run on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = folder / "runs" / "demo"
+        (folder / "program.py").write_text(DUMMY.read_text())
+        self.write()
+
+    def write(self, method: str = "grid", **parameters: object) -> None:
+        """Write the sweep file; parameters are values or lists of values."""
+        leaves = {
+            name: {"values": value} if isinstance(value, list) else {"value": value}
+            for name, value in (parameters or {"lr": [0.2, 0.1], "seed": [0, 1]}).items()
+        }
+        config = {
+            "name": "demo",
+            "program": "program.py",
+            "method": method,
+            "metric": {"name": "val/mae", "goal": "minimize"},
+            "parameters": leaves,
+        }
+        (self.folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+
+    def start(self, *options: str, **environ: str) -> subprocess.Popen:
+        """Start `sweep.py` in the background."""
+        return subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "sweep.py"), "sweep.yaml", *options],
+            cwd=self.folder,
+            env={**os.environ, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *options: str, **environ: str) -> subprocess.CompletedProcess:
+        """Run `sweep.py` to its end."""
+        process = self.start(*options, **environ)
+        out, err = process.communicate(timeout=LIMIT)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def trials(self) -> list[dict]:
+        """The trials in `sweep.json`."""
+        return json.loads((self.runs / "sweep.json").read_text())["trials"]
+
+    def starts(self) -> list[dict]:
+        """Every start of the program, in any trial."""
+        files = sorted(self.runs.glob("*/starts"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def summaries(self) -> list[dict]:
+        """The summaries of finished runs."""
+        return [json.loads(file.read_text()) for file in sorted(self.runs.glob("*/summary.json"))]
+
+    def wait_for_starts(self, count: int) -> list[dict]:
+        """Wait until so many trials have begun."""
+        deadline = time.monotonic() + LIMIT
+        while len(self.starts()) < count:
+            assert time.monotonic() < deadline, "the trials did not begin"
+            time.sleep(0.05)
+        return self.starts()
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return Sweep(tmp_path)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs (a zombie does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_a_grid_runs_once_and_ends_with_a_table(sweep):
+    done = sweep.run("--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert [trial["status"] for trial in sweep.trials()] == ["finished"] * 4
+    assert {summary["group"] for summary in sweep.summaries()} == {"demo"}
+    lines = done.stdout.splitlines()
+    header = next(line for line in lines if line.startswith("irreps"))
+    assert " ".join(header.split()) == "irreps lr seed parameters val/mae test MAE [meV] run"
+    first = lines[lines.index(header) + 2]
+    assert first.split()[-5:] == ["0", "1,234", "0.1", "0.2", "runs/demo/lr_0.1-seed_0"]
+    again = sweep.run()
+    assert again.returncode == 0
+    assert len(sweep.starts()) == 4
+
+
+def test_the_order_is_the_grids(sweep):
+    sweep.run()
+    given = [trial["configuration"] for trial in sweep.trials()]
+    assert given == [{"lr": lr, "seed": seed} for lr in (0.2, 0.1) for seed in (0, 1)]
+
+
+def test_new_values_in_the_file_add_trials_only(sweep):
+    sweep.run()
+    sweep.write(lr=[0.3, 0.2, 0.1], seed=[0, 1])
+    done = sweep.run("--workers", "2")
+    assert "6 of 6 finished" in done.stdout
+    assert len(sweep.starts()) == 6
+
+
+def test_random_needs_an_end_and_a_seed_repeats_it(sweep):
+    sweep.write("random", lr=[0.1 * i for i in range(1, 50)])
+    refused = sweep.run()
+    assert refused.returncode == 2
+    assert "--count" in refused.stderr
+    assert sweep.run("--count", "3", "--workers", "2").returncode == 0
+    assert sweep.run("--count", "3").returncode == 0
+    assert len(sweep.starts()) == 3
+    sweep.run("--count", "1", "--seed", "7")
+    assert len(sweep.starts()) == 4
+
+
+def test_a_failing_trial_stops_no_other_and_is_named(sweep):
+    sweep.write(fail=[True, False], lr=[0.1, 0.2])
+    done = sweep.run()
+    assert done.returncode == 1
+    assert sorted(trial["status"] for trial in sweep.trials()) == ["failed"] * 2 + ["finished"] * 2
+    assert "last words" in done.stderr
+    assert "2 failed" in done.stdout
+    assert "RuntimeError: this configuration cannot be trained" in done.stdout
+    assert sweep.run().returncode == 1
+    assert len(sweep.starts()) == 4, "failed trials are not run again unless asked"
+
+
+def test_retry_failed_runs_only_the_failed(sweep):
+    sweep.write(fail=[True, False])
+    sweep.run()
+    (sweep.runs / "repaired").touch()
+    done = sweep.run("--retry-failed")
+    assert done.returncode == 0
+    assert len(sweep.starts()) == 3
+
+
+def test_a_program_that_cannot_start_is_a_failed_trial(sweep):
+    config = yaml.safe_load((sweep.folder / "sweep.yaml").read_text())
+    config["command"] = ["/nowhere/python", "${program}", "${args}"]
+    (sweep.folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+    done = sweep.run()
+    assert done.returncode == 1
+    assert "cannot start" in done.stdout
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_the_children_and_the_next_start_goes_on(sweep, signum, code):
+    sweep.write(epochs=3, lr=[0.1, 0.2, 0.3], seconds=0.4)
+    process = sweep.start("--workers", "2")
+    pids = [start["pid"] for start in sweep.wait_for_starts(2)]
+    process.send_signal(signum)
+    out, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == code
+    assert "the same command goes on" in out
+    assert not any(alive(pid) for pid in pids)
+    statuses = [trial["status"] for trial in sweep.trials()]
+    assert statuses == ["interrupted", "interrupted", "pending"]
+    assert sweep.run("--workers", "3").returncode == 0
+    for file in sweep.runs.glob("*/epochs"):
+        assert file.read_text().split() == ["0", "1", "2"], "no epoch twice"
+
+
+def test_a_child_that_does_not_end_is_killed_after_the_grace_time(sweep):
+    sweep.write(hang=True, seconds=60)
+    process = sweep.start("--grace", "0.5")
+    (start,) = sweep.wait_for_starts(1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 143
+    assert not alive(start["pid"])
+
+
+def test_kill_and_restart_continues_and_repeats_nothing(sweep):
+    sweep.write(epochs=2, lr=[0.1, 0.2, 0.3], seconds=0.5)
+    process = sweep.start("--workers", "2")
+    sweep.wait_for_starts(2)
+    process.kill()
+    process.communicate(timeout=LIMIT)
+    done = sweep.run("--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert [trial["status"] for trial in sweep.trials()] == ["finished"] * 3
+    for file in sweep.runs.glob("*/epochs"):
+        assert file.read_text().split() == ["0", "1"], "no epoch twice"
+
+
+def test_an_orphan_is_waited_for_and_its_result_taken(sweep):
+    # `hang` ignores the signal that children get when sweep.py dies, so it outlives it.
+    sweep.write(hang=True, seconds=2)
+    process = sweep.start()
+    (orphan,) = sweep.wait_for_starts(1)
+    process.kill()
+    process.communicate(timeout=LIMIT)
+    assert alive(orphan["pid"])
+    done = sweep.run()
+    assert done.returncode == 0
+    assert "waiting for 1 trials" in done.stderr
+    assert len(sweep.starts()) == 1
+
+
+def test_two_at_once_share_the_trials(sweep):
+    sweep.write(lr=[0.1 * i for i in range(1, 7)], seconds=0.3)
+    both = [sweep.start() for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=LIMIT)
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(sweep.starts()) == 6
+
+
+def test_a_damaged_state_is_set_aside(sweep):
+    sweep.run()
+    (sweep.runs / "sweep.json").write_text("{")
+    done = sweep.run()
+    assert done.returncode == 0
+    assert "damaged" in done.stderr
+    assert (sweep.runs / "sweep.json.damaged").read_text() == "{"
+
+
+def test_one_worker_a_device(sweep):
+    sweep.write(lr=[0.1, 0.2], seconds=0.5)
+    assert sweep.run("--devices", "0,1", CUDA_VISIBLE_DEVICES="3,5").returncode == 0
+    assert {summary["devices"] for summary in sweep.summaries()} == {"3", "5"}
+
+
+def test_dry_run_prints_commands_and_touches_nothing(sweep):
+    done = sweep.run("--dry-run")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 4
+    assert "program.py --lr=0.2 --seed=0 --runs_dir=runs/demo" in done.stdout
+    assert not sweep.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--workers", "0"], "--workers"),
+        (["--workers", "many"], "--workers"),
+        (["--devices", "0,0"], "--devices"),
+        (["--unknown"], "--unknown"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(sweep, options, expected):
+    done = sweep.run(*options)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_bayes_is_refused_with_the_command_to_use(sweep):
+    sweep.write("bayes")
+    done = sweep.run()
+    assert done.returncode == 2
+    assert "wandb sweep sweep.yaml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
