@@ -5,6 +5,8 @@ May import NumPy, torch and torch_geometric.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ _BATCHES_AT_ONCE = 16
 class _Ragged:
     """Where the rows of each molecule lie in a flat tensor; offsets live on the host as well."""
 
-    host: NDArray[np.int64]
+    first: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
     @classmethod
@@ -107,72 +109,101 @@ class MoleculeStore:
             yield from made
 
     def _collate(self, groups: Sequence[Tensor]) -> list[Batch]:
-        graph_counts = np.array([len(group) for group in groups])
-        rows = torch.cat(list(groups)).numpy()
-        num_nodes, num_edges = self._nodes.sizes[rows], self._edges.sizes[rows]
-        first_graph = _offsets(graph_counts)
-        node_ends, edge_ends = _offsets(num_nodes), _offsets(num_edges)
-        # Node numbers and graph numbers start from 0 in every batch.
-        graph_of = np.arange(len(rows)) - np.repeat(first_graph[:-1], graph_counts)
-        node_base = node_ends[:-1] - np.repeat(node_ends[first_graph[:-1]], graph_counts)
-        plan = np.stack(
-            [
-                self._nodes.host[rows],
-                num_nodes,
-                self._edges.host[rows],
-                num_edges,
-                graph_of,
-                node_base,
-                rows,
-            ]
-        )
-        # One copy carries all index arithmetic to the device, without waiting for it.
-        first_node, nodes, first_edge, edges, graph, base, idx = torch.from_numpy(plan).to(
-            self.device, non_blocking=True
-        )
-        take_n = ranges(first_node, nodes, int(node_ends[-1]))
-        take_e = ranges(first_edge, edges, int(edge_ends[-1]))
+        plan = _Plan(groups, self._nodes, self._edges)
+        # Two copies carry all index arithmetic to the device, without waiting for it.
+        first_node, nodes, first_edge, edges, graph, base, idx = plan.rows_to(self.device)
+        ptr = plan.ptr.to(self.device, non_blocking=True)
+        take_n = ranges(first_node, nodes, plan.num_nodes)
+        take_e = ranges(first_edge, edges, plan.num_edges)
         z = self.z.index_select(0, take_n).long()
         pos = self.pos.index_select(0, take_n)
-        batch = torch.repeat_interleave(graph, nodes, output_size=len(take_n))
+        batch = torch.repeat_interleave(graph, nodes, output_size=plan.num_nodes)
         edge_index = self.edges.index_select(1, take_e).long()
-        edge_index += torch.repeat_interleave(base, edges, output_size=len(take_e))
+        edge_index += torch.repeat_interleave(base, edges, output_size=plan.num_edges)
         y = self.y.index_select(0, idx)
-        node_at, edge_at = node_ends[first_graph], edge_ends[first_graph]
         made = []
-        for k, count in enumerate(graph_counts):
-            g = slice(int(first_graph[k]), int(first_graph[k + 1]))
-            n = slice(int(node_at[k]), int(node_at[k + 1]))
-            e = slice(int(edge_at[k]), int(edge_at[k + 1]))
-            made.append(
-                _as_batch(
-                    z[n],
-                    pos[n],
-                    # Contiguous, as PyG's own batches are.
-                    edge_index[:, e].contiguous(),
-                    batch[n],
-                    torch.cat([base[g], base.new_full((1,), n.stop - n.start)]),
-                    y[g],
-                    idx[g],
-                    int(count),
-                )
-            )
+        for part in plan.parts():
+            fields = {
+                "z": z[part.nodes],
+                "pos": pos[part.nodes],
+                "edge_index": edge_index[:, part.edges].contiguous(),
+                "y": y[part.graphs],
+                "idx": idx[part.graphs],
+                "batch": batch[part.nodes],
+                "ptr": ptr[part.ptr],
+            }
+            made.append(_as_batch(fields, plan.ptr[part.ptr], plan.edge_ptr[part.ptr]))
         return made
 
 
-def _as_batch(
-    z: Tensor,
-    pos: Tensor,
-    edge_index: Tensor,
-    batch: Tensor,
-    ptr: Tensor,
-    y: Tensor,
-    idx: Tensor,
-    num_graphs: int,
-) -> Batch:
-    made = Batch(z=z, pos=pos, edge_index=edge_index, y=y, idx=idx, batch=batch, ptr=ptr)
-    made._num_graphs = num_graphs
+class _Part(NamedTuple):
+    """Where one batch lies in the tensors of a gather."""
+
+    graphs: slice
+    nodes: slice
+    edges: slice
+    ptr: slice
+
+
+class _Plan:
+    """Index arithmetic of one gather of several batches, on the host.
+
+    Node and graph numbers start from 0 in every batch.
+    """
+
+    def __init__(self, groups: Sequence[Tensor], nodes: _Ragged, edges: _Ragged) -> None:
+        rows = torch.cat(list(groups)).numpy()
+        counts = np.array([len(group) for group in groups])
+        self.first_graph = _offsets(counts)
+        node_ends, edge_ends = _offsets(nodes.sizes[rows]), _offsets(edges.sizes[rows])
+        self.first_node = node_ends[self.first_graph]
+        self.first_edge = edge_ends[self.first_graph]
+        self.num_nodes, self.num_edges = int(node_ends[-1]), int(edge_ends[-1])
+        # Batch k has counts[k] + 1 entries in ptr: the last graph's end is the next one's start.
+        self.first_ptr = self.first_graph + np.arange(len(counts) + 1)
+        entries = np.arange(len(rows) + len(counts)) - np.repeat(np.arange(len(counts)), counts + 1)
+        self.ptr = torch.from_numpy(
+            node_ends[entries] - np.repeat(self.first_node[:-1], counts + 1)
+        )
+        self.edge_ptr = torch.from_numpy(
+            edge_ends[entries] - np.repeat(self.first_edge[:-1], counts + 1)
+        )
+        self._rows = np.stack(
+            [
+                nodes.first[rows],
+                nodes.sizes[rows],
+                edges.first[rows],
+                edges.sizes[rows],
+                np.arange(len(rows)) - np.repeat(self.first_graph[:-1], counts),
+                node_ends[:-1] - np.repeat(self.first_node[:-1], counts),
+                rows,
+            ]
+        )
+
+    def rows_to(self, device: torch.device) -> tuple[Tensor, ...]:
+        """First node, nodes, first edge, edges, graph number, first node in its batch, row."""
+        return torch.from_numpy(self._rows).to(device, non_blocking=True).unbind()
+
+    def parts(self) -> Iterator[_Part]:
+        bounds = (self.first_graph, self.first_node, self.first_edge, self.first_ptr)
+        edges = [list(map(slice, b[:-1].tolist(), b[1:].tolist())) for b in bounds]
+        return (_Part(*slices) for slices in zip(*edges))
+
+
+def _as_batch(fields: dict[str, Tensor], ptr: Tensor, edge_ptr: Tensor) -> Batch:
+    """Make a `Batch` that PyG can also take apart again (`ptr`, `edge_ptr` on the host)."""
+    # Batch(...) would look its class and its signature up anew every time: most of a batch's cost.
+    made: Batch = type.__call__(_batch_class(), **fields)
+    each, none = torch.arange(len(ptr)), torch.zeros(len(ptr) - 1, dtype=torch.int64)
+    made._num_graphs = len(ptr) - 1
+    made._slice_dict = {"z": ptr, "pos": ptr, "edge_index": edge_ptr, "y": each, "idx": each}
+    made._inc_dict = {"z": none, "pos": none, "edge_index": ptr[:-1], "y": none, "idx": none}
     return made
+
+
+@cache
+def _batch_class() -> type[Batch]:
+    return type(Batch())
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -267,6 +298,7 @@ class MoleculeLoader:
     def __init__(self, store: MoleculeStore, sampler: EpochSampler) -> None:
         self.store = store
         self.sampler = sampler
+        self.batch_sampler = None  # Lightning looks here when it asks whether data are shuffled
 
     def __len__(self) -> int:
         return len(self.sampler)

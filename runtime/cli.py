@@ -13,14 +13,14 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning_modules.qm9_datamodule import QM9DataModule
 from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.finite_guard import FiniteGuard
 from callbacks.throughput import Throughput
+from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.metrics_csv import MetricsCSVLogger
 from runtime.provenance import git_commit, package_versions
@@ -69,6 +69,11 @@ class IrrepscopeCLI(LightningCLI):
     def __init__(self, arguments: list[str], signals: StopSignals) -> None:
         self.signals = signals
         self.bare = not arguments or arguments[0] not in (*SUBCOMMANDS, "-h", "--help")
+        if self.bare and arguments and not arguments[0].startswith("-"):
+            raise UsageError(
+                f"subcommand {arguments[0]!r} is unknown: choose one of {', '.join(SUBCOMMANDS)}, or "
+                "none to fit and then test"
+            )
         super().__init__(
             EquivariantRegressor,
             QM9DataModule,
@@ -141,6 +146,14 @@ class IrrepscopeCLI(LightningCLI):
                 "trainer.log_every_n_steps": 1,
             }
         )
+
+    @override
+    def _set_seed(self) -> None:
+        """Seed all generators; True draws a seed, which the run then records."""
+        seed = self.options["seed_everything"]
+        if seed is not False:
+            drawn = seed_everything(None if seed is True else seed, workers=True, verbose=False)
+            self.options["seed_everything"] = drawn
 
     @override
     def instantiate_classes(self) -> None:
