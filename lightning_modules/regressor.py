@@ -5,7 +5,7 @@ Imports Lightning, torchmetrics, `networks` and `qm9`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -220,12 +220,13 @@ convolution, trim_unreachable
 
     def _evaluate(self, split: str, batch: Batch) -> None:
         # Both sides stay standardized: a mean of -76 eV would cost float32 its last digits.
-        self.metrics[f"{split}_metrics"].update(self(batch), self.standardize(batch.y))
+        metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
+        metrics.update(self(batch), self.standardize(batch.y))
 
     def _report(self, split: str) -> dict[str, Tensor]:
-        metrics = self.metrics[f"{split}_metrics"]
-        values = metrics.compute()  # type: ignore[operator]
-        metrics.reset()  # type: ignore[operator]
+        metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
+        values = metrics.compute()
+        metrics.reset()
         return {
             f"{split}/mae": values["mae"] * self.reporting_scale(),
             f"{split}/rmse": values["mse"].sqrt() * self.reporting_scale(),

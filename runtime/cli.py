@@ -5,23 +5,24 @@ Imports Lightning, `lightning_modules`, `callbacks` and this package.
 
 from __future__ import annotations
 
-import pickle
 import sys
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.finite_guard import FiniteGuard
+from callbacks.irrep_utilization import IrrepUtilization
+from callbacks.latent_umap import LatentUMAP
 from callbacks.throughput import Throughput
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from runtime.checkpoints import read_checkpoint
 from runtime.metrics_csv import MetricsCSVLogger
 from runtime.provenance import git_commit, package_versions
 from runtime.run_directory import RunDirectory
@@ -71,8 +72,8 @@ class IrrepscopeCLI(LightningCLI):
         self.bare = not arguments or arguments[0] not in (*SUBCOMMANDS, "-h", "--help")
         if self.bare and arguments and not arguments[0].startswith("-"):
             raise UsageError(
-                f"subcommand {arguments[0]!r} is unknown: choose one of {', '.join(SUBCOMMANDS)}, or "
-                "none to fit and then test"
+                f"subcommand {arguments[0]!r} is unknown: choose one of "
+                f"{', '.join(SUBCOMMANDS)}, or none to fit and then test"
             )
         super().__init__(
             EquivariantRegressor,
@@ -98,7 +99,10 @@ class IrrepscopeCLI(LightningCLI):
         path = self.options.get("ckpt_path")
         if not path:
             return
-        hparams = read_hyper_parameters(Path(path))
+        try:
+            hparams = dict(read_checkpoint(Path(path)).get("hyper_parameters", {}))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         self.options["data"]["target"] = hparams.pop("target", self.options["data"]["target"])
         for key, value in hparams.items():
             if key in self.options["model"]:
@@ -134,6 +138,8 @@ class IrrepscopeCLI(LightningCLI):
             default=None,
             help="Written by a run into its config.yaml (irreps, parameters, versions); not read",
         )
+        parser.add_lightning_class_args(IrrepUtilization, "utilization")
+        parser.add_lightning_class_args(LatentUMAP, "latent")
         parser.link_arguments("data.target", "model.target")
         parser.link_arguments("model.cutoff", "data.cutoff")
         parser.set_defaults(
@@ -234,31 +240,35 @@ class IrrepscopeCLI(LightningCLI):
         text: str = parser.dump(config, skip_none=True, skip_validation=True)
         return text
 
-    def build_trainer(self, loggers: list[Any]) -> Trainer:
+    def build_trainer(self, loggers: list[Any], callbacks: Sequence[Callback] = ()) -> Trainer:
         """Make the trainer with this run's checkpoints and loggers.
 
         Parameters
         ----------
         loggers : list of Logger
             `MetricsCSVLogger` and, if it is on, W&B's.
+        callbacks : sequence of Callback
+            Beside those that every run has.
 
         Returns
         -------
         Trainer
         """
-        self.checkpoint = EpochCheckpoint(self.run.path / "checkpoints", self.signals)
         config = {
             **self._get(self.config_init, "trainer"),
             "logger": loggers,
             "default_root_dir": str(self.run.path),
         }
-        forced = [
-            self._get(self.config_init, key) for key in self._parser(self.subcommand).callback_keys
-        ]
+        own: list[Callback] = []
+        if self.subcommand == "fit":
+            self.checkpoint = EpochCheckpoint(self.run.path / "checkpoints", self.signals)
+            keys = self._parser(self.subcommand).callback_keys
+            own = [self._get(self.config_init, key) for key in keys]
+            own += [FiniteGuard(), Throughput(), self.checkpoint, *callbacks]
+        else:
+            config["enable_checkpointing"] = False
         try:
-            return self._instantiate_trainer(
-                config, [*forced, FiniteGuard(), Throughput(), self.checkpoint]
-            )
+            return self._instantiate_trainer(config, own)
         except (ValueError, TypeError) as error:
             raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
@@ -274,36 +284,6 @@ class IrrepscopeCLI(LightningCLI):
         MetricsCSVLogger
         """
         return MetricsCSVLogger(self.run.metrics)
-
-
-def read_hyper_parameters(path: Path) -> dict[str, Any]:
-    """Read the model's options from a checkpoint, without executing anything in it.
-
-    Parameters
-    ----------
-    path : Path
-        A checkpoint written by `train.py`.
-
-    Returns
-    -------
-    dict
-        Constructor arguments of `EquivariantRegressor`.
-
-    Raises
-    ------
-    UsageError
-        If there is no such file, or it is damaged or holds code.
-    """
-    if not path.is_file():
-        raise UsageError(f"no checkpoint {path}")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UsageError(
-            f"checkpoint {path} is damaged or not one of ours ({type(error).__name__}); "
-            "nothing in it was executed"
-        ) from error
-    return dict(checkpoint.get("hyper_parameters", {}))
 
 
 def fail(message: str) -> NoReturn:

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 import wandb
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.finite_guard import NonFiniteError
+from runtime.checkpoints import read_checkpoint
 from runtime.cli import IrrepscopeCLI, UsageError
 from runtime.files import replacing, write_text
 from runtime.run_name import configuration_hash, flatten, identity
@@ -42,7 +44,7 @@ class Run:
         self.cli = cli
         self.directory = cli.run
         self.wandb_run: wandb.Run | None = None
-        self.is_writer = rank_zero_only.rank == 0
+        self.is_writer = rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
     def open(self) -> None:
         """Take the run's directory and compare what is there with what was asked for.
@@ -140,10 +142,11 @@ class Run:
             self._write_start(resume)
         if self.mode != "disabled":
             loggers.append(self._start_wandb(metrics.rows, resume))
-        trainer = self.cli.build_trainer(loggers)
+        splits = LambdaCallback(on_train_start=lambda trainer, module: self._keep_splits())
+        trainer = self.cli.build_trainer(loggers, [splits])
         self._introduce(resume)
         if resume:
-            epoch = int(torch.load(self.directory.last, weights_only=True)["epoch"])
+            epoch = int(read_checkpoint(self.directory.last)["epoch"])
             metrics.drop_after(epoch)
             if self.wandb_run is not None:
                 loggers[1].fill(metrics.rows, through=epoch)
@@ -163,6 +166,15 @@ class Run:
         self._end("finished", 0)
         self._conclude()
         return 0
+
+    def _keep_splits(self) -> None:
+        """Save the splits with the run; a continued run must have the same."""
+        if self.is_writer:
+            path = self.directory.path / "splits.npz"
+            if path.exists():
+                self.cli.datamodule.check_splits(path)
+            else:
+                self.cli.datamodule.save_splits(path)
 
     def _already_finished(self) -> int:
         self._record_result_path()
@@ -243,15 +255,14 @@ class Run:
 
     # ---- evaluation -----------------------------------------------------------------------
 
+    def _load_weights(self, checkpoint: Path) -> None:
+        """Load weights alone: an evaluation has none of training's callbacks to restore."""
+        self.cli.model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+
     def _test(self, trainer: Trainer, checkpoint: Path) -> dict[str, float]:
         start = time.perf_counter()
-        trainer.test(
-            self.cli.model,
-            datamodule=self.cli.datamodule,
-            ckpt_path=str(checkpoint),
-            weights_only=True,
-            verbose=False,
-        )
+        self._load_weights(checkpoint)
+        trainer.test(self.cli.model, datamodule=self.cli.datamodule, verbose=False)
         results = _metrics(trainer, "test/")
         results["test/seconds"] = time.perf_counter() - start
         results["test/mae_of_mean"] = self._mae_of_mean()
@@ -269,13 +280,8 @@ class Run:
         if split == "test":
             results = self._test(trainer, checkpoint)
         else:
-            trainer.validate(
-                self.cli.model,
-                datamodule=self.cli.datamodule,
-                ckpt_path=str(checkpoint),
-                weights_only=True,
-                verbose=False,
-            )
+            self._load_weights(checkpoint)
+            trainer.validate(self.cli.model, datamodule=self.cli.datamodule, verbose=False)
             results = _metrics(trainer, "val/")
         name = "validation" if split == "validate" else split
         prefix = "val" if split == "validate" else split
@@ -290,12 +296,8 @@ class Run:
         trainer = self.cli.build_trainer([])
         if trainer.world_size > 1:
             raise ValueError("predict runs on one device: add --trainer.devices=1")
-        batches = trainer.predict(
-            self.cli.model,
-            datamodule=self.cli.datamodule,
-            ckpt_path=str(self._checkpoint()),
-            weights_only=True,
-        )
+        self._load_weights(self._checkpoint())
+        batches = trainer.predict(self.cli.model, datamodule=self.cli.datamodule)
         output = Path(self.cli.options.get("output") or self.directory.predictions)
         unit = self.cli.model.target.reporting_unit
         count = 0

@@ -30,7 +30,7 @@ class RunDirectory:
     def __init__(self, runs_dir: Path, name: str) -> None:
         self.name = name
         self.path = (runs_dir / name).resolve()
-        self._lock = FileLock(self.path.parent / f".{name}.lock")
+        self._lock = FileLock(self.path / ".lock")
 
     @property
     def best(self) -> Path:
@@ -88,8 +88,10 @@ class RunDirectory:
         self._lock.release()
 
     def clear(self) -> None:
-        """Remove everything in the run directory."""
+        """Remove everything in the run directory but the lock that this process holds."""
         for entry in self.path.iterdir():
+            if entry.name == ".lock":
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:

@@ -1,0 +1,33 @@
+"""Running the project's programs in this process: the real entry points without 10 s of imports."""
+
+import contextlib
+import io
+import os
+import signal
+from unittest import mock
+
+import wandb
+
+import train
+
+
+def run_train(arguments: list[str], **environment: str) -> tuple[int, str]:
+    """Run ``train.py`` and return its exit code and all it printed."""
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    output = io.StringIO()
+    variables = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", **environment}
+    try:
+        with (
+            mock.patch.dict(os.environ, variables),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            try:
+                code = train.main(arguments)
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+    finally:
+        wandb.finish()
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    return code, output.getvalue()

@@ -1,0 +1,182 @@
+"""train.py on real QM9, end to end: files, keys, names, subcommands, continuing."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from runtime.metrics_csv import read_metrics
+from tests.programs import run_train
+
+TINY = [
+    "--model.irreps=4x0e+4x1o",
+    "--model.num_layers=3",
+    "--model.embedding_dim=8",
+    "--data.train_size=96",
+    "--data.val_size=40",
+    "--data.test_size=50",
+    "--trainer.max_epochs=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--utilization.num_molecules=20",
+    "--utilization.num_bootstrap=50",
+    "--latent.enabled=false",
+]
+
+
+@pytest.fixture(scope="module")
+def run(prepared_qm9: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    runs = tmp_path_factory.mktemp("runs")
+    code, output = run_train([*TINY, f"--runs_dir={runs}"])
+    assert code == 0, output
+    (directory,) = runs.iterdir()
+    return directory, output
+
+
+def test_end_of_the_log_says_mae_unit_and_where(run: tuple[Path, str]) -> None:
+    directory, output = run
+    *_, mae, files = output.strip().splitlines()
+    summary = json.loads((directory / "summary.json").read_text())
+    assert mae.startswith(f"Test MAE {summary['test/mae']:.4g} meV (50 molecules")
+    assert files == f"Files: {directory}"
+    (line,) = [line for line in output.splitlines() if "W&B is offline" in line]
+    assert "WANDB_MODE" in line
+    assert "wandb sync" in line
+
+
+def test_run_directory_has_every_file_and_no_leftovers(run: tuple[Path, str]) -> None:
+    directory, _ = run
+    names = {p.name for p in directory.iterdir()}
+    assert names == {
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "splits.npz",
+        "summary.json",
+        "utilization",
+        "utilization.csv",
+        "wandb",
+    }
+    assert {p.name for p in (directory / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert not list(directory.rglob("*.tmp"))
+
+
+def test_metrics_have_the_documented_keys(run: tuple[Path, str]) -> None:
+    rows = read_metrics(run[0] / "metrics.csv")
+    assert sorted(rows) == [-1, 0, 1]
+    for epoch in (0, 1):
+        assert {"train/loss", "val/mae", "val/rmse", "lr", "throughput/molecules_per_s"} <= set(
+            rows[epoch]
+        )
+        assert "utilization/layer1/1o/ablation" in rows[epoch]
+        assert "equivariance/rotation_error" in rows[epoch]
+    assert {"test/mae", "test/rmse", "test/mse_standardized"} <= set(rows[1])
+
+
+def test_csv_summary_and_wandb_hold_the_same_numbers(run: tuple[Path, str]) -> None:
+    directory, _ = run
+    rows = read_metrics(directory / "metrics.csv")
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["test/mae"] == pytest.approx(rows[1]["test/mae"])
+    assert summary["val/mae"] == pytest.approx(min(rows[0]["val/mae"], rows[1]["val/mae"]))
+    history = [record["item"] for record in _wandb_records(directory, "history")]
+    for epoch in (0, 1):
+        (value,) = [r["val/mae"] for r in history if r["epoch"] == epoch and "val/mae" in r]
+        assert value == pytest.approx(rows[epoch]["val/mae"])
+    sent = {key for record in history for key in record}
+    assert set(rows[1]) | set(rows[-1]) <= sent | {"step"}
+
+
+def test_configuration_reaches_wandb_and_config_yaml(run: tuple[Path, str]) -> None:
+    directory, _ = run
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    provenance = config["provenance"]
+    assert provenance["irreps"] == "4x0e+4x1o"
+    assert provenance["l_values"] == [0, 1]
+    assert provenance["unit"] == "meV"
+    assert provenance["versions"]["torch"] == torch.__version__
+    assert len(provenance["git_commit"].removesuffix("-dirty")) in (7, 40)
+    sent = _wandb_config(directory)
+    assert sent["model.irreps"] == "4x0e+4x1o"
+    assert sent["params/total"] == provenance["params/total"]
+    assert sent["git_commit"] == provenance["git_commit"]
+
+
+def test_same_command_does_not_train_twice_and_fresh_does(run: tuple[Path, str]) -> None:
+    directory, _ = run
+    before = (directory / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    rows = read_metrics(directory / "metrics.csv")
+    code, output = run_train([f"--config={directory / 'config.yaml'}"])
+    assert code == 0
+    assert "is finished; nothing was trained" in output
+    assert (directory / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+    code, output = run_train([f"--config={directory / 'config.yaml'}", "--fresh"])
+    assert code == 0
+    assert (directory / "checkpoints" / "last.ckpt").stat().st_mtime_ns != before
+    again = read_metrics(directory / "metrics.csv")
+    timed = ("throughput/molecules_per_s", "test/seconds")
+    for epoch, row in rows.items():
+        same = {key: value for key, value in row.items() if key not in timed}
+        assert {k: v for k, v in again[epoch].items() if k not in timed} == same
+
+
+def test_other_configuration_under_the_same_name_is_refused(run: tuple[Path, str]) -> None:
+    directory, _ = run
+    code, output = run_train([f"--config={directory / 'config.yaml'}", "--model.lr=0.01"])
+    assert code == 2
+    assert "model.lr 0.001 -> 0.01" in output
+    assert "--fresh" in output
+
+
+def test_test_and_predict_agree_with_the_run(run: tuple[Path, str], tmp_path: Path) -> None:
+    directory, _ = run
+    config = f"--config={directory / 'config.yaml'}"
+    summary = json.loads((directory / "summary.json").read_text())
+    code, output = run_train(["test", config])
+    assert code == 0
+    assert f"test MAE {summary['test/mae']:.4g} meV" in output
+    code, output = run_train(["predict", config, f"--output={tmp_path / 'p.csv'}"])
+    assert code == 0
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    errors = [abs(float(row["prediction"]) - float(row["target"])) for row in rows]
+    assert np.mean(errors) == pytest.approx(summary["test/mae"], rel=1e-4)
+    assert {row["unit"] for row in rows} == {"meV"}
+    assert len({row["index"] for row in rows}) == len(rows) == 50
+    assert all(row["smiles"] for row in rows)
+
+
+def test_checkpoint_alone_can_be_tested(run: tuple[Path, str], tmp_path: Path) -> None:
+    directory, _ = run
+    best = directory / "checkpoints" / "best.ckpt"
+    sizes = [argument for argument in TINY if argument.startswith(("--data", "--trainer"))]
+    code, output = run_train(["test", *sizes, f"--ckpt_path={best}", f"--runs_dir={tmp_path}"])
+    summary = json.loads((directory / "summary.json").read_text())
+    assert code == 0, output
+    assert f"test MAE {summary['test/mae']:.4g} meV" in output
+
+
+def _wandb_records(directory: Path, kind: str) -> list[dict[str, Any]]:
+    (offline,) = (directory / "wandb").glob("offline-run-*")
+    lines = _wandb("leet", "inspect", "--json", str(offline)).splitlines()
+    records = [json.loads(line) for line in lines]
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def _wandb_config(directory: Path) -> dict[str, Any]:
+    (offline,) = (directory / "wandb").glob("offline-run-*")
+    state = json.loads(_wandb("leet", "inspect", "--summary", "--json", str(offline)))
+    return dict(state["config"])
+
+
+def _wandb(*arguments: str) -> str:
+    command = [sys.executable, "-m", "wandb", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
