@@ -50,6 +50,8 @@ def intrinsic_dimension(x_gd: ArrayLike, discard: float = 0.1) -> float:
         return float("nan")
     from sklearn.neighbors import NearestNeighbors
 
+    # Centred, because scikit-learn's distances in many dimensions cancel far from the origin.
+    x = x - x.mean(axis=0)
     distances, _ = NearestNeighbors(n_neighbors=2).fit(x).kneighbors()
     nearest, second = distances[distances[:, 0] > 0].T
     if len(nearest) < FEWEST_POINTS:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Layout = NDArray[np.float32]
 
-FRAME = 2.4
+FRAME = 1.9
 """Half the width of a picture, in units of the layout's root-mean-square radius."""
 FIRST_EPOCHS = 300
 """Optimization epochs of a layout that starts from nothing."""
@@ -79,7 +79,8 @@ def comparable(layout_g2: ArrayLike, reference_g2: ArrayLike | None = None) -> L
     A layout's position, rotation, reflection and scale mean nothing. So it is centred, turned
     (or mirrored) onto the reference as well as a rigid motion can (orthogonal Procrustes:
     R = U V^T of the singular value decomposition of layout^T reference), and divided by its
-    root-mean-square radius; if points then still lie outside +-`FRAME`, by what brings them in.
+    root-mean-square radius. If points then lie outside +-`FRAME`, it is shifted, and where that
+    is not enough shrunk, by no more than what brings them in.
 
     Parameters
     ----------
@@ -104,6 +105,8 @@ def comparable(layout_g2: ArrayLike, reference_g2: ArrayLike | None = None) -> L
             layout = layout @ (u @ vt)
     radius = np.sqrt((layout**2).sum(axis=1).mean())
     layout = layout / (radius if radius > 0 else 1.0)
-    # The margin keeps the outermost points' markers off the frame.
-    outside = np.abs(layout).max(initial=0.0) / (0.97 * FRAME)
-    return (layout / max(outside, 1.0)).astype(np.float32)
+    edge = 0.96 * FRAME  # keeps the outermost points' markers off the frame
+    layout /= max(1.0, np.ptp(layout, axis=0).max() / (2 * edge))
+    layout -= np.maximum(layout.max(axis=0) - edge, 0.0)
+    layout += np.maximum(-edge - layout.min(axis=0), 0.0)
+    return layout.astype(np.float32)

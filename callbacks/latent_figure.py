@@ -128,7 +128,8 @@ def draw_epoch(
         box = (left / width, bottom / height, PANEL / width, PANEL / height)
         axes = figure.add_axes(box)
         _draw_panel(axes, latent, block, colors, mappable)
-        _title_panel(axes, latent, block, untrained.get(block, {}))
+        before = {} if latent.epoch == UNTRAINED else untrained.get(block, {})
+        _title_panel(axes, latent, block, before)
         if column == 0:
             axes.set_ylabel("UMAP 2", fontsize=7, color=MUTED, labelpad=3)
         if position + columns >= len(blocks):
@@ -233,7 +234,7 @@ def _head(figure: Figure, latent: LatentEpoch, panels: int, height: float) -> li
     title = figure.text(
         left,
         1 - 0.27 / height,
-        f"Latent space of {settings.target}{space}·{space}{epoch}",
+        f"UMAP of the latent space{space}·{space}{settings.target}{space}·{space}{epoch}",
         fontsize=12,
         fontweight="bold",
         color=INK,
