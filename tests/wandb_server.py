@@ -152,7 +152,8 @@ class WandbServer:
             "WANDB_BASE_URL": self.url,
             "WANDB_API_KEY": self.api_key,
             "WANDB_ERROR_REPORTING": "false",
-            "WANDB_SILENT": "false",
+            # Whole seconds only; the client's default is 15, so short runs would send all at once.
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
             "NETRC": str(folder / "netrc"),
         }
         for name in ("CONFIG", "CACHE", "DATA", "ARTIFACT"):
@@ -523,7 +524,8 @@ class WandbServer:
                 run.state = "preempting"
             if body.get("complete"):
                 self._complete(run, body.get("exitcode", 0))
-        return {"exitcode": None, "limits": {}}
+        # `stopped` makes the client interrupt its program, beside what the agent is told.
+        return {"exitcode": None, "limits": {}, **({"stopped": True} if run.stopped else {})}
 
     def _complete(self, run: RunRecord, exit_code: int) -> None:
         run.exit_code = exit_code

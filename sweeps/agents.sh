@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# One `wandb agent` for each GPU of this node, until the sweep has no more runs:
+#   sweeps/agents.sh ENTITY/PROJECT/SWEEP_ID [options of wandb agent]
+# Output goes to runs/agents/SWEEP_ID/HOST-gpuN.log. Ctrl-C or SIGTERM stops them all: each run
+# writes a checkpoint and is marked preempting, so that a later agent continues it.
+# Where the node reaches W&B but should not upload, set WANDB_MODE=offline and `wandb sync` later.
+# Where it does not reach W&B at all: python sweep.py sweeps/FILE.yaml --devices 0,1,...
+set -euo pipefail
+
+if [[ $# -lt 1 || $1 == -* ]]; then
+  echo "usage: sweeps/agents.sh ENTITY/PROJECT/SWEEP_ID [options of wandb agent]" >&2
+  exit 2
+fi
+if [[ -f $1 ]]; then
+  echo "agents.sh: $1 is a file; create the sweep with \`wandb sweep $1\` and give the ID that it" \
+    "prints, or run it without a server: python sweep.py $1" >&2
+  exit 2
+fi
+sweep=$1
+shift
+
+gpus=()
+if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+  IFS=, read -r -a gpus <<<"$CUDA_VISIBLE_DEVICES"
+elif command -v nvidia-smi >/dev/null; then
+  mapfile -t gpus < <(nvidia-smi --query-gpu=index --format=csv,noheader)
+fi
+if [[ ${#gpus[@]} -eq 0 ]]; then
+  echo "no GPU is visible: one agent on the CPU"
+  gpus=(none)
+fi
+
+cores=$(nproc)
+threads=$((cores / ${#gpus[@]}))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+logs=runs/agents/${sweep##*/}
+mkdir -p "$logs"
+
+pids=()
+stopped=0
+# shellcheck disable=SC2329  # called by the traps
+stop() {
+  stopped=$1
+  echo "stopping ${#pids[@]} agents; their runs write a checkpoint first"
+  kill -TERM "${pids[@]}" 2>/dev/null || true
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+
+for gpu in "${gpus[@]}"; do
+  log=$logs/$(hostname)-gpu$gpu.log
+  environment=()
+  [[ $gpu == none ]] || environment=("CUDA_VISIBLE_DEVICES=$gpu")
+  # In a session of its own, an agent gets the signals of this script only, and once.
+  setsid env "${environment[@]}" wandb agent --forward-signals --term-timeout 90 "$@" "$sweep" \
+    >>"$log" 2>&1 </dev/null &
+  pids+=($!)
+  echo "agent on GPU $gpu: process $!, log $log"
+done
+
+failed=0
+for pid in "${pids[@]}"; do
+  # A trapped signal ends `wait` early; the agent is then still stopping its run.
+  while kill -0 "$pid" 2>/dev/null; do
+    wait "$pid" && code=0 || code=$?
+  done
+  if [[ ${code:-0} -ne 0 && $stopped -eq 0 ]]; then
+    failed=1
+  fi
+  code=0
+done
+if [[ $stopped -ne 0 ]]; then
+  exit "$stopped"
+fi
+# An agent exits with 0 whatever its runs did: their states are in W&B.
+exit "$failed"
