@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from torch_geometric.data import Batch, Data
 
-from qm9.graphs import ranges
+from qm9.graphs import ranges, spread
 
-_BATCHES_AT_ONCE = 16
-"""Batches that one gather fills; more saves little and holds more memory."""
+_EDGES_AT_ONCE = {"cpu": 16_384, "cuda": 1_000_000}
+"""Edges of one gather, by device. On a CPU no tensor may exceed torch's grain size of 32,768
+elements: above it torch wakes its other threads, which takes longer than the gather and, beside
+another process, milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,21 @@ class MoleculeStore:
             `batch` int64 [n], `ptr` int64 [g + 1], `y` float64 [g], `idx` int64 [g] (rows of the
             data set).
         """
-        for start in range(0, len(groups), _BATCHES_AT_ONCE):
-            # Without this a batch made while Lightning validates could never enter autograd.
-            with torch.inference_mode(False):
-                made = self._collate(groups[start : start + _BATCHES_AT_ONCE])
-            yield from made
+        limit = _EDGES_AT_ONCE[self.device.type]
+        taken: list[Tensor] = []
+        num_edges = 0
+        for group in groups:
+            more = int(self._edges.sizes[group.numpy()].sum())
+            if taken and num_edges + more > limit:
+                yield from self._collate(taken)
+                taken, num_edges = [], 0
+            taken.append(group)
+            num_edges += more
+        if taken:
+            yield from self._collate(taken)
 
+    # Without this a batch made while Lightning validates could never enter autograd.
+    @torch.inference_mode(False)
     def _collate(self, groups: Sequence[Tensor]) -> list[Batch]:
         plan = _Plan(groups, self._nodes, self._edges)
         # Two copies carry all index arithmetic to the device, without waiting for it.
@@ -117,9 +128,9 @@ class MoleculeStore:
         take_e = ranges(first_edge, edges, plan.num_edges)
         z = self.z.index_select(0, take_n).long()
         pos = self.pos.index_select(0, take_n)
-        batch = torch.repeat_interleave(graph, nodes, output_size=plan.num_nodes)
+        batch = spread(graph, nodes, plan.num_nodes)
         edge_index = self.edges.index_select(1, take_e).long()
-        edge_index += torch.repeat_interleave(base, edges, output_size=plan.num_edges)
+        edge_index += spread(base, edges, plan.num_edges)
         y = self.y.index_select(0, idx)
         made = []
         for part in plan.parts():

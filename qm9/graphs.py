@@ -1,11 +1,12 @@
 """Molecular graphs from positions alone: chemical bonds and radius graphs.
 
-May import torch only. Edges are local to a molecule, row 0 source j, row 1 target i, sorted by
+May import NumPy and torch. Edges are local to a molecule, row 0 source j, row 1 target i, sorted by
 target and then source.
 """
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ COVALENT_RADII = {1: 0.31, 6: 0.76, 7: 0.71, 8: 0.66, 9: 0.57}
 BOND_TOLERANCE = 1.15
 """Two atoms are bonded if closer than this times the sum of their covalent radii."""
 
-_PAIRS_AT_ONCE = 4_000_000
+_PAIRS_AT_ONCE = 500_000
 
 
 def bond_edges(pos: Tensor, z: Tensor, node_offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,12 +111,12 @@ def _square_distances(pos_bmd: Tensor) -> Tensor:
     return square
 
 
-def ranges(starts: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
-    """Concatenate ``arange(start, start + length)`` over all pairs.
+def spread(values: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
+    """Repeat each value `length` times: `torch.repeat_interleave`, fit for many small calls.
 
     Parameters
     ----------
-    starts, lengths
+    values, lengths
         int64 [g].
     total
         Sum of `lengths` where the caller knows it: then nothing waits for the device.
@@ -125,6 +126,25 @@ def ranges(starts: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
     Tensor
         int64 [sum of lengths].
     """
-    ends = lengths.cumsum(0)
-    shift = torch.repeat_interleave(starts - (ends - lengths), lengths, output_size=total)
-    return shift + torch.arange(shift.shape[0], device=starts.device)
+    if values.device.type == "cpu":
+        # torch wakes all its threads even for ten values; beside another process that takes
+        # milliseconds.
+        return torch.from_numpy(np.repeat(values.numpy(), lengths.numpy()))
+    return torch.repeat_interleave(values, lengths, output_size=total)
+
+
+def ranges(starts: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
+    """Concatenate ``arange(start, start + length)`` over all pairs.
+
+    Parameters
+    ----------
+    starts, lengths, total
+        As for `spread`.
+
+    Returns
+    -------
+    Tensor
+        int64 [sum of lengths].
+    """
+    shift = spread(starts - (lengths.cumsum(0) - lengths), lengths, total)
+    return shift.add_(torch.arange(shift.shape[0], device=starts.device))
