@@ -13,7 +13,8 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from networks.geometry import Geometry, edge_harmonics, edge_vectors, radial_basis
+from networks.fast_convolution import FastConvolution
+from networks.geometry import Geometry, edge_vectors
 from networks.reference_convolution import E3nnConvolution, path_columns
 from networks.selection_rules import (
     check_irreps,
@@ -156,8 +157,8 @@ class EquivariantConvNet(nn.Module):
             layer.radial.layer1.weight.copy_(whole.layer1.weight[:, columns])
         return layer
 
-    def _convolution_class(self) -> type[E3nnConvolution]:
-        return E3nnConvolution
+    def _convolution_class(self) -> type[FastConvolution] | type[E3nnConvolution]:
+        return FastConvolution if self.convolution == "fast" else E3nnConvolution
 
     def geometry(self, data: Data) -> Geometry:
         """Expand a batch's edges on spherical harmonics and radial functions.
@@ -180,11 +181,12 @@ class EquivariantConvNet(nn.Module):
             edge_index=data.edge_index,
             vectors=vectors,
             lengths=lengths,
-            harmonics=edge_harmonics(vectors, self.irreps_harmonics),
-            radial=radial_basis(lengths, self.num_radial, self.cutoff),
             batch=data.pos.new_zeros(num_nodes, dtype=torch.int64) if batch is None else batch,
             num_nodes=num_nodes,
             num_graphs=1 if batch is None else data.num_graphs,
+            irreps_harmonics=self.irreps_harmonics,
+            num_radial=self.num_radial,
+            cutoff=self.cutoff,
         )
 
     def features(self, z: Tensor, geometry: Geometry) -> list[Tensor]:

@@ -6,6 +6,7 @@ Computed once a batch and shared by all layers. Imports torch and e3nn only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from e3nn import o3
@@ -25,14 +26,16 @@ class Geometry:
         [e, 3] r = pos[j] - pos[i], angstrom.
     lengths : Tensor
         [e] distance, angstrom.
-    harmonics : Tensor
-        [e, m] real spherical harmonics of the normalized vectors, all degrees in order.
-    radial : Tensor
-        [e, k] radial basis times sqrt(k); zero at and beyond the cutoff.
     batch : Tensor
         [n] int64, the graph of each node.
     num_nodes, num_graphs : int
         Sizes, known on the host.
+    irreps_harmonics : o3.Irreps
+        Degrees of the harmonics, each once.
+    num_radial : int
+        Number of radial functions.
+    cutoff : float
+        Length over which they are defined, angstrom.
     shared : dict
         What a convolution derives from the above once and uses in every layer.
     """
@@ -40,12 +43,23 @@ class Geometry:
     edge_index: Tensor
     vectors: Tensor
     lengths: Tensor
-    harmonics: Tensor
-    radial: Tensor
     batch: Tensor
     num_nodes: int
     num_graphs: int
+    irreps_harmonics: o3.Irreps
+    num_radial: int
+    cutoff: float
     shared: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def harmonics(self) -> Tensor:
+        """[e, m] real spherical harmonics of the normalized vectors, all degrees in order."""
+        return edge_harmonics(self.vectors, self.irreps_harmonics)
+
+    @cached_property
+    def radial(self) -> Tensor:
+        """[e, k] radial basis times sqrt(k); zero at and beyond the cutoff."""
+        return radial_basis(self.lengths, self.num_radial, self.cutoff)
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor) -> Tensor:

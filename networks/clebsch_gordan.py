@@ -1,0 +1,85 @@
+"""Tensor product paths with their normalization, and coupling coefficients in float64.
+
+May import torch and e3nn only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Path:
+    """One path (l1, l2, l3) of a fully connected tensor product with edges of multiplicity 1.
+
+    Attributes
+    ----------
+    block_in, block_edge, block_out : int
+        Positions of the three blocks in their irreps.
+    columns : slice
+        The path's weights in the radial MLP's last layer, mul_in * mul_out in that order.
+    coefficient : float
+        sqrt((2 l3 + 1) / sum of mul_in over all paths into the output block), as in e3nn.
+    """
+
+    block_in: int
+    block_edge: int
+    block_out: int
+    columns: slice
+    coefficient: float
+
+
+def tensor_product_paths(
+    irreps_in: o3.Irreps, irreps_harmonics: o3.Irreps, irreps_out: o3.Irreps
+) -> list[Path]:
+    """All paths in the order in which e3nn's `FullyConnectedTensorProduct` keeps their weights.
+
+    Parameters
+    ----------
+    irreps_in, irreps_harmonics, irreps_out : o3.Irreps
+        Inputs, edges (each degree once) and outputs.
+
+    Returns
+    -------
+    list of Path
+    """
+    allowed = [
+        (i, j, k)
+        for i, (_, ir_in) in enumerate(irreps_in)
+        for j, (_, ir_edge) in enumerate(irreps_harmonics)
+        for k, (_, ir_out) in enumerate(irreps_out)
+        if ir_out in ir_in * ir_edge
+    ]
+    fan_in = [
+        sum(irreps_in[i].mul for i, _, k in allowed if k == out) for out in range(len(irreps_out))
+    ]
+    paths: list[Path] = []
+    start = 0
+    for i, j, k in allowed:
+        stop = start + irreps_in[i].mul * irreps_out[k].mul
+        coefficient = (irreps_out[k].ir.dim / fan_in[k]) ** 0.5
+        paths.append(Path(i, j, k, slice(start, stop), coefficient))
+        start = stop
+    return paths
+
+
+@lru_cache(maxsize=None)
+def coupling(l1: int, l2: int, l3: int) -> Tensor:
+    """e3nn's real Wigner 3j symbols, always in float64 whatever the default dtype.
+
+    Parameters
+    ----------
+    l1, l2, l3 : int
+        Degrees that satisfy the triangle inequality.
+
+    Returns
+    -------
+    Tensor
+        [2 l1 + 1, 2 l2 + 1, 2 l3 + 1] float64. Shared by all callers: do not write into it.
+    """
+    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")
