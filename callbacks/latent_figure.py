@@ -96,9 +96,7 @@ def coloring(latent: LatentEpoch, first: LatentEpoch) -> Coloring:
     return Coloring(values, Normalize(low, high, clip=True), cmap, label, extend)
 
 
-def draw_epoch(
-    latent: LatentEpoch, first: LatentEpoch, untrained: dict[str, dict[str, float]], path: Path
-) -> None:
+def draw_epoch(latent: LatentEpoch, first: LatentEpoch, path: Path) -> None:
     """Draw all panels of one epoch into a PNG.
 
     Parameters
@@ -107,10 +105,27 @@ def draw_epoch(
         To be drawn.
     first : LatentEpoch
         The run's first epoch.
-    untrained : dict of str to dict of str to float
-        Metrics of the untrained baseline, by block; empty if there is none.
     path : Path
         Where to.
+    """
+    figure = compose_epoch(latent, first)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def compose_epoch(latent: LatentEpoch, first: LatentEpoch) -> Figure:
+    """Compose the figure of one epoch: a panel for each block, in one row or several.
+
+    Parameters
+    ----------
+    latent : LatentEpoch
+        To be drawn.
+    first : LatentEpoch
+        The run's first epoch. If it is the untrained one, its metrics stand beside each epoch's.
+
+    Returns
+    -------
+    Figure
     """
     blocks = panel_blocks(latent)
     rows = math.ceil(len(blocks) / MAX_COLUMNS)
@@ -128,8 +143,8 @@ def draw_epoch(
         box = (left / width, bottom / height, PANEL / width, PANEL / height)
         axes = figure.add_axes(box)
         _draw_panel(axes, latent, block, colors, mappable)
-        before = {} if latent.epoch == UNTRAINED else untrained.get(block, {})
-        _title_panel(axes, latent, block, before)
+        shows_change = first.epoch == UNTRAINED < latent.epoch
+        _title_panel(axes, latent, block, first.metrics.get(block, {}) if shows_change else {})
         if column == 0:
             axes.set_ylabel("UMAP 2", fontsize=7, color=MUTED, labelpad=3)
         if position + columns >= len(blocks):
@@ -137,8 +152,7 @@ def draw_epoch(
     _draw_colorbar(figure, mappable, colors, width, height)
     for text in _head(figure, latent, len(blocks), height):
         _fit(text, canvas, width * figure.dpi)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    return figure
 
 
 def panel_blocks(latent: LatentEpoch) -> list[str]:

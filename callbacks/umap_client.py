@@ -25,6 +25,7 @@ from callbacks.latent_files import LOG
 Job = dict[str, Any]
 BEGIN: Job = {"do": "begin"}
 PROJECT = Path(__file__).resolve().parents[1]
+WORKER = (sys.executable, "-m", "callbacks.umap_worker")
 MAX_DEATHS = 3
 CLOSE_SECONDS = 10.0
 
@@ -76,7 +77,7 @@ class UmapClient:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with (self.directory / LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "callbacks.umap_worker", str(self.directory.resolve())],
+                [*WORKER, str(self.directory.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -28,7 +28,6 @@ from callbacks.latent_files import (
     ALL,
     ANIMATION,
     TABLE,
-    UNTRAINED,
     LatentEpoch,
     Molecules,
     Snapshot,
@@ -116,8 +115,7 @@ class LatentWorker:
         snapshot = read_snapshot(self.directory, epoch)
         latent = self._lay_out(snapshot, give_up)
         self.first = self.first or latent
-        untrained = self.first.metrics if self.first.epoch == UNTRAINED else {}
-        draw_epoch(latent, self.first, untrained, picture_path(self.directory, epoch))
+        draw_epoch(latent, self.first, picture_path(self.directory, epoch))
         write_epoch(self.directory, latent)
         snapshot_path(self.directory, epoch).unlink()
         return {"step": latent.step, "metrics": latent.metrics, "problems": latent.problems}
