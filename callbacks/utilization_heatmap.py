@@ -181,7 +181,7 @@ def _draw_cells(
 
 
 def _text_colour(image: AxesImage, value: float) -> str:
-    red, green, blue, _ = COLOURS(image.norm(value))
+    red, green, blue, _ = COLOURS(np.asarray(image.norm(np.array([value]))))[0]
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
 
 

@@ -1,0 +1,42 @@
+"""A data module of random molecules with the interface of `QM9DataModule`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from qm9.targets import get_target
+from tests.analysis.molecules import random_molecules
+
+
+class SyntheticMolecules(LightningDataModule):
+    """Training and validation molecules; in each process its own share of the training part."""
+
+    def __init__(self, train: int = 32, val: int = 24, batch_size: int = 8) -> None:
+        super().__init__()
+        self.target = get_target("U0")
+        self.target_mean, self.target_std = -76.0, 10.0
+        self.molecules = random_molecules(train + val, seed=3).to_data_list()
+        for molecule in self.molecules:
+            molecule.y = self.target_mean + self.target_std * molecule.y
+        order = torch.randperm(train + val, generator=torch.Generator().manual_seed(0))
+        self.splits = {"train": order[:train], "val": order[train:]}
+        self.batch_size = batch_size
+
+    def batch(self, indices: Tensor) -> Batch:
+        return Batch.from_data_list([self.molecules[int(i)] for i in indices])
+
+    def _batches(self, part: str) -> list[Batch]:
+        rank, world = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
+        share = self.splits[part][rank::world]
+        return [self.batch(indices) for indices in share.split(self.batch_size)]
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(self._batches("train"), batch_size=None, shuffle=True)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(self._batches("val"), batch_size=None)  # type: ignore[arg-type]
