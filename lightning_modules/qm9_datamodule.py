@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -111,7 +113,8 @@ class QM9DataModule(LightningDataModule):
         for name, seed in (("split_seed", split_seed), ("shuffle_seed", shuffle_seed)):
             if seed is not None and seed < 0:
                 raise ValueError(f"{name} {seed} is negative: give 0 or more")
-        self.save_hyperparameters()
+        # Not to the loggers: the model has a target and a cutoff of its own among its own.
+        self.save_hyperparameters(logger=False)
         self._store: MoleculeStore | None = None
 
     # ---- preparation ----------------------------------------------------------------------
@@ -123,9 +126,17 @@ class QM9DataModule(LightningDataModule):
 
     @override
     def setup(self, stage: str | None = None) -> None:
-        """Load the cache, draw the split and place the molecules on the device; once."""
-        if self._store is not None:
-            return
+        """Load the cache, draw the split and place the molecules on the device.
+
+        What is there already stays: only another device or precision moves the molecules.
+        """
+        if not hasattr(self, "data"):
+            self._load()
+        device, dtype = self._device(), self._dtype()
+        if self._store is None or (self._store.device, self._store.pos.dtype) != (device, dtype):
+            self._store = self._place(device, dtype)
+
+    def _load(self) -> None:
         hp = self.hparams
         self.data = load_or_build(hp["cache_dir"])
         self.splits = make_splits(
@@ -136,18 +147,22 @@ class QM9DataModule(LightningDataModule):
             val_size=hp["val_size"],
             test_size=hp["test_size"],
         )
-        y = self.data.target(self.target.name)
-        train_y = y[self.splits["train"]]
+        train_y = self.data.target(self.target.name)[self.splits["train"]]
         self.target_mean = float(train_y.mean())
-        # One molecule, or all alike, have no spread to divide by.
+        # A single molecule has no spread to divide by.
         self.target_std = float(train_y.std(correction=0)) or 1.0
-        pos = self.data.pos.to(self._dtype())
-        if hp["graph"] == "bonds":
-            edges, offsets = self.data.bonds, self.data.bond_offsets
+
+    def _place(self, device: torch.device, dtype: torch.dtype) -> MoleculeStore:
+        data = self.data
+        if self.hparams["graph"] == "bonds":
+            edges, offsets = data.bonds, data.bond_offsets
         else:
-            edges, offsets = radius_edges(self.data.pos, self.data.node_offsets, hp["cutoff"])
-        self._store = MoleculeStore(
-            self.data.z, pos, self.data.node_offsets, edges, offsets, y, self._device()
+            # All of QM9 in half a second and 80 MB; a batch would take longer to find its own
+            # edges than to gather these.
+            edges, offsets = radius_edges(data.pos, data.node_offsets, self.hparams["cutoff"])
+        y = data.target(self.target.name)
+        return MoleculeStore(
+            data.z, data.pos.to(dtype), data.node_offsets, edges, offsets, y, device
         )
 
     def _dtype(self) -> torch.dtype:
@@ -210,7 +225,10 @@ class QM9DataModule(LightningDataModule):
 
     @override
     def train_dataloader(self) -> MoleculeLoader:
-        """Shuffled batches of the training part; the order follows from seed and epoch alone."""
+        """Shuffled batches of the training part; the order follows from seed and epoch alone.
+
+        With several processes a batch has a `loss_weight`, see `MoleculeLoader`.
+        """
         seed = self.hparams["shuffle_seed"]
         if seed is None:
             seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
@@ -279,7 +297,7 @@ class QM9DataModule(LightningDataModule):
         try:
             with np.load(path, allow_pickle=False) as saved:
                 parts: dict[str, Any] = {name: saved[name] for name in ("train", "val", "test")}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(
                 f"{path} cannot be read as a saved split ({error}): remove it to write it anew"
             ) from error

@@ -290,6 +290,13 @@ class EpochSampler(Sampler[Tensor]):
         for start, stop in self._bounds:
             yield rows[start + self.rank : stop : self.world_size]
 
+    def loss_weights(self) -> list[float]:
+        """Size of this process's share of each batch over the mean size of all shares."""
+        return [
+            len(range(start + self.rank, stop, self.world_size)) * self.world_size / (stop - start)
+            for start, stop in self._bounds
+        ]
+
 
 class MoleculeLoader:
     """Iterates over the batches of an epoch.
@@ -297,6 +304,10 @@ class MoleculeLoader:
     In place of a torch `DataLoader`, whose worker processes and per-item collation cost more than
     the gather itself. Lightning takes any iterable with a length, leaves its order alone, and
     calls `sampler.set_epoch`.
+
+    With several processes each batch has a `loss_weight`, a float: the mean loss times this,
+    averaged over the processes, is the mean over the molecules of all, also where a batch could
+    not be shared out equally.
 
     Parameters
     ----------
@@ -309,10 +320,17 @@ class MoleculeLoader:
     def __init__(self, store: MoleculeStore, sampler: EpochSampler) -> None:
         self.store = store
         self.sampler = sampler
-        self.batch_sampler = None  # Lightning looks here when it asks whether data are shuffled
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.store.batches(list(self.sampler))
+        batches = self.store.batches(list(self.sampler))
+        if self.sampler.world_size == 1:
+            return batches
+        return map(_weighted, batches, self.sampler.loss_weights())
+
+
+def _weighted(batch: Batch, loss_weight: float) -> Batch:
+    batch.loss_weight = loss_weight
+    return batch
