@@ -320,6 +320,7 @@ class MoleculeLoader:
     def __init__(self, store: MoleculeStore, sampler: EpochSampler) -> None:
         self.store = store
         self.sampler = sampler
+        self.batch_sampler = None  # Lightning looks here when it asks whether data are shuffled
 
     def __len__(self) -> int:
         return len(self.sampler)
