@@ -27,9 +27,11 @@ from runtime.files import replacing
 
 MAX_COLUMNS = 5
 PANEL, GAP, LEFT, RIGHT = 2.35, 0.18, 0.34, 1.0
-TOP, BOTTOM, TITLE = 0.62, 0.3, 0.62
+TOP, BOTTOM, TITLE, ROW_GAP = 0.62, 0.3, 0.62, 0.2
 """Sizes in inches; `TITLE` is the room above each panel."""
-INK, MUTED, FRAME_COLOR, MISSING = "#1a1a1a", "#5a5a5a", "#c8c8c8", "#b5b5b5"
+INK, MUTED, FRAME_COLOR, MISSING = "#1a1a1a", "#5a5a5a", "#c8c8c8", "#c4c4c4"
+COLORMAP = "viridis"
+"""Perceptually uniform, safe for colour-blind readers, and without the grey of missing values."""
 ERROR_DECADES = 4
 GIF_WIDTH = 1400
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS, LONGEST_ANIMATION = 500, 3000, 20_000
@@ -45,8 +47,6 @@ class Coloring:
         [g]; NaN is drawn grey.
     norm : Normalize
         Limits.
-    cmap : str
-        Matplotlib's name; perceptually uniform and safe for colour-blind readers.
     label : str
         Of the colour bar, with the unit.
     extend : str
@@ -55,7 +55,6 @@ class Coloring:
 
     values: NDArray[np.float64]
     norm: Normalize
-    cmap: str
     label: str
     extend: str
 
@@ -81,19 +80,19 @@ def coloring(latent: LatentEpoch, first: LatentEpoch) -> Coloring:
         top = 10.0 ** math.ceil(math.log10(np.quantile(known, 0.98))) if len(known) else 1.0
         norm: Normalize = LogNorm(top / 10**ERROR_DECADES, top, clip=True)
         label = f"absolute error of {settings.target} ({settings.reporting_unit})"
-        return Coloring(latent.error, norm, "cividis", label, "both")
+        return Coloring(latent.error, norm, label, "both")
     if settings.color_by == "spatial_score":
-        values, cmap, label = latent.spatial_score, "cividis", "normalized spatial score"
+        values, label = latent.spatial_score, "normalized spatial score"
     else:
         values = latent.molecules.target / settings.reporting_factor
-        cmap, label = "viridis", f"{settings.target} ({settings.unit})"
+        label = f"{settings.target} ({settings.unit})"
     known = values[np.isfinite(values)]
     low, high = np.quantile(known, [0.01, 0.99]) if len(known) else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
     ends = (bool((known < low).any()), bool((known > high).any()))
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[ends]
-    return Coloring(values, Normalize(low, high, clip=True), cmap, label, extend)
+    return Coloring(values, Normalize(low, high, clip=True), label, extend)
 
 
 def draw_epoch(latent: LatentEpoch, first: LatentEpoch, path: Path) -> None:
@@ -131,15 +130,15 @@ def compose_epoch(latent: LatentEpoch, first: LatentEpoch) -> Figure:
     rows = math.ceil(len(blocks) / MAX_COLUMNS)
     columns = math.ceil(len(blocks) / rows)
     width = LEFT + columns * PANEL + (columns - 1) * GAP + RIGHT
-    height = TOP + rows * (TITLE + PANEL) + BOTTOM
+    height = TOP + rows * (TITLE + PANEL) + (rows - 1) * ROW_GAP + BOTTOM
     figure = Figure(figsize=(width, height), dpi=latent.molecules.settings.dpi, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     colors = coloring(latent, first)
-    mappable = ScalarMappable(colors.norm, colors.cmap)
+    mappable = ScalarMappable(colors.norm, COLORMAP)
     for position, block in enumerate(blocks):
         row, column = divmod(position, columns)
         left = LEFT + column * (PANEL + GAP)
-        bottom = BOTTOM + (rows - 1 - row) * (PANEL + TITLE)
+        bottom = BOTTOM + (rows - 1 - row) * (PANEL + TITLE + ROW_GAP)
         box = (left / width, bottom / height, PANEL / width, PANEL / height)
         axes = figure.add_axes(box)
         _draw_panel(axes, latent, block, colors, mappable)
@@ -212,9 +211,10 @@ def _title_panel(axes: Axes, latent: LatentEpoch, block: str, untrained: dict[st
 
 def _beside(metrics: dict[str, float], untrained: dict[str, float], name: str) -> str:
     value = metrics.get(name, math.nan)
-    text = "–" if math.isnan(value) else f"{value:.3f}"
     before = untrained.get(name, math.nan)
-    return text if math.isnan(before) else f"{text} (untrained {before:.3f})"
+    text = "–" if math.isnan(value) else f"{value:.3f}"
+    text = text if math.isnan(before) else f"{text} (untrained {before:.3f})"
+    return text.replace("-", "−")
 
 
 def _by_score(latent: LatentEpoch) -> bool:

@@ -189,6 +189,7 @@ class LatentUMAP(Callback):
         if trainer.current_epoch == 0:
             self._last_epoch = self._logged_through = None
         self._warned: set[str] = set()
+        self._missing: set[str] = set()
         self._completed: tuple[int, int] | None = None
         self._snapshots: Snapshots | None = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -293,7 +294,7 @@ class LatentUMAP(Callback):
             self._client.submit(finish)
             if self._client.outstanding > 1 and self._client.failure is None:
                 rank_zero_info(
-                    f"Waiting for {self._client.outstanding - 1} UMAP pictures "
+                    f"UMAP pictures to wait for: {self._client.outstanding - 1} "
                     f"(at most {self.wait_seconds:.0f} s)"
                 )
             for answer in self._client.wait(self.wait_seconds):
@@ -351,9 +352,16 @@ class LatentUMAP(Callback):
         if "error" in answer:
             self._warn_once(f"UMAP worker, {answer['do']}: {answer['error']}")
         elif answer["do"] == "epoch":
-            for block, reason in answer["problems"].items():
-                self._warn_once(f"no UMAP of {block}: {reason}")
+            self._warn_of_problems(answer["epoch"], answer["problems"])
             self._log_epoch(trainer, answer["epoch"], answer["step"], answer["metrics"])
+
+    def _warn_of_problems(self, epoch: int, problems: dict[str, str]) -> None:
+        """Name blocks without a layout, each once a run: the cause may last for all epochs."""
+        new = {block: why for block, why in problems.items() if block not in self._missing}
+        self._missing |= set(new)
+        if new:
+            causes = "; ".join(f"{block}: {reason}" for block, reason in new.items())
+            self._warn_once(f"no UMAP in epoch {epoch} of {causes}. Said once for each")
 
     def _log_epoch(
         self, trainer: Trainer, epoch: int, step: int, metrics: dict[str, dict[str, float]]

@@ -35,7 +35,7 @@ class NamedMolecules(SyntheticMolecules):
 
 def small_model(seed: int = 0, **options: Any) -> EquivariantRegressor:
     torch.manual_seed(seed)
-    settings = {"irreps": "4x0e+3x1o", "num_layers": 3, "embedding_dim": 4, **options}
+    settings = {"irreps": "4x0e+3x1o", "num_layers": 2, "embedding_dim": 4, **options}
     return EquivariantRegressor(**settings)
 
 

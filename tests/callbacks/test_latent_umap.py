@@ -1,0 +1,479 @@
+"""`LatentUMAP` in real fits; one of them with real UMAP, the rest with a quick worker."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import wandb
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+
+from analysis.latent import molecule_embedding, standardize, trustworthiness
+from callbacks import latent_umap, umap_client
+from callbacks.latent_files import epoch_path, epochs_in, read_epoch, read_snapshot
+from callbacks.latent_umap import LatentUMAP, choose_layer
+from runtime.metrics_csv import MetricsCSVLogger, read_metrics
+from tests.callbacks.latent_data import (
+    BLOCKS,
+    METRICS,
+    QUICK_WORKER,
+    SMILES,
+    NamedMolecules,
+    small_latents,
+    small_model,
+    trainer,
+)
+
+
+def workers() -> list[int]:
+    """Worker processes that this process has started and that still are."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            line = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if "umap_worker" in line or "quick_worker" in line:
+            found.append(child.pid)
+    return found
+
+
+def messages(caught: Any) -> list[str]:
+    """What `LatentUMAP` has warned of."""
+    return [str(w.message) for w in caught if "LatentUMAP" in str(w.message)]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(umap_client, "WORKER", QUICK_WORKER)
+
+
+# ---- one run with real UMAP, W&B and all files -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("real")
+    run = wandb.init(
+        mode="offline",
+        dir=str(root),
+        settings=wandb.Settings(console="off", quiet=True, x_disable_stats=True),
+    )
+    loggers = [MetricsCSVLogger(root / "metrics.csv"), WandbLogger(experiment=run)]
+    fit = trainer(root, [small_latents(table_size=5)], epochs=3, logger=loggers)
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    assert workers() == []
+    run.finish()
+    return root
+
+
+def history(root: Path) -> list[dict[str, Any]]:
+    (offline,) = (root / "wandb").glob("offline-run-*")
+    command = ["wandb", "leet", "inspect", "--json", str(offline)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    records = [json.loads(line) for line in text.splitlines()]
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def test_every_epoch_and_the_untrained_baseline_have_picture_and_layouts(real_run: Path) -> None:
+    latents = real_run / "latents"
+    assert epochs_in(latents) == [-1, 0, 1, 2]
+    assert {p.name for p in latents.iterdir()} == {
+        *(f"epoch_{e}.{end}" for e in ("-01", "000", "001", "002") for end in ("png", "npz")),
+        "animation.gif",
+        "molecules.csv",
+        "molecules.npz",
+        "worker.log",
+    }
+    assert (latents / "worker.log").read_text() == ""
+    for epoch in (-1, 0, 1, 2):
+        latent = read_epoch(epoch_path(latents, epoch))
+        assert tuple(latent.layouts) == BLOCKS
+        assert all(np.isfinite(layout).all() for layout in latent.layouts.values())
+
+
+def test_metrics_are_logged_with_their_epoch_beside_the_baseline(real_run: Path) -> None:
+    rows = read_metrics(real_run / "metrics.csv")
+    for epoch in (-1, 0, 1, 2):
+        metrics = read_epoch(epoch_path(real_run / "latents", epoch)).metrics
+        for block in BLOCKS:
+            for name in METRICS:
+                assert rows[epoch][f"latent/{block}/{name}"] == metrics[block][name]
+    assert sorted(rows) == [-1, 0, 1, 2]
+    assert rows[-1]["step"] == 0
+    key = "latent/all/knn_r2_target"
+    assert rows[-1][f"{key}_untrained"] == rows[-1][key]
+
+
+def test_wandb_has_each_picture_in_order_with_its_epoch(real_run: Path) -> None:
+    rows = history(real_run)
+    pictures = [row for row in rows if any(key.startswith("latent/umap") for key in row)]
+    assert [float(row["epoch"]) for row in pictures] == [-1, 0, 1, 2]
+    (offline,) = (real_run / "wandb").glob("offline-run-*")
+    assert len(list(offline.glob("files/media/images/latent/umap_*.png"))) == 4
+    last = [row for row in rows if any(key.startswith("latent/molecules") for key in row)]
+    assert [float(row["epoch"]) for row in last] == [2]
+    (table,) = offline.glob("files/media/table/latent/molecules_*.json")
+    columns = json.loads(table.read_text())["columns"]
+    assert columns[:6] == [
+        "idx",
+        "smiles",
+        "structure",
+        "target (meV)",
+        "prediction (meV)",
+        "absolute error (meV)",
+    ]
+    assert len(json.loads(table.read_text())["data"]) == 5
+    assert list(offline.glob("files/media/videos/latent/animation_*.gif"))
+
+
+def test_umap_shows_the_space_and_frames_resemble_one_another(real_run: Path) -> None:
+    epochs = [read_epoch(epoch_path(real_run / "latents", e)) for e in (-1, 0, 1, 2)]
+    for before, after in pairwise(epochs):
+        assert np.array_equal(before.molecules.idx, after.molecules.idx)
+        moved = np.linalg.norm(before.layouts["all"] - after.layouts["all"], axis=1)
+        shuffled = np.linalg.norm(
+            before.layouts["all"] - after.layouts["all"][np.random.default_rng(0).permutation(32)],
+            axis=1,
+        )
+        assert np.median(moved) < 0.5 * np.median(shuffled)
+    assert epochs[0].metrics["0e"]["trustworthiness"] > 0.8
+
+
+def test_predictions_and_embeddings_are_the_networks(real_run: Path) -> None:
+    latent = read_epoch(epoch_path(real_run / "latents", -1))
+    data, model = NamedMolecules(), small_model()
+    model.target_mean.fill_(data.target_mean)
+    model.target_std.fill_(data.target_std)
+    batch = data.batch(torch.from_numpy(latent.molecules.idx))
+    assert set(latent.molecules.idx) <= set(data.splits["val"].tolist())
+    with torch.no_grad():
+        expected = model.predict_target(batch).numpy()
+        geometry = model.network.geometry(batch)
+        features = model.network.features(batch.z, geometry)[0]
+    np.testing.assert_allclose(latent.prediction, expected, rtol=1e-6)
+    np.testing.assert_allclose(latent.molecules.target, 1000 * batch.y.numpy())
+    blocks = molecule_embedding(features, model.network.layer_irreps[0], batch.batch, 32)
+    space = standardize(blocks["1o"])
+    assert latent.metrics["1o"]["trustworthiness"] == pytest.approx(
+        trustworthiness(space, latent.layouts["1o"], n_neighbors=6), abs=1e-3
+    )
+    assert latent.molecules.smiles[0] == SMILES[latent.molecules.idx[0] % len(SMILES)]
+
+
+def test_table_and_animation_are_there_without_wandb(real_run: Path) -> None:
+    with (real_run / "latents" / "molecules.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 32
+    with Image.open(real_run / "latents" / "animation.gif") as gif:
+        assert gif.n_frames == 4
+
+
+# ---- resuming --------------------------------------------------------------------------------
+
+
+def fit_with_checkpoint(
+    root: Path, epochs: int, stop_after: int | None = None, at_epoch_end: bool = True
+) -> None:
+    checkpoint = ModelCheckpoint(
+        dirpath=root,
+        filename="last",
+        save_on_train_epoch_end=at_epoch_end,
+        enable_version_counter=False,
+    )
+    callbacks = [small_latents(), checkpoint]
+    if stop_after is not None:
+        callbacks.append(RaiseAfter(stop_after))
+    fit = trainer(
+        root,
+        callbacks,
+        epochs,
+        logger=[MetricsCSVLogger(root / "metrics.csv")],
+        enable_checkpointing=True,
+    )
+    path = root / "last.ckpt"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
+        fit.fit(
+            small_model(),
+            datamodule=NamedMolecules(),
+            ckpt_path=str(path) if path.exists() else None,
+            weights_only=True,
+        )
+
+
+class RaiseAfter(Callback):
+    """An exception in the first batch after an epoch."""
+
+    def __init__(self, epoch: int, error: type[BaseException] = RuntimeError) -> None:
+        self.epoch = epoch
+        self.error = error
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch + 1:
+            raise self.error("planned")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(umap_client, "WORKER", QUICK_WORKER)
+        fit_with_checkpoint(root, 4)
+    return root
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("at_epoch_end", [True, False], ids=["epoch end", "after validation"])
+def test_an_interrupted_run_ends_with_the_same_files_and_metrics(
+    at_epoch_end: bool, whole: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path
+    with pytest.raises(RuntimeError, match="planned"):
+        fit_with_checkpoint(broken, 4, stop_after=1, at_epoch_end=at_epoch_end)
+    assert workers() == []
+    # What was drawn after the checkpoint by a process that went on longer is replaced.
+    shutil.copy(whole / "latents" / "epoch_003.npz", broken / "latents" / "epoch_007.npz")
+    fit_with_checkpoint(broken, 4)
+    for epoch in (-1, 0, 1, 2, 3):
+        paths = [epoch_path(root / "latents", epoch) for root in (whole, broken)]
+        assert paths[0].read_bytes() == paths[1].read_bytes(), epoch
+    assert epochs_in(broken / "latents") == [-1, 0, 1, 2, 3]
+    assert read_metrics(broken / "metrics.csv") == read_metrics(whole / "metrics.csv")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_killed_while_it_waited_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LatentUMAP, "on_fit_end", lambda *args: None)
+    fit_with_checkpoint(tmp_path, 2)  # ends without waiting
+    monkeypatch.undo()
+    monkeypatch.setattr(umap_client, "WORKER", QUICK_WORKER)
+    fit_with_checkpoint(tmp_path, 2)  # nothing left to train
+    assert epochs_in(tmp_path / "latents") == [-1, 0, 1]
+    assert sorted(read_metrics(tmp_path / "metrics.csv")) == [-1, 0, 1]
+    assert (tmp_path / "latents" / "animation.gif").exists()
+
+
+# ---- training is not touched -----------------------------------------------------------------
+
+
+class Watch(Callback):
+    """Random states, gradients and modes as the training loop leaves them."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        gradients = [None if p.grad is None else p.grad.clone() for p in pl_module.parameters()]
+        modes = [module.training for module in pl_module.modules()]
+        states = (torch.get_rng_state().clone(), np.random.get_state()[1], random.getstate())  # noqa: NPY002
+        weights = [p.detach().clone() for p in pl_module.parameters()]
+        self.seen.append((gradients, modes, *states, weights))
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, two)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(same(a, b) for a, b in zip(one, two))
+    return bool(one == two)
+
+
+@pytest.mark.usefixtures("quick")
+def test_training_is_bit_identical_with_and_without(tmp_path: Path) -> None:
+    seen = []
+    for latents in ([], [small_latents()]):
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        watch, model = Watch(), small_model()
+        model.network.layers[0].eval()  # a module that someone has frozen stays so
+        fit = trainer(tmp_path, [*latents, watch])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found .* module.* in eval mode")
+            fit.fit(model, datamodule=NamedMolecules())
+        seen.append(watch.seen)
+    assert len(seen[0]) == 8
+    assert same(seen[0], seen[1])
+
+
+# ---- ends ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_no_worker_outlives_an_interrupted_fit(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUICK_WORKER_SLEEPS", "30")
+    fit = trainer(tmp_path, [small_latents(), RaiseAfter(-1, error)])
+    started = time.monotonic()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises((error, SystemExit)):
+            fit.fit(small_model(), datamodule=NamedMolecules())
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert workers() == []
+    assert time.monotonic() - started < 25  # it did not wait for the worker
+    # What was handed over waits for a resumed run.
+    assert epochs_in(tmp_path / "latents", "pending_") == [-1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_waiting_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUICK_WORKER_SLEEPS", "30")
+    fit = trainer(tmp_path, [small_latents(wait_seconds=0.5)], epochs=1)
+    with pytest.warns(UserWarning, match="2 UMAP pictures are not finished; `python -m callbacks"):
+        fit.fit(small_model(), datamodule=NamedMolecules())
+    assert workers() == []
+
+
+class Kill(Callback):
+    """Kill the worker once, in the second epoch."""
+
+    def __init__(self, latents: LatentUMAP) -> None:
+        self.latents = latents
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            client = self.latents._client
+            assert client is not None
+            os.kill(client.pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_killed_worker_is_one_warning_and_no_picture_less(tmp_path: Path) -> None:
+    latents = small_latents()
+    fit = trainer(tmp_path, [latents, Kill(latents)], epochs=3)
+    with pytest.warns(UserWarning, match="killed by SIGKILL. It is started again") as caught:
+        fit.fit(small_model(), datamodule=NamedMolecules())
+    assert len(messages(caught)) == 1
+    assert fit.global_step == 12
+    assert epochs_in(tmp_path / "latents") == [-1, 0, 1, 2]
+
+
+def test_a_worker_that_cannot_start_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(umap_client, "WORKER", (QUICK_WORKER[0], "-c", "import nothing_of_that"))
+    fit = trainer(tmp_path, [small_latents()])
+    with pytest.warns(UserWarning, match="LatentUMAP: ") as caught:
+        fit.fit(small_model(), datamodule=NamedMolecules())
+    said = messages(caught)
+    assert "No module named 'nothing_of_that'" in said[0]
+    assert len(said) == 2  # the second names the command that draws what is left
+    assert fit.global_step == 8
+
+
+@pytest.mark.usefixtures("quick")
+def test_processes_other_than_the_first_have_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = trainer(tmp_path, [small_latents()], epochs=1)
+    monkeypatch.setattr(type(fit), "is_global_zero", False)
+    monkeypatch.setattr(umap_client.subprocess, "Popen", None)  # type: ignore[attr-defined]
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    assert not (tmp_path / "latents").exists()
+
+
+# ---- unusual runs ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+def test_fast_dev_run_leaves_the_run_directory_alone(tmp_path: Path) -> None:
+    (tmp_path / "latents").mkdir()
+    (tmp_path / "latents" / "epoch_004.npz").touch()
+    fit = trainer(tmp_path, [small_latents()], fast_dev_run=True)
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    assert [p.name for p in (tmp_path / "latents").iterdir()] == ["epoch_004.npz"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_only_every_nth_epoch_and_the_last(tmp_path: Path) -> None:
+    fit = trainer(tmp_path, [small_latents(every_n_epochs=2)], epochs=5)
+    fit.fit(small_model(irreps="4x0e"), datamodule=NamedMolecules())
+    assert epochs_in(tmp_path / "latents") == [-1, 1, 3, 4]
+
+
+@pytest.mark.usefixtures("quick")
+def test_nan_features_are_one_warning(tmp_path: Path) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.network.embedding.weight[1] = float("nan")  # hydrogen, so some molecules
+    fit = trainer(tmp_path, [small_latents()], epochs=1)
+    with pytest.warns(UserWarning, match="no UMAP in epoch -1 of all: features of") as caught:
+        fit.fit(model, datamodule=NamedMolecules())
+    assert len(messages(caught)) == 1
+    assert (tmp_path / "latents" / "epoch_000.png").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failing_callback_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(latent_umap, "write_snapshot", full)
+    fit = trainer(tmp_path, [small_latents()])
+    with pytest.warns(UserWarning, match="has stopped .OSError: no space left") as caught:
+        fit.fit(small_model(), datamodule=NamedMolecules())
+    assert len(messages(caught)) == 1
+    assert fit.global_step == 8
+    assert workers() == []
+
+
+def test_disabled_it_starts_nothing(tmp_path: Path) -> None:
+    fit = trainer(tmp_path, [LatentUMAP(enabled=False)], epochs=1)
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    assert not (tmp_path / "latents").exists()
+
+
+def test_snapshots_are_the_same_whatever_the_batch_size(tmp_path: Path) -> None:
+    from callbacks.latent_files import write_snapshot
+    from callbacks.latent_snapshot import Snapshots
+
+    model, data = small_model(), NamedMolecules()
+    taken = [Snapshots(data, 32, 0, size).take(model, 0, 0, 0) for size in (32, 5)]
+    for name, block in taken[0].blocks.items():
+        np.testing.assert_allclose(block, taken[1].blocks[name], rtol=1e-4, atol=1e-5)
+    write_snapshot(tmp_path, taken[0])
+    read = read_snapshot(tmp_path, 0)
+    assert same(list(read.blocks.values()), list(taken[0].blocks.values()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_molecules": 0}, "num_molecules is 0: it must be at least 1"),
+        ({"color_by": "size"}, "color_by 'size' is unknown: choose one of target, error"),
+        ({"wait_seconds": float("nan")}, "wait_seconds is nan"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LatentUMAP(**options)
+
+
+def test_a_layer_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    fit = trainer(tmp_path, [LatentUMAP(layer=3)])
+    with pytest.raises(ValueError, match="layer is 3: the network has layers 0 to 1"):
+        fit.fit(small_model(), datamodule=NamedMolecules())
+    assert choose_layer(small_model().network, 0) == 0
+    assert choose_layer(small_model().network, None) == 0
