@@ -13,7 +13,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 DUMMY = REPOSITORY / "tests" / "sweeps" / "dummy_program.py"
-LIMIT = 60
+LIMIT = 200
 
 
 class Sweep:

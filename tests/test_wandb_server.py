@@ -10,7 +10,7 @@ import pytest
 from tests import wandb_graphql
 from tests.wandb_server import FAULTS, WandbServer
 
-LIMIT = 120
+LIMIT = 300
 PROGRAM = """
 import sys, time
 import numpy as np

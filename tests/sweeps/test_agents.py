@@ -21,11 +21,13 @@ import yaml
 from runtime.sweep_command import render_command
 from runtime.sweep_file import load_sweep_file
 from runtime.sweep_space import grid
+from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "dummy_wandb_program.py"
-LIMIT = 150
+LIMIT = 400
+EPOCHS = 6
 METRIC = {"name": "val/mae", "goal": "minimize"}
 
 
@@ -48,7 +50,8 @@ class Place:
     """A folder with the program, a sweep file and launchers, as a user would have it."""
 
     def __init__(self, folder: Path, server: WandbServer, config: dict) -> None:
-        self.folder = folder
+        self.folder = self.cwd = folder
+        self.processes: list[subprocess.Popen] = []
         self.server = server
         (folder / "stubs").mkdir(parents=True)
         shutil.copy(PROGRAM, folder / "program.py")
@@ -67,8 +70,8 @@ class Place:
     def create(self) -> str:
         """`wandb sweep sweep.yaml`."""
         done = subprocess.run(
-            ["wandb", "sweep", "sweep.yaml"],
-            cwd=self.folder,
+            ["wandb", "sweep", str(self.folder / "sweep.yaml")],
+            cwd=self.cwd,
             env=self.environ,
             capture_output=True,
             text=True,
@@ -80,14 +83,22 @@ class Place:
     def start(self, *command: str, **environ: str) -> subprocess.Popen:
         """Start a launcher."""
         with (self.folder / "launcher.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
-                cwd=self.folder,
+                cwd=self.cwd,
                 env={**self.environ, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End what a failed scenario has left; launchers stop their agents, agents their runs."""
+        for process in self.processes:
+            process.terminate()
+            process.wait(LIMIT)
 
     def log(self) -> str:
         """What the launchers printed."""
@@ -152,7 +163,37 @@ def stop_all(place: Place) -> SimpleNamespace:
     return SimpleNamespace(place=place, name=name, code=launcher.wait(LIMIT))
 
 
+def train_for_real(place: Place) -> SimpleNamespace:
+    """train.py on real QM9: created, preempted after its first epochs, resumed by another agent."""
+    folder, runs = place.folder, place.server.runs
+    place.cwd = REPOSITORY
+    place.environ |= {"WANDB_DIR": str(folder), "MPLBACKEND": "agg"}
+    sweep = place.create()
+    name = f"{sweep.rpartition('/')[2]}-0"
+    agent = place.start("wandb", "agent", "--forward-signals", sweep)
+    place.server.wait_for(lambda: epochs_of(runs.get(name, NOTHING)), LIMIT)
+    agent.send_signal(signal.SIGTERM)
+    agent.wait(LIMIT)
+    first = SimpleNamespace(state=runs[name].state, exit_code=runs[name].exit_code)
+    first.epochs = epochs_of(runs[name])
+    code = place.start("wandb", "agent", "--forward-signals", sweep).wait(LIMIT)
+    return SimpleNamespace(place=place, run=runs[name], first=first, code=code)
+
+
+def epochs_of(run: RunRecord | SimpleNamespace) -> list[int]:
+    """Epochs whose validation error has arrived."""
+    return [row["epoch"] for row in run.history if "val/mae" in row]
+
+
 NOTHING = SimpleNamespace(history=[])
+TINY = {
+    "data.train_size": 256,
+    "data.val_size": 64,
+    "data.test_size": 64,
+    "model.num_layers": 2,
+    "trainer.max_epochs": EPOCHS,
+    "seed_everything": 0,
+}
 SCENARIOS: dict[str, tuple[Callable[[Place], SimpleNamespace], dict]] = {
     "grid": (
         share_a_grid,
@@ -194,6 +235,21 @@ SCENARIOS: dict[str, tuple[Callable[[Place], SimpleNamespace], dict]] = {
             early_terminate={"type": "hyperband", "min_iter": 3, "eta": 2},
         ),
     ),
+    "train": (
+        train_for_real,
+        sweep_config(
+            {"model.irreps": ["8x0e+8x1o"], **{name: [value] for name, value in TINY.items()}},
+            program="train.py",
+            command=[
+                "${env}",
+                "${interpreter}",
+                "${program}",
+                "--config=configs/quickstart.yaml",
+                "--runs_dir=${envvar:WANDB_DIR}/runs",
+                "${args}",
+            ],
+        ),
+    ),
     "stop": (
         stop_all,
         sweep_config({"lr": [1.0, 2.0, 3.0], "epochs": [200], "seconds": [0.5]}),
@@ -206,10 +262,13 @@ def outcome(tmp_path_factory):
     """Run all scenarios at once; (server, scenario -> what it returned)."""
     folder = tmp_path_factory.mktemp("agents")
     with WandbServer() as server, ThreadPoolExecutor(len(SCENARIOS)) as pool:
-        futures = {}
-        for name, (scenario, config) in SCENARIOS.items():
-            futures[name] = pool.submit(scenario, Place(folder / name, server, config))
-        yield server, {name: future.result() for name, future in futures.items()}
+        places = {n: Place(folder / n, server, config) for n, (_, config) in SCENARIOS.items()}
+        futures = {n: pool.submit(run, places[n]) for n, (run, _) in SCENARIOS.items()}
+        try:
+            yield server, {name: future.result() for name, future in futures.items()}
+        finally:
+            for place in places.values():
+                place.stop()
 
 
 def test_the_server_met_no_unknown_request(outcome):
@@ -291,6 +350,33 @@ def test_ctrl_c_on_the_launcher_stops_all_agents_and_their_runs(outcome):
     assert states == ["preempted", "preempted"]
     assert f"{stopped.name}-2" not in server.runs
     assert {start["gpu"] for start in stopped.place.starts()} == {"3", "GPU-x"}
+
+
+def test_train_py_is_preempted_and_resumed_by_the_next_agent(outcome):
+    trained = outcome[1]["train"]
+    assert (trained.first.state, trained.first.exit_code) == ("preempted", 143)
+    assert trained.first.epochs == list(range(len(trained.first.epochs)))
+    assert trained.code == 0, trained.place.log()
+    run = trained.run
+    assert (run.state, run.attempts, run.resumed, run.rewritten) == ("finished", 2, 1, [])
+    assert epochs_of(run) == list(range(EPOCHS)), "a gap or a repetition"
+    steps = [row["_step"] for row in run.history]
+    assert steps == list(range(len(steps)))
+
+
+def test_a_run_of_train_py_arrives_whole(outcome):
+    run = outcome[1]["train"].run
+    assert run.config["model.irreps"] == "8x0e+8x1o"
+    assert run.config["data.train_size"] == 256
+    assert run.summary["test/mae"] > 0
+    assert isinstance(run.summary["val/mae"], int | float), "agents compare runs by this number"
+    for picture in ("utilization/heatmap", "latent/umap"):
+        logged = {row["epoch"] for row in run.history if picture in row}
+        assert logged >= set(range(EPOCHS)), picture
+        arrived = [name for name in run.images if picture in name]
+        assert len(arrived) >= EPOCHS
+    assert {"utilization/table", "latent/molecules"} <= set(run.tables)
+    assert run.group is None
 
 
 @pytest.mark.parametrize("script", ["agents.sh", "agents.slurm"])
