@@ -6,7 +6,7 @@ May import torch and e3nn only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from e3nn import o3
@@ -21,8 +21,8 @@ class Path:
     ----------
     block_in, block_edge, block_out : int
         Positions of the three blocks in their irreps.
-    columns : slice
-        The path's weights in the radial MLP's last layer, mul_in * mul_out in that order.
+    num_weights : int
+        mul_in * mul_out, the path's columns of the radial MLP's last layer (in that order).
     coefficient : float
         sqrt((2 l3 + 1) / sum of mul_in over all paths into the output block), as in e3nn.
     """
@@ -30,7 +30,7 @@ class Path:
     block_in: int
     block_edge: int
     block_out: int
-    columns: slice
+    num_weights: int
     coefficient: float
 
 
@@ -58,17 +58,19 @@ def tensor_product_paths(
     fan_in = [
         sum(irreps_in[i].mul for i, _, k in allowed if k == out) for out in range(len(irreps_out))
     ]
-    paths: list[Path] = []
-    start = 0
-    for i, j, k in allowed:
-        stop = start + irreps_in[i].mul * irreps_out[k].mul
-        coefficient = (irreps_out[k].ir.dim / fan_in[k]) ** 0.5
-        paths.append(Path(i, j, k, slice(start, stop), coefficient))
-        start = stop
-    return paths
+    return [
+        Path(
+            i,
+            j,
+            k,
+            num_weights=irreps_in[i].mul * irreps_out[k].mul,
+            coefficient=(irreps_out[k].ir.dim / fan_in[k]) ** 0.5,
+        )
+        for i, j, k in allowed
+    ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def coupling(l1: int, l2: int, l3: int) -> Tensor:
     """e3nn's real Wigner 3j symbols, always in float64 whatever the default dtype.
 

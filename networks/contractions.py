@@ -1,30 +1,37 @@
 """Sums over neighbours as batched matrix products, with their derivatives written out.
 
 Everything here is a partial derivative of one multilinear form, a sum over slots (center i,
-neighbour j) and over pairs (a, b) of a center's and a neighbour's block, q counting the edge
+neighbour j) and over pairs (a, b) of a center's and a neighbour's block; q counts the edge
 degrees that couple the two:
 
-    F = sum_ij sum_q sum_kuw sum_ab  Gamma_ij[(a q), b] v_j[b, u] h_ij[k] B[(q u k), w] c_i[a, w]
+    F = sum_ij sum_q sum_kuw sum_ab  Gamma_ij[(a q), b] v_j[b, u] h_ij[k] B[q u k w] c_i[a, w]
 
-With
+Messages summed at the centers are dF/dc for given v ("down": a has the smaller degree and
+receives); messages that centers send are dF/dv for given c ("up"). The backward pass of either
+needs the other derivatives of the same F. In both orders of contraction
 
-    T_ij[(a q), u]  = sum_b Gamma_ij[(a q), b] v_j[b, u]        a slot
-    A_i[a, (q u k)] = sum_j T_ij[(a q), u] h_ij[k]              a center
-    Z_i[a, (q u k)] = sum_w c_i[a, w] B[(q u k), w]             a center
-    S_ij[(a q), u]  = sum_k h_ij[k] Z_i[a, (q u k)]             a slot
+    T_ij[(a q), u] = sum_b Gamma_ij[(a q), b] v_j[b, u]
 
-the derivatives are
+In the order "nodes" the sums over neighbours come before the weights:
 
-    dF/dc = A B    dF/dv = Gamma^T S    dF/dB = A^T c    dF/dh = T Z    dF/dGamma = S v^T
+    A_i[a, (q u k)] = sum_j T_ij[(a q), u] h_ij[k]        Z_i[a, (q u k)] = sum_w c_i[a, w] B[w, (q u k)]
+    dF/dc = A B^T      dF/dB = c^T A      dF/dh = T Z
+    S_ij[(a q), u] = sum_k h_ij[k] Z_i[a, (q u k)]
 
-"Aggregate first" sends messages to centers, dF/dc; "transform first" from centers, dF/dv. The
-backward pass of either needs the other four. T, A, Z and S live for one block of centers and are
-recomputed in the backward pass. Imports torch and this package only.
+in the order "edges" the weights come first, of an edge and its reverse at once:
+
+    W_ij[(q u), w] = sum_k h_ij[k] B[k, (q u w)]          dW_ij[(q u), w] = sum_a T_ij[a, (q u)] c_i[a, w]
+    dF/dc = T W        dF/dB = h^T dW     dF/dh = dW B^T
+    S_ij[a, (q u)] = sum_w c_i[a, w] W_ij[(q u), w]
+
+and in both dF/dv = Gamma^T S, dF/dGamma = S v^T. T, A, Z, W and S exist for one chunk of centers
+or edges at a time and are computed again in the backward pass. Imports torch and this package
+only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,9 +39,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from networks.neighborhoods import Neighborhoods
+from networks.neighborhoods import EdgeSlots, NodeSlots
 
-Side = Literal["center", "neighbor"]
+Direction = Literal["down", "up"]
+Shapes = tuple[tuple[int, int], ...]
+CHUNK_NUMBERS = 1 << 20
+"""Numbers in the largest intermediate result of a chunk (4 MB in float32: in cache)."""
 
 
 @dataclass(frozen=True)
@@ -46,49 +56,49 @@ class Form:
     pairs : tuple of (int, int)
         Center block and neighbour block of each pair; each pair has one Gamma and one B.
     center_shapes, neighbor_shapes : tuple of (int, int)
-        (2 l + 1, multiplicity) of all blocks. Node values are [n, sum of products], each block
-        m-major: its 2 l + 1 components one after the other, each of all channels.
+        (2 l + 1, multiplicity) of all blocks. Node values are [n, dim], each block m-major: its
+        2 l + 1 components one after the other, each of all channels.
     """
 
     pairs: tuple[tuple[int, int], ...]
-    center_shapes: tuple[tuple[int, int], ...]
-    neighbor_shapes: tuple[tuple[int, int], ...]
+    center_shapes: Shapes
+    neighbor_shapes: Shapes
 
 
 def send_messages(
     form: Form,
-    around: Neighborhoods,
-    to: Side,
+    slots: NodeSlots | EdgeSlots,
+    direction: Direction,
     values: Tensor,
     h: Tensor,
     gammas: Sequence[Tensor],
     weights: Sequence[Tensor],
 ) -> Tensor:
-    """Messages summed at the centers (aggregate first) or at the neighbours (transform first).
+    """Send messages along all slots and sum them at the receiving nodes.
 
     Parameters
     ----------
     form : Form
         Pairs and shapes.
-    around : Neighborhoods
-        Slots.
-    to : {"center", "neighbor"}
-        The side that receives; dF/dc or dF/dv.
+    slots : NodeSlots or EdgeSlots
+        The graph; decides the order of contraction.
+    direction : {"down", "up"}
+        To the centers, dF/dc, or from the centers, dF/dv.
     values : Tensor
-        [n, dim] values of the side that sends, v or c.
+        [n, dim] values of the nodes that send.
     h : Tensor
-        [s, k] radial features, zero in padded slots.
+        Radial features, zero in padding: [s, k], or [s / 2, k] for twins.
     gammas : sequence of Tensor
-        [s, (a q), b] a pair.
+        [s, a q, b] a pair.
     weights : sequence of Tensor
-        B [(q u k), w] a pair.
+        B a pair: [w, q u k] for `NodeSlots`, [k, q u w] for `EdgeSlots`.
 
     Returns
     -------
     Tensor
-        [n, dim] of the receiving side.
+        [n, dim] of the nodes that receive. Second derivatives raise RuntimeError.
     """
-    out: Tensor = _SendMessages.apply(form, around, to, values, h, *gammas, *weights)
+    out: Tensor = _SendMessages.apply(form, slots, direction, values, h, *gammas, *weights)
     return out
 
 
@@ -99,36 +109,33 @@ class _SendMessages(torch.autograd.Function):
     def forward(
         ctx: Any,
         form: Form,
-        around: Neighborhoods,
-        to: Side,
+        slots: NodeSlots | EdgeSlots,
+        direction: Direction,
         values: Tensor,
         h: Tensor,
         *tables: Tensor,
     ) -> Tensor:
-        ctx.form, ctx.around, ctx.to = form, around, to
+        ctx.form, ctx.slots, ctx.direction = form, slots, direction
         ctx.save_for_backward(values, h, *tables)
-        v, c = (values, None) if to == "center" else (None, values)
-        return _derivatives(form, around, v, c, h, tables, {to})[to][0]
+        if direction == "down":
+            return _derivatives(form, slots, values, None, h, tables, {"c"})["c"][0]
+        return _derivatives(form, slots, None, values, h, tables, {"v"})["v"][0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, h, *tables = ctx.saved_tensors
-        v, c = (values, grad) if ctx.to == "center" else (grad, values)
-        sender = "neighbor" if ctx.to == "center" else "center"
+        sender, v, c = ("v", values, grad) if ctx.direction == "down" else ("c", grad, values)
         pairs = len(ctx.form.pairs)
         needs = ctx.needs_input_grad[3:]
-        wanted = {
-            name
-            for name, needed in (
-                (sender, needs[0]),
-                ("h", needs[1]),
-                ("gammas", any(needs[2 : 2 + pairs])),
-                ("weights", any(needs[2 + pairs :])),
-            )
-            if needed
+        needed = {
+            sender: needs[0],
+            "h": needs[1],
+            "gammas": any(needs[2 : 2 + pairs]),
+            "weights": any(needs[2 + pairs :]),
         }
-        grads = _derivatives(ctx.form, ctx.around, v, c, h, tables, wanted)
+        wanted = {name for name in needed if needed[name]}
+        grads = _derivatives(ctx.form, ctx.slots, v, c, h, tables, wanted)
         none = [None] * pairs
         return (
             *(None, None, None),
@@ -141,96 +148,186 @@ class _SendMessages(torch.autograd.Function):
 
 def _derivatives(
     form: Form,
-    around: Neighborhoods,
+    slots: NodeSlots | EdgeSlots,
     v: Tensor | None,
     c: Tensor | None,
     h: Tensor,
     tables: Sequence[Tensor],
     wanted: set[str],
 ) -> dict[str, list[Tensor]]:
-    """The wanted derivatives of F: "center", "neighbor", "h", "gammas", "weights".
+    """Compute the wanted ones of dF/dv, dF/dc, dF/dh, dF/dGamma and dF/dB.
 
-    v may be missing where neither T nor A is needed, c where neither Z nor S is.
+    v may be missing where T is not needed, c where neither Z, W nor S are.
     """
     gammas, weights = tables[: len(form.pairs)], tables[len(form.pairs) :]
-    num_channels = h.shape[1]
-    needs_t = bool(wanted & {"center", "h", "weights"})
-    needs_a = bool(wanted & {"center", "weights"})
-    needs_z = bool(wanted & {"neighbor", "h", "gammas"})
-    needs_s = bool(wanted & {"neighbor", "gammas"})
-    c_blocks = [] if c is None else _center_blocks(form, around, c)
+    num_nodes = slots.num_nodes
     out: dict[str, list[Tensor]] = {}
-    if "center" in wanted:
-        out_blocks = [h.new_zeros(around.centers.shape[0], m, w) for m, w in form.center_shapes]
-    if "neighbor" in wanted:
-        out["neighbor"] = [h.new_zeros(around.num_nodes, _dim(form.neighbor_shapes))]
+    if "v" in wanted:
+        out["v"] = [h.new_zeros(num_nodes, _dim(form.neighbor_shapes))]
+    if "c" in wanted:
+        out["c"] = [h.new_zeros(num_nodes, _dim(form.center_shapes))]
     if "h" in wanted:
         out["h"] = [torch.zeros_like(h)]
     if "gammas" in wanted:
-        out["gammas"] = [torch.empty_like(g) for g in gammas]
+        out["gammas"] = [torch.empty_like(gamma) for gamma in gammas]
     if "weights" in wanted:
-        out["weights"] = [torch.zeros_like(b) for b in weights]
-    for block in around.blocks:
-        nodes, slots, n, d = block.centers, block.slots, block.num_centers, block.degree
-        neighbor = around.neighbor[slots]
-        h_ndk = h[slots].view(n, d, num_channels)
-        v_blocks = [] if v is None else _split(v.index_select(0, neighbor), form.neighbor_shapes)
-        sent = (
-            [h.new_zeros(n * d, m, u) for m, u in form.neighbor_shapes]
-            if "neighbor" in wanted
-            else []
-        )
-        for p, (i_c, i_v) in enumerate(form.pairs):
-            gamma, b = gammas[p][slots], weights[p]
-            m_c, w = form.center_shapes[i_c]
-            u = form.neighbor_shapes[i_v][1]
-            rows = gamma.shape[1] * u
-            if needs_t:
-                t = torch.bmm(gamma, v_blocks[i_v]).view(n, d, rows)
-            if needs_a:
-                a = torch.bmm(t.transpose(1, 2), h_ndk).view(n * m_c, -1)
-            if needs_z:
-                z = (c_blocks[i_c][nodes].view(n * m_c, w) @ b.t()).view(n, rows, num_channels)
-            if needs_s:
-                s = torch.bmm(h_ndk, z.transpose(1, 2)).view(n * d, -1, u)
-            if "center" in wanted:
-                out_blocks[i_c][nodes].view(n * m_c, w).addmm_(a, b)
-            if "neighbor" in wanted:
-                sent[i_v].baddbmm_(gamma.transpose(1, 2), s)
-            if "h" in wanted:
-                out["h"][0][slots].view(n, d, -1).baddbmm_(t, z)
-            if "weights" in wanted:
-                out["weights"][p].addmm_(a.t(), c_blocks[i_c][nodes].view(n * m_c, w))
-            if "gammas" in wanted:
-                torch.bmm(s, v_blocks[i_v].transpose(1, 2), out=out["gammas"][p][slots])
-        if "neighbor" in wanted:
-            out["neighbor"][0].index_add_(0, neighbor, _join(sent))
-    if "center" in wanted:
-        joined = _join(out_blocks)
-        whole = h.new_zeros(around.num_nodes, joined.shape[1])
-        out["center"] = [whole.index_copy_(0, around.centers, joined)]
+        out["weights"] = [torch.zeros_like(weight) for weight in weights]
+    at = _at_nodes if isinstance(slots, NodeSlots) else _at_edges
+    at(form, slots, v, c, h, gammas, weights, out)
     return out
 
 
-def _dim(shapes: Sequence[tuple[int, int]]) -> int:
+def _at_nodes(
+    form: Form,
+    slots: NodeSlots,
+    v: Tensor | None,
+    c: Tensor | None,
+    h: Tensor,
+    gammas: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    out: dict[str, list[Tensor]],
+) -> None:
+    """Add to `out` in the order "nodes"."""
+    num_k = h.shape[1]
+    largest = max(m_w[0] * weight.shape[1] for m_w, weight in _centers(form, weights))
+    c_blocks = None if c is None else _blocks(c.index_select(0, slots.centers), form.center_shapes)
+    if "c" in out:
+        received = [h.new_zeros(len(slots.centers), m, w) for m, w in form.center_shapes]
+    for centers, rows, degree in _node_chunks(slots, largest):
+        neighbor, n = slots.neighbor[rows], centers.stop - centers.start
+        h_ndk = h[rows].view(n, degree, num_k)
+        v_blocks = None if v is None else _split(v.index_select(0, neighbor), form.neighbor_shapes)
+        if "v" in out:
+            sent = [h.new_zeros(n * degree, m, u) for m, u in form.neighbor_shapes]
+        for p, (i_c, i_v) in enumerate(form.pairs):
+            gamma, weight = gammas[p][rows], weights[p]
+            m = form.center_shapes[i_c][0]
+            if v_blocks is not None:
+                t = _couple(gamma, v_blocks[i_v]).view(n, degree, -1)
+            if "c" in out or "weights" in out:
+                a = torch.bmm(t.transpose(1, 2), h_ndk).view(n * m, -1)
+            if c_blocks is not None:
+                c_p = c_blocks[i_c][centers].view(n * m, -1)
+                z = (c_p @ weight).view(n, -1, num_k)
+            if "v" in out or "gammas" in out:
+                s = torch.bmm(h_ndk, z.transpose(1, 2)).view(n * degree, gamma.shape[1], -1)
+            if "c" in out:
+                received[i_c][centers].view(n * m, -1).addmm_(a, weight.t())
+            if "weights" in out:
+                out["weights"][p].addmm_(c_p.t(), a)
+            if "h" in out:
+                out["h"][0][rows].view(n, degree, num_k).baddbmm_(t, z)
+            if "v" in out:
+                _add_coupled(sent[i_v], gamma, s)
+            if "gammas" in out:
+                torch.bmm(s, v_blocks[i_v].transpose(1, 2), out=out["gammas"][p][rows])
+        if "v" in out:
+            out["v"][0].index_add_(0, neighbor, _join(sent))
+    if "c" in out:
+        out["c"][0].index_copy_(0, slots.centers, _join(received))
+
+
+def _at_edges(
+    form: Form,
+    slots: EdgeSlots,
+    v: Tensor | None,
+    c: Tensor | None,
+    h: Tensor,
+    gammas: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    out: dict[str, list[Tensor]],
+) -> None:
+    """Add to `out` in the order "edges"; g counts edges with their reverse."""
+    size = max(1, CHUNK_NUMBERS // max(weight.shape[1] for weight in weights))
+    for start in range(0, h.shape[0], size):
+        h_gk = h[start : start + size]
+        g, twins = h_gk.shape[0], slots.twins
+        rows = slice(start * twins, (start + g) * twins)
+        center, neighbor = slots.center[rows], slots.neighbor[rows]
+        v_blocks = None if v is None else _split(v.index_select(0, neighbor), form.neighbor_shapes)
+        c_blocks = None if c is None else _blocks(c.index_select(0, center), form.center_shapes)
+        if "v" in out:
+            sent = [h.new_zeros(g * twins, m, u) for m, u in form.neighbor_shapes]
+        if "c" in out:
+            received = [h.new_zeros(g * twins, m, w) for m, w in form.center_shapes]
+        for p, (i_c, i_v) in enumerate(form.pairs):
+            gamma, weight = gammas[p][rows], weights[p]
+            m, w = form.center_shapes[i_c]
+            if v_blocks is not None:
+                t = _couple(gamma, v_blocks[i_v]).view(g, twins * m, -1)
+            if c_blocks is not None:
+                c_p = c_blocks[i_c].view(g, twins * m, w)
+            if "v" in out or "c" in out or "gammas" in out:
+                w_edge = (h_gk @ weight).view(g, -1, w)
+            if "v" in out or "gammas" in out:
+                s = torch.bmm(c_p, w_edge.transpose(1, 2)).view(g * twins, gamma.shape[1], -1)
+            if "h" in out or "weights" in out:
+                dw = torch.bmm(t.transpose(1, 2), c_p).view(g, -1)
+            if "c" in out:
+                received[i_c].view(g, twins * m, w).baddbmm_(t, w_edge)
+            if "weights" in out:
+                out["weights"][p].addmm_(h_gk.t(), dw)
+            if "h" in out:
+                out["h"][0][start : start + g].addmm_(dw, weight.t())
+            if "v" in out:
+                _add_coupled(sent[i_v], gamma, s)
+            if "gammas" in out:
+                torch.bmm(s, v_blocks[i_v].transpose(1, 2), out=out["gammas"][p][rows])
+        if "v" in out:
+            out["v"][0].index_add_(0, neighbor, _join(sent))
+        if "c" in out:
+            out["c"][0].index_add_(0, center, _join(received))
+
+
+def _couple(gamma: Tensor, v: Tensor) -> Tensor:
+    """T [s, (a q), u] = sum_b Gamma [s, (a q), b] v [s, b, u]."""
+    if gamma.shape[1] == 1:  # torch.bmm is slow with a single row
+        return (gamma.transpose(1, 2) * v).sum(1) if v.shape[1] > 1 else gamma * v
+    return torch.bmm(gamma, v)
+
+
+def _add_coupled(v: Tensor, gamma: Tensor, s: Tensor) -> None:
+    """Add sum_(a q) Gamma [s, (a q), b] S [s, (a q), u] to v [s, b, u]."""
+    if gamma.shape[1] == 1:
+        v.addcmul_(gamma.transpose(1, 2), s)
+    else:
+        v.baddbmm_(gamma.transpose(1, 2), s)
+
+
+def _centers(form: Form, weights: Sequence[Tensor]) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    for (i_c, _), weight in zip(form.pairs, weights):
+        yield form.center_shapes[i_c], weight
+
+
+def _node_chunks(slots: NodeSlots, numbers: int) -> Iterator[tuple[slice, slice, int]]:
+    """Centers and slots of chunks in which `numbers` a center stay below CHUNK_NUMBERS."""
+    size = max(1, CHUNK_NUMBERS // numbers)
+    for block in slots.blocks:
+        for start in range(0, block.num_centers, size):
+            stop = min(start + size, block.num_centers)
+            first, degree = block.first_slot, block.degree
+            yield (
+                slice(block.start + start, block.start + stop),
+                slice(first + start * degree, first + stop * degree),
+                degree,
+            )
+
+
+def _dim(shapes: Shapes) -> int:
     return sum(m * mul for m, mul in shapes)
 
 
-def _split(values: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+def _split(values: Tensor, shapes: Shapes) -> list[Tensor]:
     """Blocks [n, 2 l + 1, mul] of [n, dim], as views."""
     pieces = values.split([m * mul for m, mul in shapes], dim=1)
     return [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes)]
 
 
+def _blocks(values: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Blocks [n, 2 l + 1, mul] of [n, dim], each contiguous."""
+    return [block.contiguous() for block in _split(values, shapes)]
+
+
 def _join(blocks: Sequence[Tensor]) -> Tensor:
     """Inverse of `_split`."""
     return torch.cat([block.flatten(1) for block in blocks], dim=1)
-
-
-def _center_blocks(form: Form, around: Neighborhoods, c: Tensor) -> list[Tensor]:
-    """Contiguous blocks [c, 2 l + 1, mul] of the nodes that are centers."""
-    pieces = c.split([m * mul for m, mul in form.center_shapes], dim=1)
-    return [
-        piece.index_select(0, around.centers).unflatten(1, shape)
-        for piece, shape in zip(pieces, form.center_shapes)
-    ]

@@ -5,15 +5,29 @@ Imports torch, e3nn and this package only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from e3nn import nn as e3nn_nn
 from e3nn import o3
 from torch import Tensor, nn
 
-from networks.clebsch_gordan import Path, coupling, tensor_product_paths
-from networks.contractions import Form, Side, send_messages
+from networks.clebsch_gordan import Path, tensor_product_paths
+from networks.contractions import Form, send_messages
+from networks.cost_model import Choice, Direction, Graph, Order, PairShape, choose
 from networks.geometry import Geometry
-from networks.neighborhoods import Neighborhoods, group_edges, is_symmetric
+from networks.slot_geometry import slot_geometry
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """All paths from one input block to one output block."""
+
+    block_in: int
+    block_out: int
+    paths: tuple[Path, ...]
+    degrees: tuple[int, ...]
+    shape: PairShape
 
 
 class FastConvolution(nn.Module):
@@ -31,12 +45,29 @@ class FastConvolution(nn.Module):
         self.irreps_in = irreps_in
         self.irreps_harmonics = irreps_harmonics
         self.irreps_out = irreps_out
+        self.radial_hidden = radial_hidden
         self.neighbor_norm = neighbor_norm
         self.paths = tensor_product_paths(irreps_in, irreps_harmonics, irreps_out)
+        self.pairs = self._pairs()
         self.radial = e3nn_nn.FullyConnectedNet(
-            [num_radial, radial_hidden, self.paths[-1].columns.stop if self.paths else 0],
+            [num_radial, radial_hidden, sum(path.num_weights for path in self.paths)],
             nn.functional.silu,
         )
+
+    def _pairs(self) -> list[_Pair]:
+        grouped: dict[tuple[int, int], list[Path]] = {}
+        for path in self.paths:
+            grouped.setdefault((path.block_in, path.block_out), []).append(path)
+        pairs = []
+        for (i, o), paths in grouped.items():
+            (mul_in, ir_in), (mul_out, ir_out) = self.irreps_in[i], self.irreps_out[o]
+            degrees = tuple(self.irreps_harmonics[path.block_edge].ir.l for path in paths)
+            shape = PairShape(ir_in.l, ir_out.l, mul_in, mul_out, len(paths))
+            pairs.append(_Pair(i, o, tuple(paths), degrees, shape))
+        return pairs
+
+    def plan(self, graph: Graph) -> list[Choice]:
+        return [choose(pair.shape, self.radial_hidden, graph) for pair in self.pairs]
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Convolve node features.
@@ -53,112 +84,64 @@ class FastConvolution(nn.Module):
         Tensor
             [n, irreps_out.dim].
         """
-        pairs: dict[tuple[int, int], list[Path]] = {}
-        for path in self.paths:
-            pairs.setdefault((path.block_in, path.block_out), []).append(path)
-        lower = {key for key in pairs if self._l_in(key) < self._l_out(key)}
+        plan = self.plan(Graph(geometry.edge_index.shape[1] / geometry.num_nodes, True))
+        groups: dict[tuple[Order, Direction], list[_Pair]] = {}
+        for pair, choice in zip(self.pairs, plan):
+            groups.setdefault((choice.order, choice.direction), []).append(pair)
         x = _m_major(x, self.irreps_in)
-        out = self._send("center", {k: p for k, p in pairs.items() if k not in lower}, x, geometry)
-        out = out + self._send("neighbor", {k: pairs[k] for k in lower}, x, geometry)
-        scales = {path.block_out: path.coefficient for path in self.paths}
-        return _e3nn_order(
-            out,
-            self.irreps_out,
-            [scales.get(k, 1.0) / self.neighbor_norm for k in range(len(self.irreps_out))],
-        )
-
-    def _l_in(self, key):
-        return self.irreps_in[key[0]].ir.l
-
-    def _l_out(self, key):
-        return self.irreps_out[key[1]].ir.l
+        sizes = [path.num_weights for path in self.paths]
+        weights = dict(zip(self.paths, self.radial.layer1.weight.split(sizes, dim=1)))
+        out = x.new_zeros(x.shape[0], self.irreps_out.dim)
+        for (order, direction), pairs in groups.items():
+            out = out + self._send(order, direction, pairs, weights, x, geometry)
+        scales = {path.block_out: path.coefficient / self.neighbor_norm for path in self.paths}
+        return _e3nn_order(out, self.irreps_out, scales)
 
     def _send(
-        self, to: Side, pairs: dict[tuple[int, int], list[Path]], x: Tensor, geometry: Geometry
+        self,
+        order: Order,
+        direction: Direction,
+        pairs: list[_Pair],
+        weights: dict[Path, Tensor],
+        x: Tensor,
+        geometry: Geometry,
     ) -> Tensor:
-        around = incoming(geometry) if to == "center" else outgoing(geometry)
-        if not pairs:
-            return x.new_zeros(x.shape[0], self.irreps_out.dim)
+        """Messages of the pairs that share order and direction, [n, out] m-major."""
+        around = slot_geometry(geometry, order, center_is_target=direction == "down")
         shapes_in, shapes_out = _shapes(self.irreps_in), _shapes(self.irreps_out)
-        if to == "center":
-            form = Form(tuple((o, i) for i, o in pairs), shapes_out, shapes_in)
+        if direction == "down":
+            form = Form(tuple((p.block_out, p.block_in) for p in pairs), shapes_out, shapes_in)
         else:
-            form = Form(tuple((i, o) for i, o in pairs), shapes_in, shapes_out)
-        gammas, weights = [], []
-        pieces = self.radial.layer1.weight.split(
-            [p.columns.stop - p.columns.start for p in self.paths], dim=1
-        )
-        piece = dict(zip([p.columns.start for p in self.paths], pieces))
-        for (i, o), paths in pairs.items():
-            l_in, l_out = self.irreps_in[i].ir.l, self.irreps_out[o].ir.l
-            degrees = tuple(self.irreps_harmonics[p.block_edge].ir.l for p in paths)
-            ws = [
-                piece[p.columns.start].unflatten(1, (self.irreps_in[i].mul, self.irreps_out[o].mul))
-                for p in paths
-            ]
-            if to == "center":
-                gammas.append(gamma(around, l_out, l_in, degrees, self.irreps_harmonics))
-                w = torch.stack([w.transpose(0, 1) for w in ws]).flatten(0, 2)
-            else:
-                gammas.append(gamma(around, l_in, l_out, degrees, self.irreps_harmonics))
-                w = torch.stack([w.permute(2, 0, 1) for w in ws]).flatten(0, 2)
-                if (l_in + l_out) % 2:
-                    w = -w
-            weights.append(w)
-        layer0 = self.radial.layer0
-        h = torch.nn.functional.silu(around.derived["radial"] @ (layer0.weight / layer0.h_in**0.5))
-        h = h * (layer0.act.cst / layer0.weight.shape[1] ** 0.5)
-        return send_messages(form, around, to, x, h, gammas, weights)
+            form = Form(tuple((p.block_in, p.block_out) for p in pairs), shapes_in, shapes_out)
+        gammas, tables = [], []
+        for pair in pairs:
+            ls = pair.shape.l_in, pair.shape.l_out
+            gammas.append(around.gamma(*(ls[::-1] if direction == "down" else ls), pair.degrees))
+            shape = (pair.shape.mul_in, pair.shape.mul_out)
+            kuw = [weights[path].unflatten(1, shape) for path in pair.paths]
+            table = _arrange(kuw, order, direction)
+            # Y(-r) = (-1)^l Y(r), and the 3j symbols change by (-1)^(l1 + l2 + l3) where the
+            # roles of input and output are exchanged.
+            tables.append(-table if direction == "up" and sum(ls) % 2 else table)
+        h = self._hidden(around.radial)
+        return send_messages(form, around.slots, direction, x, h, gammas, tables)
+
+    def _hidden(self, radial: Tensor) -> Tensor:
+        """Hidden layer of the radial MLP, divided by the square root of its width."""
+        layer = self.radial.layer0
+        h = nn.functional.silu(radial @ (layer.weight / layer.h_in**0.5))
+        return h * (layer.act.cst / self.radial_hidden**0.5)
 
 
-def incoming(geometry: Geometry) -> Neighborhoods:
-    if "incoming" not in geometry.shared:
-        source, target = geometry.edge_index
-        geometry.shared["incoming"] = _expand(
-            group_edges(target, source, geometry.num_nodes), geometry, 1
-        )
-    return geometry.shared["incoming"]
-
-
-def outgoing(geometry: Geometry) -> Neighborhoods:
-    if "outgoing" not in geometry.shared:
-        source, target = geometry.edge_index
-        if is_symmetric(source, target, geometry.num_nodes):
-            geometry.shared["outgoing"] = incoming(geometry)
-        else:
-            geometry.shared["outgoing"] = _expand(
-                group_edges(source, target, geometry.num_nodes), geometry, -1
-            )
-    return geometry.shared["outgoing"]
-
-
-def _expand(around: Neighborhoods, geometry: Geometry, sign: int) -> Neighborhoods:
-    radial = geometry.radial[around.edge]
-    if around.mask is not None:
-        radial = radial * around.mask[:, None]
-    around.derived["radial"] = radial
-    y = geometry.harmonics[around.edge]
-    if sign < 0:
-        ls = [ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
-        y = y * y.new_tensor([(-1.0) ** l for l in ls])
-    around.derived["harmonics"] = y
-    return around
-
-
-def gamma(around, l_center, l_neighbor, degrees, irreps_harmonics):
-    key = ("gamma", l_center, l_neighbor, degrees)
-    if key not in around.derived:
-        y = around.derived["harmonics"]
-        table = y.new_zeros(
-            irreps_harmonics.dim, 2 * l_center + 1, len(degrees), 2 * l_neighbor + 1
-        )
-        for s, (_, ir) in zip(irreps_harmonics.slices(), irreps_harmonics):
-            if ir.l in degrees:
-                table[s, :, degrees.index(ir.l)] = (
-                    coupling(l_neighbor, ir.l, l_center).permute(1, 2, 0).to(y)
-                )
-        around.derived[key] = (y @ table.flatten(1)).view(y.shape[0], -1, 2 * l_neighbor + 1)
-    return around.derived[key]
+def _arrange(kuw: list[Tensor], order: Order, direction: Direction) -> Tensor:
+    """B of one pair from its paths' weights [k, u, w], as `send_messages` wants it."""
+    dims = {
+        ("nodes", "down"): (2, 1, 0),
+        ("nodes", "up"): (1, 2, 0),
+        ("edges", "down"): (0, 1, 2),
+        ("edges", "up"): (0, 2, 1),
+    }[order, direction]
+    return torch.stack([weight.permute(dims) for weight in kuw], dim=1).flatten(1)
 
 
 def _shapes(irreps: o3.Irreps) -> tuple[tuple[int, int], ...]:
@@ -166,22 +149,16 @@ def _shapes(irreps: o3.Irreps) -> tuple[tuple[int, int], ...]:
 
 
 def _m_major(x: Tensor, irreps: o3.Irreps) -> Tensor:
-    pieces = x.split([mul * ir.dim for mul, ir in irreps], dim=1)
-    return torch.cat(
-        [
-            p.unflatten(1, (mul, ir.dim)).transpose(1, 2).flatten(1)
-            for p, (mul, ir) in zip(pieces, irreps)
-        ],
-        dim=1,
-    )
+    """From e3nn's channel-major blocks to m-major ones."""
+    pieces = x.split([mul_ir.dim for mul_ir in irreps], dim=1)
+    blocks = [piece.unflatten(1, (mul, ir.dim)) for piece, (mul, ir) in zip(pieces, irreps)]
+    return torch.cat([block.transpose(1, 2).flatten(1) for block in blocks], dim=1)
 
 
-def _e3nn_order(x: Tensor, irreps: o3.Irreps, scales: list[float]) -> Tensor:
-    pieces = x.split([mul * ir.dim for mul, ir in irreps], dim=1)
+def _e3nn_order(x: Tensor, irreps: o3.Irreps, scales: dict[int, float]) -> Tensor:
+    """Back to e3nn's order, blocks times `scales` (those without a path are zero)."""
+    pieces = x.split([mul_ir.dim for mul_ir in irreps], dim=1)
+    blocks = [piece.unflatten(1, (ir.dim, mul)) for piece, (mul, ir) in zip(pieces, irreps)]
     return torch.cat(
-        [
-            (p.unflatten(1, (ir.dim, mul)).transpose(1, 2) * scale).flatten(1)
-            for p, (mul, ir), scale in zip(pieces, irreps, scales)
-        ],
-        dim=1,
+        [(b.transpose(1, 2) * scales.get(k, 1.0)).flatten(1) for k, b in enumerate(blocks)], dim=1
     )

@@ -1,86 +1,94 @@
-"""Edges arranged around their centers, in blocks of nodes with about the same number of neighbours.
+"""A graph's edges arranged as tables of slots, so that sums over edges are matrix products.
 
-A block's edges form a dense table [nodes, degree] ("slots"), so that sums over neighbours are
-batched matrix products. Imports torch and this package only.
+A slot is an edge seen from its center; the other end is its neighbour. Imports torch and this
+package only.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 LEAST_FILL = 0.85
 """A block takes nodes that have at least this fraction of its first node's neighbours."""
-SLOTS_A_BLOCK = 1024
-"""Largest number of slots in a block; its intermediate results should stay in cache."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive centers with one table of slots.
+    """Consecutive centers with the same number of slots each.
 
     Attributes
     ----------
-    centers : slice
-        Rows of `Neighborhoods.centers`.
-    slots : slice
-        Rows of the slot arrays, `degree` to each center.
+    start : int
+        First center.
+    num_centers : int
+        Number of centers.
+    first_slot : int
+        First slot.
     degree : int
         Slots a center.
     """
 
-    centers: slice
-    slots: slice
+    start: int
+    num_centers: int
+    first_slot: int
     degree: int
 
-    @property
-    def num_centers(self) -> int:
-        """Nodes in the block."""
-        return self.centers.stop - self.centers.start
 
-
-@dataclass
-class Neighborhoods:
-    """Every edge as a slot of its center.
+@dataclass(frozen=True)
+class NodeSlots:
+    """Slots grouped by center, padded to the same number in every center of a block.
 
     Attributes
     ----------
     centers : Tensor
         [c] int64, the nodes that have neighbours, those with most first.
     neighbor : Tensor
-        [s] int64, the node at the other end of each slot.
+        [s] int64, the node at the other end.
     edge : Tensor
-        [s] int64, the edge of each slot.
+        [s] int64, the edge; padding repeats some edge of the same center.
     mask : Tensor or None
-        [s] bool, false for padding (a repetition of some real edge); None without padding.
-    blocks : list of Block
+        [s] bool, false in padding; None without padding.
+    blocks : tuple of Block
         Cut of centers and slots.
     num_nodes : int
         Nodes of the graph.
-    derived : dict
-        What a convolution computes per slot once a batch.
     """
 
     centers: Tensor
     neighbor: Tensor
     edge: Tensor
     mask: Tensor | None
-    blocks: list[Block]
+    blocks: tuple[Block, ...]
     num_nodes: int
-    derived: dict[Any, Any] = field(default_factory=dict)
-
-    @property
-    def num_slots(self) -> int:
-        """Slots, padding included."""
-        return self.neighbor.shape[0]
 
 
-def group_edges(center: Tensor, neighbor: Tensor, num_nodes: int) -> Neighborhoods:
-    """Arrange edges around their centers.
+@dataclass(frozen=True)
+class EdgeSlots:
+    """One slot an edge; where the graph is symmetric, an edge and its reverse side by side.
+
+    Attributes
+    ----------
+    center, neighbor, edge : Tensor
+        [s] int64, the two ends and the edge.
+    twins : int
+        2 if slots 2 i and 2 i + 1 are an edge and its reverse, otherwise 1.
+    num_nodes : int
+        Nodes of the graph.
+    """
+
+    center: Tensor
+    neighbor: Tensor
+    edge: Tensor
+    twins: int
+    num_nodes: int
+
+
+def group_by_center(center: Tensor, neighbor: Tensor, num_nodes: int) -> NodeSlots:
+    """Group edges by center.
 
     Parameters
     ----------
@@ -91,60 +99,67 @@ def group_edges(center: Tensor, neighbor: Tensor, num_nodes: int) -> Neighborhoo
 
     Returns
     -------
-    Neighborhoods
+    NodeSlots
         Its block sizes are read on the host.
     """
     degree = torch.bincount(center, minlength=num_nodes)
     first_edge = degree.cumsum(0) - degree
     by_center = center.argsort(stable=True)
-    degrees, nodes = degree.sort(descending=True, stable=True)
-    blocks = _cut(degrees.tolist())
-    num_centers = blocks[-1].centers.stop if blocks else 0
-    nodes = nodes[:num_centers]
-    places, filled = [], []
+    degree, nodes = degree.sort(descending=True, stable=True)
+    blocks = _cut(degree.tolist())
+    places, real = [by_center[:0]], [by_center[:0].bool()]
     for block in blocks:
+        centers = slice(block.start, block.start + block.num_centers)
         column = torch.arange(block.degree, device=center.device)
-        real = column < degrees[block.centers, None]
-        place = first_edge[nodes[block.centers], None] + column * real
-        places.append(place.flatten())
-        filled.append(real.flatten())
-    edge = by_center[torch.cat(places)] if blocks else by_center
-    padded = edge.shape[0] > center.shape[0]
-    mask = torch.cat(filled) if padded else None
-    return Neighborhoods(nodes, neighbor[edge], edge, mask, blocks, num_nodes)
+        real.append((column < degree[centers, None]).flatten())
+        first = first_edge[nodes[centers], None]
+        places.append(
+            (first + column).flatten().where(real[-1], first.expand(-1, block.degree).flatten())
+        )
+    edge = by_center[torch.cat(places)]
+    mask = torch.cat(real) if edge.shape[0] > center.shape[0] else None
+    num_centers = sum(block.num_centers for block in blocks)
+    return NodeSlots(nodes[:num_centers], neighbor[edge], edge, mask, blocks, num_nodes)
 
 
-def is_symmetric(source: Tensor, target: Tensor, num_nodes: int) -> bool:
-    """Whether every edge has its reverse.
+def _cut(degrees: list[int]) -> tuple[Block, ...]:
+    """Blocks of similar degree from descending degrees."""
+    blocks: list[Block] = []
+    start = slot = 0
+    while start < len(degrees) and degrees[start] > 0:
+        degree = degrees[start]
+        least = max(1, math.ceil(LEAST_FILL * degree))
+        stop = start + 1
+        while stop < len(degrees) and degrees[stop] >= least:
+            stop += 1
+        blocks.append(Block(start, stop - start, slot, degree))
+        start, slot = stop, slot + (stop - start) * degree
+    return tuple(blocks)
+
+
+def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | None:
+    """Put every edge next to its reverse.
 
     Parameters
     ----------
     source, target : Tensor
-        [e] int64.
+        [e] int64, in any order.
     num_nodes : int
         Number of nodes.
 
     Returns
     -------
-    bool
+    EdgeSlots or None
+        Centers are targets. None if some edge has no reverse; decided on the host.
     """
-    forward = (target * num_nodes + source).sort().values
-    backward = (source * num_nodes + target).sort().values
-    return torch.equal(forward, backward)
-
-
-def _cut(degrees: list[int]) -> list[Block]:
-    """Blocks of similar degree and bounded size from descending degrees."""
-    blocks: list[Block] = []
-    start = slot = 0
-    while start < len(degrees) and degrees[start] > 0:
-        degree = degrees[start]
-        limit = min(len(degrees), start + max(1, SLOTS_A_BLOCK // degree))
-        least = max(1, math.ceil(LEAST_FILL * degree))
-        stop = start + 1
-        while stop < limit and degrees[stop] >= least:
-            stop += 1
-        slots = (stop - start) * degree
-        blocks.append(Block(slice(start, stop), slice(slot, slot + slots), degree))
-        start, slot = stop, slot + slots
-    return blocks
+    up = (source < target).nonzero().squeeze(1)
+    down = (source > target).nonzero().squeeze(1)
+    if up.shape != down.shape or 2 * up.shape[0] != source.shape[0]:
+        return None
+    key_up, key_down = (source * num_nodes + target)[up], (target * num_nodes + source)[down]
+    key_up, order_up = key_up.sort()
+    key_down, order_down = key_down.sort()
+    if not torch.equal(key_up, key_down):
+        return None
+    edge = torch.stack([up[order_up], down[order_down]], dim=1).flatten()
+    return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)
