@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.wandb_server import WandbServer
+
 REPOSITORY = Path(__file__).parent.parent
 DUMMY = REPOSITORY / "tests" / "sweeps" / "dummy_program.py"
 LIMIT = 200
@@ -82,6 +84,19 @@ class Sweep:
 @pytest.fixture
 def sweep(tmp_path):
     return Sweep(tmp_path)
+
+
+OFFLINE_PROGRAM = """
+import os, sys, wandb
+options = dict(item[2:].split("=", 1) for item in sys.argv[1:])
+folder = os.path.join(options["runs_dir"], "run " + options["lr"])
+os.makedirs(folder)
+with open(os.environ["IRREPSCOPE_RESULT"], "w") as file:
+    file.write(os.path.abspath(folder))
+settings = wandb.Settings(console="off", x_disable_stats=True)
+with wandb.init(mode="offline", dir=folder, config={"lr": options["lr"]}, settings=settings) as run:
+    run.log({"epoch": 0, "val/mae": float(options["lr"])})
+"""
 
 
 def alive(pid: int) -> bool:
@@ -272,3 +287,21 @@ def test_bayes_is_refused_with_the_command_to_use(sweep):
     assert done.returncode == 2
     assert "wandb sweep sweep.yaml" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_offline_runs_are_uploaded_as_one_group_by_the_printed_command(sweep):
+    sweep.write(lr=[0.1, 0.2])
+    (sweep.folder / "program.py").write_text(OFFLINE_PROGRAM)
+    with WandbServer() as server:
+        environ = server.environment(sweep.folder)
+        done = sweep.run("--workers", "2", **environ)
+        command = done.stdout.rpartition("wandb login && ")[2].strip()
+        assert command == "wandb sync runs/demo/*/wandb/offline-run-*"
+        upload = subprocess.run(
+            command, shell=True, cwd=sweep.folder, env=environ, capture_output=True, text=True
+        )
+        assert upload.returncode == 0, upload.stderr
+    runs = server.runs.values()
+    assert [(run.group, run.tags) for run in runs] == [("demo", ["sweep:demo"])] * 2
+    assert sorted(run.metric("val/mae")[0] for run in runs) == [0.1, 0.2]
+    assert server.unknown == []
