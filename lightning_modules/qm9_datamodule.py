@@ -295,7 +295,8 @@ class QM9DataModule(LightningDataModule):
             If the file cannot be read or holds another split.
         """
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            # np.load would leave a file that it opened itself open if it is no archive.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 parts: dict[str, Any] = {name: saved[name] for name in ("train", "val", "test")}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(

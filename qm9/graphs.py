@@ -5,10 +5,16 @@ target and then source.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_Floats = NDArray[np.floating[Any]]
+_Integers = NDArray[np.int64]
+_Mask = NDArray[np.bool_]
 
 COVALENT_RADII = {1: 0.31, 6: 0.76, 7: 0.71, 8: 0.66, 9: 0.57}
 """Cordero et al. 2008 (doi:10.1039/b801115j), angstrom; carbon as sp3."""
@@ -38,14 +44,14 @@ def bond_edges(pos: Tensor, z: Tensor, node_offsets: Tensor) -> tuple[Tensor, Te
     offsets
         int64 [mol + 1], first edge of each molecule and the total.
     """
-    radii = torch.zeros(max(COVALENT_RADII) + 1, dtype=pos.dtype, device=pos.device)
+    radii = np.zeros(max(COVALENT_RADII) + 1)
     for number, radius in COVALENT_RADII.items():
         radii[number] = radius
-    node_radii = radii[z.long()]
+    node_radii = radii[z.numpy()]
 
-    def bonded(square: Tensor, nodes: Tensor) -> Tensor:
-        r_mn = node_radii[nodes]
-        return square < (BOND_TOLERANCE * (r_mn[:, :, None] + r_mn[:, None, :])) ** 2
+    def bonded(square: _Floats, nodes: _Integers) -> _Mask:
+        r_bm = node_radii[nodes]
+        return square < (BOND_TOLERANCE * (r_bm[:, :, None] + r_bm[:, None, :])) ** 2
 
     return _edges(pos, node_offsets, bonded)
 
@@ -73,41 +79,46 @@ def radius_edges(pos: Tensor, node_offsets: Tensor, cutoff: float) -> tuple[Tens
 
 
 def _edges(
-    pos: Tensor, node_offsets: Tensor, connected: Callable[[Tensor, Tensor], Tensor]
+    pos: Tensor, node_offsets: Tensor, connected: Callable[[_Floats, _Integers], _Mask]
 ) -> tuple[Tensor, Tensor]:
     """Edges where `connected(squared distances [b, m, m], nodes [b, m])` holds.
 
-    Molecules are taken in groups of the same size m, as dense [b, m, m] blocks: no index
-    arithmetic a pair, and no padding.
+    Molecules are taken in groups of the same size m, as dense [b, m, m] blocks that fit a cache:
+    no index arithmetic a pair, and no padding. In NumPy: torch would wake all its threads for
+    every block, which beside other processes takes a hundred times longer.
     """
-    sizes = node_offsets.diff()
-    counts = torch.zeros_like(sizes)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for size in torch.unique(sizes).tolist():
-        group = torch.nonzero(sizes == size)[:, 0]
-        for molecules in group.split(max(1, _PAIRS_AT_ONCE // max(1, size * size))):
-            nodes = node_offsets[molecules, None] + torch.arange(size, device=pos.device)
-            mask = connected(_square_distances(pos[nodes]), nodes)
-            mask.diagonal(dim1=1, dim2=2).fill_(False)
+    pos_nd, offsets = pos.numpy(), node_offsets.numpy()
+    sizes = np.diff(offsets)
+    counts = np.zeros_like(sizes)
+    found: list[tuple[_Integers, NDArray[np.int8], NDArray[np.int8]]] = []
+    for size in np.unique(sizes).tolist():
+        group = np.flatnonzero(sizes == size)
+        step = max(1, _PAIRS_AT_ONCE // max(1, size * size))
+        for molecules in np.split(group, range(step, len(group), step)):
+            nodes = offsets[molecules, None] + np.arange(size)
+            mask = connected(_square_distances(pos_nd[nodes]), nodes)
+            mask &= ~np.eye(size, dtype=bool)
             counts[molecules] = mask.sum((1, 2))
-            _, target, source = mask.nonzero(as_tuple=True)
-            found.append((molecules, source.to(torch.int8), target.to(torch.int8)))
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    edges = torch.empty(2, int(offsets[-1]), dtype=torch.int8, device=pos.device)
+            _, i, j = mask.nonzero()
+            found.append((molecules, j.astype(np.int8), i.astype(np.int8)))
+    edge_offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
+    edges = torch.empty(2, int(edge_offsets[-1]), dtype=torch.int8)
     for molecules, source, target in found:
-        where = ranges(offsets[molecules], counts[molecules])
-        edges[0, where] = source
-        edges[1, where] = target
-    return edges, offsets
+        where = ranges(edge_offsets[molecules], torch.from_numpy(counts[molecules])).numpy()
+        edges.numpy()[0, where] = source
+        edges.numpy()[1, where] = target
+    return edges, edge_offsets
 
 
-def _square_distances(pos_bmd: Tensor) -> Tensor:
+def _square_distances(pos_bmd: _Floats) -> _Floats:
     """Squared distances [b, m, m], summed by component: no [b, m, m, 3] intermediate."""
-    square = None
-    for x_bm in pos_bmd.unbind(-1):
+    b, m, _ = pos_bmd.shape
+    square = np.zeros((b, m, m), dtype=pos_bmd.dtype)
+    for component in range(3):
+        x_bm = pos_bmd[:, :, component]
         difference = x_bm[:, :, None] - x_bm[:, None, :]
-        square = difference.square_() if square is None else square.addcmul_(difference, difference)
-    assert square is not None  # three components
+        difference *= difference
+        square += difference
     return square
 
 
@@ -147,4 +158,7 @@ def ranges(starts: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
         int64 [sum of lengths].
     """
     shift = spread(starts - (lengths.cumsum(0) - lengths), lengths, total)
+    if shift.device.type == "cpu":
+        shift.numpy()[:] += np.arange(len(shift))
+        return shift
     return shift.add_(torch.arange(shift.shape[0], device=starts.device))
