@@ -129,14 +129,17 @@ def write_report(runs_dir: Path) -> Path | None:
         return None
     page = runs_dir / "report.html"
     try:
+        # Late, as it needs plotly and RDKit, and only at the end.
         from report import main as report
 
-        report([str(runs_dir), "-o", str(page)])
-    except (Exception, SystemExit) as error:
+        if report([str(runs_dir), "-o", str(page), "--skip-broken"]) == 0:
+            return page
+        reason = "see above"
+    except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        print(f"sweep.py: warning: no report ({reason}); try python report.py {runs_dir}")
-        return None
-    return page
+    command = f"python report.py {runs_dir} -o {page}"
+    print(f"sweep.py: warning: no report ({reason}); try again with {command}", file=sys.stderr)
+    return None
 
 
 def conclude(sweep: SweepFile, state: SweepState, keys: list[str], report: bool) -> int:
@@ -151,9 +154,10 @@ def conclude(sweep: SweepFile, state: SweepState, keys: list[str], report: bool)
         print(f"\n{len(failed)} failed; run them again with --retry-failed:")
     for trial in failed:
         print(describe_failure(trial, state.log_file(trial), lines=1))
-    page = write_report(state.folder) if report and len(failed) < len(trials) else None
-    if page is not None:
-        print(f"\nReport: {page}")
+    if report and len(failed) < len(trials):
+        # It says itself where the page is.
+        print()
+        write_report(state.folder)
     if command := upload_command(state.folder):
         print(f"\nUpload to W&B, grouped as {sweep.name!r}:\n    wandb login && {command}")
     return 1 if failed else 0

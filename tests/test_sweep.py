@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import sweep as program
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
@@ -45,7 +47,7 @@ class Sweep:
     def start(self, *options: str, **environ: str) -> subprocess.Popen:
         """Start `sweep.py` in the background."""
         return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "sweep.py"), "sweep.yaml", *options],
+            [sys.executable, str(REPOSITORY / "sweep.py"), "sweep.yaml", "--no-report", *options],
             cwd=self.folder,
             env={**os.environ, **environ},
             stdout=subprocess.PIPE,
@@ -279,6 +281,23 @@ def test_wrong_options_are_one_line_and_exit_2(sweep, options, expected):
     assert done.returncode == 2
     assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("code", "warned"), [(0, False), (2, True), (OSError("disk full"), True)])
+def test_a_report_is_written_and_its_failure_is_a_warning(monkeypatch, capsys, code, warned):
+    asked = []
+
+    def main(arguments):
+        asked.append(arguments)
+        if isinstance(code, Exception):
+            raise code
+        return code
+
+    monkeypatch.setitem(sys.modules, "report", SimpleNamespace(main=main))
+    page = program.write_report(Path("runs/demo"))
+    assert asked == [["runs/demo", "-o", "runs/demo/report.html", "--skip-broken"]]
+    assert (page is None) is warned
+    assert ("warning" in capsys.readouterr().err) is warned
 
 
 def test_bayes_is_refused_with_the_command_to_use(sweep):
