@@ -1,0 +1,211 @@
+"""Run directories with made-up numbers, written by the functions that real runs are written by.
+
+Configuration and provenance come from the real command line, so that a change of any format or
+option reaches the report's tests.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.measurement import NETWORK, BlockUtilization, Utilization
+from callbacks.latent_files import LatentEpoch, Molecules, Settings, write_epoch
+from callbacks.umap_worker import METRICS
+from callbacks.utilization_table import UNTRAINED, UtilizationTable
+from reporting.irreps import parse
+from runtime.cli import IrrepscopeCLI
+from runtime.files import write_text
+from runtime.metrics_csv import MetricsCSVLogger
+from runtime.run_directory import RunDirectory
+from runtime.run_name import configuration_hash, default_run_name, identity
+from runtime.stop_signals import StopSignals
+
+NAN = math.nan
+WORTH = {0: 0.0, 1: 14.0, 2: 9.0, 3: 1.5, 4: 0.4, 5: 0.1, 6: 0.0}
+"""How many meV networks with this degree are better."""
+
+
+@functools.cache
+def _described(options: tuple[str, ...]) -> str:
+    cli = IrrepscopeCLI(list(options), StopSignals())
+    return json.dumps([cli.resolved_config(), cli.provenance(), cli.config_yaml()])
+
+
+def smiles(count: int) -> list[str]:
+    """Give that many different small molecules."""
+    groups = ("O", "N", "C#N", "C=O", "F", "OC", "C(=O)N", "c1ccoc1")
+    chains = ("", "C", "CC", "C(C)C", "C1CC1", "C1CCC1", "CC(C)C", "COC", "CNC", "C(O)C")
+    found = [f"C{'C' * n}{chain}{group}" for n in range(30) for chain in chains for group in groups]
+    return list(dict.fromkeys(found))[:count]
+
+
+def write_run(
+    folder: Path,
+    irreps: str = "16x0e+16x1o",
+    seed: int = 0,
+    *options: str,
+    status: str = "finished",
+    name: str | None = None,
+    epochs: int = 6,
+    molecules: Sequence[str] = (),
+    utilization: bool = True,
+    **summary: Any,
+) -> Path:
+    """Write one run's directory; further keywords change its summary (None removes a key)."""
+    given = (f"--model.irreps={irreps}", f"--trainer.max_epochs={epochs}", *options)
+    config, provenance, text = copy.deepcopy(json.loads(_described(given)))
+    config["seed_everything"] = seed
+    directory = RunDirectory(folder, name or default_run_name(config, provenance["irreps"]))
+    directory.path.mkdir(parents=True)
+    write_text(directory.config, text)
+    rng = np.random.default_rng([seed, *map(ord, irreps)])
+    mae = _error(provenance["l_values"], seed, rng)
+    directory.update_summary(
+        run_name=directory.name, status=status, error=None, seed=seed, **provenance,
+        configuration_hash=configuration_hash(config), configuration=identity(config),
+        resumed=0, wandb_run_id="0a1b2c3d",
+    )  # fmt: skip
+    trained = epochs if status == "finished" else epochs // 2
+    _write_metrics(directory.metrics, provenance["irreps"], mae, trained, rng)
+    if utilization:
+        _write_utilization(directory.path, provenance, mae, trained, rng)
+    if molecules:
+        write_latents(directory.path, provenance["irreps"], molecules, trained - 1, seed)
+    if status == "finished":
+        directory.update_summary(**_results(mae, epochs, len(provenance["l_values"])))
+    directory.update_summary(**summary)
+    cleaned = {k: v for k, v in directory.read_summary().items() if v is not None or k == "error"}
+    write_text(directory.path / "summary.json", json.dumps(cleaned))
+    return directory.path
+
+
+def _error(degrees: Iterable[int], seed: int, rng: np.random.Generator) -> float:
+    gain = sum(WORTH.get(degree, 0.0) for degree in degrees)
+    return 50.0 - gain + 1.5 * math.sin(5 * seed) + 0.3 * float(rng.normal())
+
+
+def _results(mae: float, epochs: int, degrees: int) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "train/loss": 0.01,
+        "lr": 1e-3,
+        "throughput/molecules_per_s": 4000 / degrees,
+        "val/mae": 0.98 * mae,
+        "molecules": {"train": 4000, "val": 500, "test": 2000},
+        "test/mae": mae,
+        "test/rmse": 1.4 * mae,
+        "test/mse_standardized": (mae / 10323) ** 2,
+        "test/seconds": 1.0,
+        "test/mae_of_mean": 7145.0,
+    }
+
+
+def _write_metrics(
+    path: Path, irreps: str, mae: float, epochs: int, rng: np.random.Generator
+) -> None:
+    logger = MetricsCSVLogger(path)
+    for epoch in range(UNTRAINED, epochs):
+        rise = (epoch + 2) / (epochs + 1)
+        latent = {
+            f"latent/{block}/{metric}": float(0.4 + 0.5 * rise + 0.02 * rng.normal())
+            for block in ("all", *parse(irreps))
+            for metric in METRICS
+        }
+        if epoch == UNTRAINED:
+            latent |= {f"{key}_untrained": value for key, value in latent.items()}
+            trained = {}
+        else:
+            error = mae * (1 + 6 * math.exp(-3.5 * rise))
+            rate = float(4000 / len(parse(irreps)) * (1 + 0.03 * rng.normal()))
+            trained = {"val/mae": error, "val/rmse": 1.4 * error, "train/loss": 0.3 * (1 - rise)}
+            trained |= {"throughput/molecules_per_s": rate, "lr": 1e-3}
+        logger.rows[epoch] = {"epoch": epoch, **latent, **trained}
+    logger.log_metrics({"epoch": epochs - 1})
+
+
+def _write_utilization(
+    path: Path, provenance: dict[str, Any], mae: float, epochs: int, rng: np.random.Generator
+) -> None:
+    table = UtilizationTable(path / "utilization.csv", provenance["unit"])
+    for epoch in (UNTRAINED, epochs - 1):
+        scale = 0.0 if epoch == UNTRAINED else 1.0
+        rows = _blocks(provenance, mae, scale, rng)
+        table.add(epoch, Utilization(rows, mae if scale else 7000.0, 200))
+
+
+def _blocks(
+    provenance: dict[str, Any], mae: float, scale: float, rng: np.random.Generator
+) -> list[BlockUtilization]:
+    names = list(parse(provenance["irreps"]))
+    layers = [(f"layer{k}", parse(text)) for k, text in enumerate(provenance["layer_irreps"])]
+    rows = []
+    for layer, present in [*layers, (NETWORK, parse(provenance["irreps"]))]:
+        for name in names:
+            channels = present.get(name, 0)
+            degree = int(name[:-1])
+            size = scale * mae * 3.0 ** (-1.4 * degree) * float(np.exp(0.3 * rng.normal()))
+            reachable = channels > 0
+            verdict = "unreachable" if not reachable else "used" if size > 0.02 * mae else "unused"
+            inside = layer != NETWORK and reachable
+            rows.append(
+                BlockUtilization(
+                    layer=layer,
+                    irrep=name,
+                    channels=channels,
+                    power=1.0 if inside else NAN,
+                    power_share=1 / len(present) if inside else NAN,
+                    effective_channels=0.4 * channels if inside else NAN,
+                    attribution=0.1 * 2.0**-degree if inside else NAN,
+                    ablation=size if reachable else 0.0,
+                    ablation_low=0.9 * size if reachable else 0.0,
+                    ablation_high=1.1 * size if reachable else 0.0,
+                    reachable=reachable,
+                    verdict=verdict,
+                )
+            )
+    return rows
+
+
+def write_latents(path: Path, irreps: str, molecules: Sequence[str], last: int, seed: int) -> None:
+    """Write layouts of the molecules before training and after the last epoch."""
+    shared, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    count = len(molecules)
+    target = -76000.0 + 10000.0 * shared.normal(size=count)
+    settings = Settings("U0", "eV", "meV", 1000.0, irreps, layer=3)
+    fixed = Molecules(np.arange(count), np.array(molecules), target, settings)
+    blocks = ["all", *parse(irreps)]
+    for epoch in (UNTRAINED, last):
+        error = rng.normal(size=count) * (5000 if epoch == UNTRAINED else 40)
+        angle = (target - target.min()) / np.ptp(target) * 5
+        layouts = {
+            block: np.stack([(2 + k) * np.cos(angle + k), (2 + k) * np.sin(angle)], axis=1).astype(
+                np.float32
+            )
+            + rng.normal(scale=1.5 if epoch == UNTRAINED else 0.35, size=(count, 2)).astype("f4")
+            for k, block in enumerate(blocks)
+        }
+        if len(blocks) == 2:
+            layouts[blocks[1]] = layouts["all"]
+        write_epoch(
+            path / "latents",
+            LatentEpoch(
+                epoch=epoch,
+                step=100 * (epoch + 1),
+                molecules=fixed,
+                prediction=target + error,
+                error=np.abs(error),
+                spatial_score=shared.uniform(5, 60, count),
+                layouts=layouts,
+                channels={block: 16 for block in blocks},
+                metrics={block: dict.fromkeys(METRICS, 0.5) for block in blocks},
+                problems={},
+            ),
+        )
