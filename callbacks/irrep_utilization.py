@@ -63,7 +63,7 @@ class IrrepUtilization(Callback):
     enabled : bool
         Whether to do anything.
     num_molecules : int
-        Molecules to measure on.
+        Molecules to measure on. Each costs about as much as four in training.
     every_n_epochs : int
         Measure at the end of every n-th epoch, and of the last.
     num_bootstrap : int
@@ -89,7 +89,7 @@ class IrrepUtilization(Callback):
             - class_path: callbacks.irrep_utilization.IrrepUtilization
               init_args:
                 enabled: true
-                num_molecules: 1000
+                num_molecules: 500
                 every_n_epochs: 1
                 num_bootstrap: 1000
                 seed: 0
@@ -100,7 +100,7 @@ class IrrepUtilization(Callback):
     def __init__(
         self,
         enabled: bool = True,
-        num_molecules: int = 1000,
+        num_molecules: int = 500,
         every_n_epochs: int = 1,
         num_bootstrap: int = 1000,
         seed: int = 0,

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from analysis.measurement import NETWORK, BlockUtilization, Utilization
@@ -32,7 +31,20 @@ Cells = dict[tuple[int, int], BlockUtilization]
 
 
 def draw_heatmap(utilization: Utilization, title: str, unit: str, path: Path) -> None:
-    """Draw ablation and power share side by side as a PNG file.
+    """Write `heatmap_figure` to a PNG file.
+
+    Parameters
+    ----------
+    utilization, title, unit
+        See `heatmap_figure`.
+    path : Path
+        File to write, of any suffix.
+    """
+    FigureCanvasAgg(heatmap_figure(utilization, title, unit)).print_png(path)
+
+
+def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
+    """Draw ablation and power share side by side.
 
     Cells of the ablation hold the increase of the MAE and its 95 % interval. Unreachable cells are
     hatched, unused ones have no colour; the colours begin at `UNUSED_BELOW` of the MAE.
@@ -45,8 +57,10 @@ def draw_heatmap(utilization: Utilization, title: str, unit: str, path: Path) ->
         One line over both panels; names the epoch.
     unit : str
         Of MAE and ablation.
-    path : Path
-        File to write.
+
+    Returns
+    -------
+    Figure
     """
     irreps = list(dict.fromkeys(row.irrep for row in utilization.rows))
     layers = list(dict.fromkeys(row.layer for row in utilization.rows))
@@ -61,7 +75,7 @@ def draw_heatmap(utilization: Utilization, title: str, unit: str, path: Path) ->
     note = "hatched: unreachable.   grey: unused, the 95 % interval ends below "
     note += f"{100 * UNUSED_BELOW:.0f} % of the MAE."
     figure.text(0.5, 0.17 / height, note, ha="center", va="center", fontsize=7.5, color=GREY)
-    FigureCanvasAgg(figure).print_png(path)
+    return figure
 
 
 def compact(value: float, sign: bool = False) -> str:
@@ -96,7 +110,7 @@ def compact(value: float, sign: bool = False) -> str:
 def _axes(num_irreps: int, num_layers: int) -> tuple[Figure, tuple[Axes, ...]]:
     """Lay out panels and colour bars in inches, so that a cell is the same for all tables."""
     width, height = max(num_irreps * CELL[0], 2.6), num_layers * CELL[1]
-    left, gap, bar, bar_labels, top, bottom = 0.85, 0.12, 0.14, 0.65, 0.8, 0.85
+    left, gap, bar, bar_labels, top, bottom = 0.85, 0.12, 0.14, 0.9, 0.8, 0.85
     total = (2 * (left + width + gap + bar + bar_labels), top + height + bottom)
     figure = Figure(figsize=total, dpi=DPI, facecolor="white")
     axes = []
@@ -115,10 +129,10 @@ def _draw_ablation(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -
         at: 0.5 * low if cell.verdict == "unused" else max(cell.ablation, low)
         for at, cell in cells.items()
     }
-    image = _draw_cells(axes, cells, values, scale)
+    _draw_cells(axes, cells, values, scale)
     for (y, x), cell in cells.items():
         if cell.reachable:
-            colour = _text_colour(image, values[y, x])
+            colour = _text_colour(scale, values[y, x])
             interval = f"[{compact(cell.ablation_low)}, {compact(cell.ablation_high)}]"
             for text, up, size in (
                 (compact(cell.ablation, sign=True), -0.15, 8),
@@ -127,31 +141,27 @@ def _draw_ablation(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -
                 axes.text(x, y + up, text, ha="center", va="center", fontsize=size, color=colour)
     axes.axhline(max(y for y, _ in cells) - 0.5, color=INK, linewidth=1.2)  # over the network row
     axes.set_title(f"Increase of the MAE when removed, {unit}", fontsize=9.5, color=INK)
-    colorbar = axes.figure.colorbar(image, cax=bar, extend="min")
     decades = 10.0 ** np.arange(math.ceil(math.log10(low)), math.log10(scale.vmax or 1) + 1e-9)
-    colorbar.set_ticks(
-        decades.tolist(), labels=[compact(tick).replace(".0", "") for tick in decades]
-    )
-    colorbar.set_ticks([], minor=True)
-    _style_bar(bar)
+    _draw_bar(bar, {f"{_decade(v)} {unit}": _position(scale, v) for v in decades})
+
+
+def _decade(value: float) -> str:
+    return f"{value:g}" if value < 1000 else compact(value).replace(".0", "")
 
 
 def _draw_power(axes: Axes, bar: Axes, cells: Cells) -> None:
     values = {at: cell.power_share for at, cell in cells.items()}
-    image = _draw_cells(axes, cells, values, Normalize(0, 1))
+    scale = Normalize(0, 1)
+    _draw_cells(axes, cells, values, scale)
     for (y, x), cell in cells.items():
         if math.isnan(cell.power_share):
             continue
-        colour = _text_colour(image, values[y, x]) if cell.reachable else GREY
+        colour = _text_colour(scale, values[y, x]) if cell.reachable else GREY
         paper = None if cell.reachable else {"facecolor": "white", "linewidth": 0, "pad": 1.5}
         text = _percent(cell.power_share)
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, bbox=paper)
     axes.set_title("Share of the layer's power", fontsize=9.5, color=INK)
-    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
-    axes.figure.colorbar(image, cax=bar).set_ticks(
-        ticks, labels=[f"{100 * t:.0f} %" for t in ticks]
-    )
-    _style_bar(bar)
+    _draw_bar(bar, {f"{100 * share:.0f} %": share for share in (0.0, 0.25, 0.5, 0.75, 1.0)})
 
 
 def _percent(share: float) -> str:
@@ -162,14 +172,14 @@ def _percent(share: float) -> str:
 
 def _draw_cells(
     axes: Axes, cells: Cells, values: dict[tuple[int, int], float], scale: Normalize
-) -> AxesImage:
+) -> None:
     """Coloured cells with white gaps, hatched where unreachable."""
     shape = (max(y for y, _ in cells) + 1, max(x for _, x in cells) + 1)
     grid = np.full(shape, np.nan)
     for at, cell in cells.items():
         if cell.reachable:
             grid[at] = values[at]
-    image = axes.imshow(grid, cmap=COLOURS, norm=scale, aspect="auto")
+    axes.imshow(grid, cmap=COLOURS, norm=scale, aspect="auto")
     for (y, x), cell in cells.items():
         if not cell.reachable:
             box = Rectangle((x - 0.5, y - 0.5), 1, 1, hatch="////", linewidth=0)
@@ -177,27 +187,44 @@ def _draw_cells(
             axes.add_patch(box)
     axes.hlines(np.arange(shape[0] + 1) - 0.5, -0.5, shape[1] - 0.5, color="white", linewidth=2)
     axes.vlines(np.arange(shape[1] + 1) - 0.5, -0.5, shape[0] - 0.5, color="white", linewidth=2)
-    return image
 
 
-def _text_colour(image: AxesImage, value: float) -> str:
-    red, green, blue, _ = COLOURS(np.asarray(image.norm(np.array([value]))))[0]
+def _position(scale: Normalize, value: float) -> float:
+    """Where a value lies between the scale's ends, from 0 to 1."""
+    return float(np.asarray(scale(np.array([value])))[0])
+
+
+def _text_colour(scale: Normalize, value: float) -> str:
+    red, green, blue, _ = COLOURS(_position(scale, value))
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
 
 
+def _draw_bar(axes: Axes, labels: dict[str, float]) -> None:
+    """Colour bar with labels at heights from 0 to 1."""
+    # Axes with ticks, and matplotlib's own colour bars, would double the time of a picture.
+    axes.set_axis_off()
+    ramp = np.linspace(0, 1, 256)[:, None]
+    axes.imshow(ramp, cmap=COLOURS, origin="lower", aspect="auto", extent=(0, 1, 0, 1))
+    for text, height in labels.items():
+        axes.text(1.4, height, text, va="center", fontsize=7.5, color=INK)
+
+
 def _label(axes: Axes, irreps: list[str], layers: list[str]) -> None:
+    axes.set_axis_off()
     shown = round(max(axes.get_ylim()) + 0.5)  # the power panel has no network row
-    names = [
-        "all layers" if name == NETWORK else name.replace("layer", "layer ") for name in layers
-    ]
-    axes.set_yticks(range(shown), names[:shown])
-    axes.set_xticks(range(len(irreps)), irreps)
-    axes.set_xlabel("irrep of the features", fontsize=8.5, color=INK)
-    axes.tick_params(length=0, labelsize=8.5, labelcolor=INK)
-    axes.spines[:].set_visible(False)
-
-
-def _style_bar(axes: Axes) -> None:
-    axes.tick_params(labelsize=7.5, length=2, color=GREY, labelcolor=INK)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    for y, name in enumerate(layers[:shown]):
+        text = "all layers" if name == NETWORK else name.replace("layer", "layer ")
+        axes.text(-0.5, y, f"{text}  ", ha="right", va="center", fontsize=8.5, color=INK)
+    below = shown - 0.5
+    for x, name in enumerate(irreps):
+        axes.text(x, below + 0.1, name, ha="center", va="top", fontsize=8.5, color=INK)
+    middle = (len(irreps) - 1) / 2
+    axes.text(
+        middle,
+        below + 0.48,
+        "irrep of the features",
+        ha="center",
+        va="top",
+        fontsize=8.5,
+        color=INK,
+    )
