@@ -40,8 +40,10 @@ class SweepProgress:
         self.varying = varying_parameters([trial.configuration for trial in state.trials(keys)])
         # The monitor is a thread, and this process forks.
         tqdm.monitor_interval = 0
+        done = sum(trial.status in SETTLED for trial in state.trials(keys))
         self.bar = tqdm(
             total=len(keys),
+            initial=done,
             desc=sweep.name,
             unit="trial",
             file=sys.stderr,

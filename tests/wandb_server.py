@@ -169,6 +169,9 @@ class WandbServer:
             for name, value in os.environ.items()
             if not name.startswith("WANDB_") and name != "NETRC"
         }
+        # An agent starts `python` from PATH: it has to be this one, activated or not.
+        here = str(Path(sys.executable).parent)
+        inherited["PATH"] = os.pathsep.join([here, inherited.get("PATH", "")])
         return {**inherited, **self.settings(folder, **extra)}
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "dummy_wandb_program.py"
+BIN = Path(sys.executable).parent
 LIMIT = 400
 EPOCHS = 6
 METRIC = {"name": "val/mae", "goal": "minimize"}
@@ -70,7 +72,7 @@ class Place:
     def create(self) -> str:
         """`wandb sweep sweep.yaml`."""
         done = subprocess.run(
-            ["wandb", "sweep", str(self.folder / "sweep.yaml")],
+            [BIN / "wandb", "sweep", str(self.folder / "sweep.yaml")],
             cwd=self.cwd,
             env=self.environ,
             capture_output=True,
@@ -145,7 +147,7 @@ def preempt_and_resume(place: Place) -> SimpleNamespace:
 def stop_by_hyperband(place: Place) -> SimpleNamespace:
     """One agent, a bad run after two good ones."""
     sweep = place.create()
-    code = place.start("wandb", "agent", "--forward-signals", sweep).wait(LIMIT)
+    code = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep).wait(LIMIT)
     runs = place.server.sweeps[sweep.rpartition("/")[2]].runs
     return SimpleNamespace(place=place, runs=[place.server.runs[run] for run in runs], code=code)
 
@@ -170,13 +172,13 @@ def train_for_real(place: Place) -> SimpleNamespace:
     place.environ |= {"WANDB_DIR": str(folder), "MPLBACKEND": "agg"}
     sweep = place.create()
     name = f"{sweep.rpartition('/')[2]}-0"
-    agent = place.start("wandb", "agent", "--forward-signals", sweep)
+    agent = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep)
     place.server.wait_for(lambda: epochs_of(runs.get(name, NOTHING)), LIMIT)
     agent.send_signal(signal.SIGTERM)
     agent.wait(LIMIT)
     first = SimpleNamespace(state=runs[name].state, exit_code=runs[name].exit_code)
     first.epochs = epochs_of(runs[name])
-    code = place.start("wandb", "agent", "--forward-signals", sweep).wait(LIMIT)
+    code = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep).wait(LIMIT)
     return SimpleNamespace(place=place, run=runs[name], first=first, code=code)
 
 
@@ -382,7 +384,7 @@ def test_a_run_of_train_py_arrives_whole(outcome):
 @pytest.mark.parametrize("script", ["agents.sh", "agents.slurm"])
 def test_the_launchers_pass_shellcheck(script):
     done = subprocess.run(
-        ["shellcheck", f"sweeps/{script}"], cwd=REPOSITORY, capture_output=True, text=True
+        [BIN / "shellcheck", f"sweeps/{script}"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
 
