@@ -88,6 +88,22 @@ def sweep(tmp_path):
     return Sweep(tmp_path)
 
 
+def start_job(sweep: Sweep, task: int) -> subprocess.Popen:
+    """Run the body of the job script as Slurm would, in the sweep's folder."""
+    return subprocess.Popen(
+        ["bash", str(REPOSITORY / "sweeps" / "agents.slurm"), "sweep.yaml", "--no-report"],
+        cwd=sweep.folder,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "SLURM_SUBMIT_DIR": str(sweep.folder),
+            "SLURM_ARRAY_TASK_ID": str(task),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 OFFLINE_PROGRAM = """
 import os, sys, wandb
 options = dict(item[2:].split("=", 1) for item in sys.argv[1:])
@@ -306,6 +322,19 @@ def test_bayes_is_refused_with_the_command_to_use(sweep):
     assert done.returncode == 2
     assert "wandb sweep sweep.yaml" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_array_without_internet_shares_the_trials_and_survives_a_stop(sweep):
+    (sweep.folder / "sweep.py").symlink_to(REPOSITORY / "sweep.py")
+    sweep.write(epochs=2, lr=[0.1, 0.2, 0.3], seconds=0.5)
+    jobs = [start_job(sweep, task) for task in (0, 1)]
+    sweep.wait_for_starts(2)
+    jobs[0].send_signal(signal.SIGTERM)
+    assert jobs[0].wait(LIMIT) == 143
+    assert jobs[1].wait(LIMIT) == 0
+    assert [trial["status"] for trial in sweep.trials()] == ["finished"] * 3
+    for file in sweep.runs.glob("*/epochs"):
+        assert file.read_text().split() == ["0", "1"], "no epoch twice"
 
 
 def test_offline_runs_are_uploaded_as_one_group_by_the_printed_command(sweep):
