@@ -17,10 +17,13 @@ from torch_geometric.data import Batch, Data
 
 from qm9.graphs import ranges, spread
 
-_EDGES_AT_ONCE = {"cpu": 16_384, "cuda": 1_000_000}
-"""Edges of one gather, by device. On a CPU no tensor may exceed torch's grain size of 32,768
-elements: above it torch wakes its other threads, which takes longer than the gather and, beside
-another process, milliseconds."""
+_EDGES_AT_ONCE = 16_384
+"""Edges of one gather on a CPU. No tensor may exceed torch's grain size of 32,768 elements: above
+it torch wakes its other threads, which takes longer than the gather and, beside another process,
+milliseconds."""
+
+_EDGES_AT_ONCE_ON_DEVICE = 1_000_000
+"""The same on an accelerator, where a gather's cost is that of starting its kernels."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class MoleculeStore:
             `batch` int64 [n], `ptr` int64 [g + 1], `y` float64 [g], `idx` int64 [g] (rows of the
             data set).
         """
-        limit = _EDGES_AT_ONCE[self.device.type]
+        limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []
         num_edges = 0
         for group in groups:
