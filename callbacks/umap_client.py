@@ -91,7 +91,9 @@ class UmapClient:
             target=_read_lines, args=(self._process, self._lines), daemon=True
         )
         self._reader.start()
-        self._finalizer = weakref.finalize(self, _end, self._process, self._reader, 0.0)
+        self._finalizer = weakref.finalize(
+            self, _end_at_exit, os.getpid(), self._process, self._reader
+        )
 
     def begin(self) -> None:
         """Tell the worker that the molecules' file is there. To be called before `submit`."""
@@ -255,6 +257,12 @@ def _read_lines(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[str |
     for line in process.stdout or ():
         lines.put(line.decode("utf-8"))
     lines.put(None)
+
+
+def _end_at_exit(owner: int, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+    """Kill a worker that nobody has closed, but not from a forked child of its owner."""
+    if os.getpid() == owner:
+        _end(process, reader, 0.0)
 
 
 def _end(process: subprocess.Popen[bytes], reader: threading.Thread, seconds: float) -> None:

@@ -148,8 +148,8 @@ def test_ctrl_c_does_not_reach_the_worker(client: UmapClient) -> None:
     assert [answer["epoch"] for answer in client.wait(60)] == [1]
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_worker_ends_when_its_parent_is_killed(directory: Path, busy: bool) -> None:
+@pytest.mark.parametrize("forks", [False, True], ids=["alone", "with a forked child"])
+def test_worker_ends_when_its_parent_is_killed(directory: Path, forks: bool) -> None:
     # A forked child of the parent holds the pipe open, as a data loader's worker does.
     program = f"""
 import os, sys, time
@@ -160,23 +160,27 @@ umap_client.WORKER = {QUICK_WORKER!r}
 client = umap_client.UmapClient(Path({str(directory)!r}), print)
 client.begin()
 client.wait(60)
-print(client.pid, flush=True)
-if {busy} and os.fork() == 0:
-    sys.stdout.close()
-    os.close(1)
-    time.sleep(20)
-time.sleep(60)
+child = os.fork() if {forks} else 0
+if not {forks} or child:
+    print(client.pid, child, flush=True)
+time.sleep(30)
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        children = psutil.Process(parent.pid).children()
+        worker, child = map(int, parent.stdout.readline().split())
         assert psutil.pid_exists(worker)
         parent.kill()
-    assert gone(worker, within=15)
-    for child in children:
-        if child.pid != worker:
-            child.kill()
+        assert gone(worker, within=15)
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_forked_child_leaves_the_worker_to_its_parent(client: UmapClient) -> None:
+    # At its end a forked child runs the finalizers that it has inherited.
+    umap_client._end_at_exit(os.getpid() + 1, client._process, client._reader)
+    client.begin()
+    assert client.wait(60) == []
+    assert client.failure is None
 
 
 def test_worker_uses_one_thread_and_no_gpu() -> None:

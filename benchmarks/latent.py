@@ -1,0 +1,149 @@
+"""What `LatentUMAP` costs the training process: ``python -m benchmarks.latent [--quickstart]``.
+
+May import everything; nothing imports it.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+
+from callbacks.latent_files import Settings, write_molecules, write_snapshot
+from callbacks.latent_snapshot import Snapshots
+from callbacks.latent_umap import LatentUMAP, choose_layer
+from callbacks.umap_client import UmapClient
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Options of ``configs/<name>.yaml``."""
+    config: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
+    return config
+
+
+def training_steps(model: EquivariantRegressor, data: QM9DataModule) -> Callable[[int], float]:
+    """Return a function that trains so many batches and says how many seconds each has taken."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    batches = cycle(data.train_dataloader())
+
+    def steps(count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            batch = next(batches)
+            optimizer.zero_grad()
+            model.loss(model(batch), model.standardize(batch.y)).backward()
+            optimizer.step()
+        return (time.perf_counter() - start) / count
+
+    return steps
+
+
+def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
+    """Hand-over at the default size, and training beside a busy worker, at configs/paper.yaml.
+
+    Training takes all cores but one, so that the worker has a free core. The worker is stopped
+    and continued by signals, round by round, so that both cases are measured in turns.
+    """
+    config = read_config("paper")
+    data = QM9DataModule(**config["data"])
+    data.prepare_data()
+    data.setup()
+    model = EquivariantRegressor(**config["model"], target=data.target.name)
+    steps = training_steps(model, data)
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    callback = LatentUMAP()
+    snapshots = Snapshots(data, callback.num_molecules, callback.seed, callback.batch_size)
+    layer = choose_layer(model.network, None)
+    unit = data.target
+    settings = Settings(unit.name, unit.unit, unit.reporting_unit, unit.reporting_factor, "", layer)
+    with tempfile.TemporaryDirectory() as root:
+        directory = Path(root)
+        write_molecules(directory, snapshots.molecules(settings))
+        client = UmapClient(directory, print)
+        client.begin()
+        handing, alone, beside = [], [], []
+        for number in range(rounds):
+            start = time.perf_counter()
+            write_snapshot(directory, snapshots.take(model, layer, number, number))
+            client.submit({"do": "epoch", "epoch": number})
+            handing.append(time.perf_counter() - start)
+            os.kill(client.pid, signal.SIGCONT)
+            beside.append(steps(count))
+            os.kill(client.pid, signal.SIGSTOP)
+            alone.append(steps(count))
+        os.kill(client.pid, signal.SIGCONT)
+        client.close(0.0)
+    epoch = median(alone) * len(data.train_dataloader())
+    return {
+        "epoch_s": epoch,
+        "hand_over_s": median(handing),
+        "hand_over_percent_of_epoch": 100 * median(handing) / epoch,
+        "beside_busy_worker_percent": 100 * (median(b / a for a, b in zip(alone, beside)) - 1),
+    }
+
+
+def measure_quickstart(extra: list[str]) -> dict[str, float]:
+    """Whole ``train.py --config configs/quickstart.yaml`` with and without, wall and CPU time."""
+    results: dict[str, float] = {}
+    for enabled in ("false", "true"):
+        with tempfile.TemporaryDirectory() as root:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            start = time.perf_counter()
+            subprocess.run(
+                [
+                    sys.executable,
+                    "train.py",
+                    "--config=configs/quickstart.yaml",
+                    f"--latent.enabled={enabled}",
+                    f"--runs_dir={root}",
+                    "--trainer.enable_progress_bar=false",
+                    *extra,
+                ],
+                cwd=PROJECT,
+                env={**os.environ, "WANDB_MODE": "disabled"},
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        name = "with" if enabled == "true" else "without"
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        results |= {f"{name}_wall_s": time.perf_counter() - start, f"{name}_cpu_s": cpu}
+    for clock in ("wall", "cpu"):
+        ratio = results[f"with_{clock}_s"] / results[f"without_{clock}_s"]
+        results[f"longer_percent_{clock}"] = 100 * (ratio - 1)
+    return results
+
+
+def main(arguments: list[str]) -> None:
+    """Print the measurements as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latent", description=__doc__)
+    parser.add_argument("--count", type=int, default=10, help="training batches a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--quickstart", action="store_true", help="also the whole quickstart, twice"
+    )
+    options, extra = parser.parse_known_args(arguments)
+    results = {"paper epoch": measure_paper_epoch(options.count, options.rounds)}
+    if options.quickstart:
+        results["quickstart"] = measure_quickstart(extra)
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
