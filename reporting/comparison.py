@@ -14,6 +14,8 @@ from reporting.groups import Group, IrrepSet
 
 SIGNIFICANT = 0.05
 """Level of the corrected p-values below which a difference is called established."""
+FEWEST_PAIRS = 3
+"""Seeds in common from which it may be: with two, a small p-value rests on a single spread."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Difference:
 
     @property
     def established(self) -> bool:
-        """Whether there is a difference, after the correction."""
-        return self.adjusted_p < SIGNIFICANT
+        """Whether there is a difference, after the correction and from enough seeds."""
+        return self.adjusted_p < SIGNIFICANT and self.estimate.count >= FEWEST_PAIRS
 
 
 @dataclass(frozen=True)

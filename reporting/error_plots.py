@@ -25,6 +25,8 @@ from reporting.groups import Group, IrrepSet
 from reporting.runs import UNTRAINED
 from reporting.words import error_name
 
+TIMES = ((numbers.HOUR, "hours"), (numbers.MINUTE, "minutes"), (1, "seconds"))
+
 
 def error_against_size(group: Group, rows: Sequence[Standing]) -> Figure:
     """Plot errors against total and reachable parameters.
@@ -68,11 +70,13 @@ def error_against_cost(group: Group, rows: Sequence[Standing]) -> Figure:
     Figure
         Without views if there is nothing to show.
     """
+    longest = max((row.seconds.mean for row in rows if row.seconds), default=0.0)
+    size, unit = next((t for t in TIMES if longest >= t[0]), TIMES[-1])
 
-    def minutes(row: Standing) -> float | None:
-        return row.seconds.mean / numbers.MINUTE if row.seconds else None
+    def time(row: Standing) -> float | None:
+        return row.seconds.mean / size if row.seconds else None
 
-    view = _error_view(group, rows, "", "Training time in minutes", minutes)
+    view = _error_view(group, rows, "", f"Training time in {unit}", time)
     return Figure(
         "cost",
         f"{capital(error_name(group))} against training cost",
@@ -203,7 +207,7 @@ def _curve_traces(known: IrrepSet, number: int, unit: str) -> list[Json]:
         "mode": "lines+markers" if len(epochs) < 40 else "lines",
         "y": short(sum(by_epoch[e]) / len(by_epoch[e]) for e in epochs),
         "line": line,
-        "marker": {**marker(number, 6), "maxdisplayed": 12},
+        "marker": {**marker(number, 7), "line": {"width": 0}, "maxdisplayed": 12},
         "hovertemplate": f"epoch %{{x}}: %{{y:.4~g}} {unit}",
     }
     return [*band, mean]

@@ -135,5 +135,4 @@ def _removed(unit: str, mine: Sequence[Worth]) -> str:
 def _range(texts: Sequence[str]) -> str:
     if texts[0] == texts[-1]:
         return texts[0]
-    first = texts[0].removesuffix(" %") if texts[-1].endswith(" %") else texts[0]
-    return f"{first} to {texts[-1]}"
+    return f"{texts[0].removesuffix(f'{numbers.SPACE}%')} to {texts[-1]}"

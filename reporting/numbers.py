@@ -10,6 +10,7 @@ import math
 from analysis.statistics import Estimate
 
 MINUS = "\N{MINUS SIGN}"
+SPACE = "\N{NO-BREAK SPACE}"
 MAX_DECIMALS = 6
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -94,7 +95,7 @@ def percent(value: float, sign: bool = False) -> str:
         return plain(None)
     shown = 100 * value
     decimals = 0 if abs(shown) >= 10 or abs(shown) < 0.05 else 1
-    return f"{fixed(shown, decimals, sign)} %"
+    return f"{fixed(shown, decimals, sign)}{SPACE}%"
 
 
 def decimals_for(estimate: Estimate) -> int:
@@ -107,14 +108,14 @@ def decimals_for(estimate: Estimate) -> int:
     Returns
     -------
     int
-        Two significant digits of the interval's half-width; without one, four of the mean.
+        Two significant digits of the interval's half-width; without one, three of the mean.
     """
     half = estimate.half_width
     if half > 0:
         return min(MAX_DECIMALS, max(0, 1 - math.floor(math.log10(half))))
     if estimate.mean == 0:
         return 0
-    return min(MAX_DECIMALS, max(0, 3 - math.floor(math.log10(abs(estimate.mean)))))
+    return min(MAX_DECIMALS, max(0, 2 - math.floor(math.log10(abs(estimate.mean)))))
 
 
 def mean(estimate: Estimate | None, sign: bool = False) -> str:
@@ -149,7 +150,9 @@ def plus_minus(estimate: Estimate | None, sign: bool = False) -> str:
     """
     if estimate is None or not estimate.has_interval:
         return mean(estimate, sign)
-    return f"{mean(estimate, sign)} ± {fixed(estimate.half_width, decimals_for(estimate))}"
+    return (
+        f"{mean(estimate, sign)}{SPACE}±{SPACE}{fixed(estimate.half_width, decimals_for(estimate))}"
+    )
 
 
 def interval(estimate: Estimate) -> str:
@@ -205,5 +208,5 @@ def duration(seconds: float | None) -> str:
         return plain(None)
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
-            return f"{plain(seconds / size, 2)} {unit}"
-    return f"{plain(seconds, 2)} s"
+            return f"{plain(seconds / size, 2)}{SPACE}{unit}"
+    return f"{plain(seconds, 2)}{SPACE}s"

@@ -21,7 +21,7 @@ from reporting.figure import Figure
 from reporting.groups import Group, IrrepSet
 from reporting.latents import LatentPack
 from reporting.table import Table
-from reporting.words import Summary, error_name
+from reporting.words import Summary
 
 ASSETS = Path(__file__).parent / "assets"
 NEUTRAL = ("model.target", "data.target")
@@ -213,7 +213,7 @@ def _section(section: Section) -> str:
     for table in compared[1:]:
         html = table.to_html(f"{section.key}-{table.key}")
         parts.append(
-            f'<section class="card"><details><summary>{escape(table.caption)} '
+            f'<section class="card"><details><summary>Table of irreps and sets '
             f"({len(table.rows)} rows)</summary>{html}</details></section>"
         )
     if section.runs:
@@ -300,11 +300,10 @@ def _runs(section: Section, runs: Table) -> str:
     return (
         f'<section class="card"><details{" open" if left_out else ""}>'
         f"<summary>All {len(section.group.runs)} runs{note}</summary>"
-        f"{runs.to_html(f'{section.key}-runs')}</details>"
+        f"<div class='runs'>{runs.to_html(f'{section.key}-runs')}</div></details>"
         f"<details><summary>Configuration that all of them share</summary>"
         f"<div class='scroll'><table class='plain'>{configuration}</table></div></details>"
-        f"<p class='downloads'>Tables as CSV: {downloads}</p>"
-        f"<p class='note'>Sets are compared by their {error_name(section.group)}.</p></section>"
+        f"<p class='downloads'>Tables as CSV: {downloads}</p></section>"
     )
 
 

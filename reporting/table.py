@@ -120,8 +120,9 @@ class Table:
             for row in self.rows
         )
         return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.caption)}">'
-            f'<table id="{identity}" class="sortable"><caption>{escape(self.caption)}</caption>'
+            f'<h3 id="{identity}-title">{escape(self.caption)}</h3>'
+            f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{identity}-title">'
+            f'<table id="{identity}" class="sortable" aria-labelledby="{identity}-title">'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
         )
 

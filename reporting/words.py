@@ -194,8 +194,8 @@ def _few_seeds(group: Group) -> str:
         return "How far results scatter between seeds: one seed gives no interval. Train more."
     if single:
         return f"How far the results of {', '.join(single)} scatter: one seed gives no interval."
-    if min(len(known.runs) for known in group.sets) == 2:
-        return "Small differences: intervals of two seeds are very wide (t = 12.7)."
+    if all(len(known.runs) == 2 for known in group.sets):
+        return "Any difference: two seeds give very wide intervals; nothing is called established."
     return ""
 
 

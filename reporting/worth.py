@@ -194,7 +194,9 @@ def latent_measures(group: Group) -> list[LatentMeasure]:
     """
     found = []
     for known in group.sets:
-        for block in ("all", *parse(known.irreps)):
+        irreps = list(parse(known.irreps))
+        # A single irrep is the same as all together.
+        for block in ("all", *(irreps if len(irreps) > 1 else [])):
             for metric in LATENT_METRICS:
                 key = f"latent/{block}/{metric}"
                 trained = _mean([_last(run, key) for run in known.runs])

@@ -53,16 +53,36 @@
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       margin: { t: 10, r: 10, b: 40, l: 50 }, showlegend: false, hovermode: "closest",
       dragmode: TOUCH.matches ? false : "zoom",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a96a3", activecolor: "#005a9c" },
       hoverlabel: { bgcolor: "#fff", bordercolor: "#b9c4cf", font: { color: "#1b2733" } },
       ...layout, height,
     };
-    for (const axis of ["xaxis", "yaxis"]) full[axis] = { ...GRID, ...layout[axis] };
+    for (const name of ["xaxis", "yaxis"]) {
+      const axis = (full[name] = { ...GRID, ...layout[name] });
+      if (!NARROW.matches) continue;
+      if (axis.title) axis.title = { ...axis.title, text: wrap(axis.title.text, " ", 32) };
+      if (name === "yaxis" && axis.ticktext) {
+        axis.ticktext = axis.ticktext.map((text) => wrap(text, "+", 9));
+      }
+    }
     return full;
   }
 
+  // Break a label at its spaces or plus signs, so that it fits on a phone.
+  function wrap(text, mark, width) {
+    const lines = [""];
+    text.split(mark).forEach((part, index) => {
+      const piece = index ? mark + part : part;
+      if ((lines.at(-1) + piece).length > width && lines.at(-1)) lines.push("");
+      lines[lines.length - 1] += piece;
+    });
+    return lines.join("<br>");
+  }
+
+  // Buttons are named one by one: Plotly's own choice includes an upload to its cloud.
   const CONFIG = { responsive: true, displaylogo: false, displayModeBar: "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-    toImageButtonOptions: { format: "svg" } };
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    toImageButtonOptions: { format: "svg", filename: "irrepscope" } };
 
   const SHAPES = {
     circle: "M12 7A5 5 0 1 1 2 7A5 5 0 1 1 12 7Z", square: "M2.5 2.5H11.5V11.5H2.5Z",
@@ -120,7 +140,7 @@
       const plot = make("div");
       const parts = panel.title ? [make("h4", {}, panel.title), plot] : [plot];
       panels.append(make("div", { class: `span${panel.span}` }, ...parts));
-      const config = panel.bar ? CONFIG : { ...CONFIG, displayModeBar: false };
+      const config = panel.bar && !TOUCH.matches ? CONFIG : { ...CONFIG, displayModeBar: false };
       Plotly.newPlot(plot, panel.data, fullLayout(panel.layout, panel.height), config);
       if (view.panels.length === 1) drawLegend(figure, plot, panel);
     }
@@ -397,12 +417,17 @@
   else addEventListener("load", watch);
 
   const plots = () => [...document.querySelectorAll(".js-plotly-plot")];
+  const paper = document.documentElement.classList;
   addEventListener("beforeprint", () => {
     all.forEach(reveal);
+    paper.add("paper"); // the paper's width, so that figures can be fitted to it
     for (const plot of plots()) Plotly.relayout(plot, { width: plot.parentElement.clientWidth });
+    for (const view of views.values()) view.draw();
   });
   addEventListener("afterprint", () => {
+    paper.remove("paper");
     for (const plot of plots()) Plotly.relayout(plot, { autosize: true, width: null });
+    for (const view of views.values()) view.draw();
   });
   addEventListener("scroll", () => { if (!NARROW.matches) tip.hidden = true; }, { passive: true });
 })();
