@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch_geometric.data import Batch
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
 
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
@@ -111,6 +111,7 @@ convolution, trim_unreachable
         self.register_buffer("target_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("target_std", torch.ones((), dtype=torch.float64))
         self.loss = nn.MSELoss()
+        self.train_loss = MeanMetric()
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
         if compile:
             self.network.compile()
@@ -185,16 +186,10 @@ convolution, trim_unreachable
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error of the standardized target."""
         loss: Tensor = self.loss(self(batch), self.standardize(batch.y))
-        self.log(
-            "train/loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=batch.num_graphs,
-        )
-        return loss
+        self.train_loss.update(loss.detach(), batch.num_graphs)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
+        # Processes may hold unequal shares of a batch; gradients are averaged over processes.
+        return loss * batch.loss_weight if "loss_weight" in batch else loss
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -11,8 +11,7 @@ from qm9.cache import PreparedData
 from qm9.graphs import radius_edges
 
 FIELDS = ("z", "pos", "edge_index", "batch", "ptr", "y", "idx")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def make_store(data: PreparedData, graph: str = "bonds", device: str = "cpu") -> MoleculeStore:
@@ -111,14 +110,19 @@ def test_a_torch_dataloader_takes_store_and_sampler(prepared_qm9: PreparedData):
         assert_equal(ours, peer)
 
 
-@needs_cuda
-def test_collation_does_not_wait_for_the_device(prepared_qm9: PreparedData):
-    store = make_store(prepared_qm9, "6.0", "cuda")
-    torch.cuda.set_sync_debug_mode("error")
+@pytest.mark.parametrize("device", DEVICES)
+def test_collation_covers_the_data_without_waiting_for_the_device(
+    prepared_qm9: PreparedData, device: str
+):
+    store = make_store(prepared_qm9, "6.0", device)
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
     try:
-        list(store.batches(torch.arange(3000).split(32)))
+        batches = list(store.batches(torch.arange(3000).split(32)))
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert sum(batch.num_graphs for batch in batches) == 3000
 
 
 # ---- order of an epoch ------------------------------------------------------------------------
