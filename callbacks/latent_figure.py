@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -143,14 +144,16 @@ def compose_epoch(latent: LatentEpoch, first: LatentEpoch) -> Figure:
         axes = figure.add_axes(box)
         _draw_panel(axes, latent, block, colors, mappable)
         shows_change = first.epoch == UNTRAINED < latent.epoch
-        _title_panel(axes, latent, block, first.metrics.get(block, {}) if shows_change else {})
+        before = first.metrics.get(block, {}) if shows_change else {}
+        for text in _title_panel(axes, latent, block, before):
+            _fit(text, canvas, (left + PANEL + GAP / 2) * figure.dpi)
         if column == 0:
             axes.set_ylabel("UMAP 2", fontsize=7, color=MUTED, labelpad=3)
         if position + columns >= len(blocks):
             axes.set_xlabel("UMAP 1", fontsize=7, color=MUTED, labelpad=3)
     _draw_colorbar(figure, mappable, colors, width, height)
     for text in _head(figure, latent, len(blocks), height):
-        _fit(text, canvas, width * figure.dpi)
+        _fit(text, canvas, (width - 0.1) * figure.dpi)
     return figure
 
 
@@ -180,33 +183,32 @@ def _draw_panel(
     axes.scatter(*layout[known].T, color=mappable.to_rgba(colors.values[known]), **style)
 
 
-def _title_panel(axes: Axes, latent: LatentEpoch, block: str, untrained: dict[str, float]) -> None:
+def _title_panel(
+    axes: Axes, latent: LatentEpoch, block: str, untrained: dict[str, float]
+) -> list[Text]:
     channels = latent.channels[block]
     name = "all irreps" if block == ALL else block
     metrics = latent.metrics[block]
     r2 = "knn_r2_complexity" if _by_score(latent) else "knn_r2_target"
     what = "complexity" if _by_score(latent) else latent.molecules.settings.target
+    trust = _beside(metrics, untrained, "trustworthiness")
     lines = [
-        (0.42, f"{name} · {channels} channel{'s' if channels != 1 else ''}", 9.5, INK, "bold"),
-        (0.235, f"kNN R² of {what} {_beside(metrics, untrained, r2)}", 7.5, INK, "normal"),
-        (
-            0.075,
-            f"trustworthiness {_beside(metrics, untrained, 'trustworthiness')}",
-            7.5,
-            INK,
-            "normal",
-        ),
+        (0.42, f"{name} · {channels} channel{'s' if channels != 1 else ''}", 9.5, "bold"),
+        (0.235, f"kNN R² of {what} {_beside(metrics, untrained, r2)}", 7.5, "normal"),
+        (0.075, f"trustworthiness {trust}", 7.5, "normal"),
     ]
-    for inches, text, size, color, weight in lines:
+    return [
         axes.text(
             0,
             1 + inches / PANEL,
             text,
             transform=axes.transAxes,
             fontsize=size,
-            color=color,
+            color=INK,
             fontweight=weight,
         )
+        for inches, text, size, weight in lines
+    ]
 
 
 def _beside(metrics: dict[str, float], untrained: dict[str, float], name: str) -> str:
@@ -268,10 +270,10 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _fit(text: Text, canvas: FigureCanvasAgg, width: float) -> None:
-    """Make a line smaller where it would run off the picture (irreps strings can be long)."""
+def _fit(text: Text, canvas: FigureCanvasAgg, right: float) -> None:
+    """Make a line smaller where it would run past `right`, in pixels: irreps can be long."""
     box = text.get_window_extent(canvas.get_renderer())
-    room = width - box.x0 - 8
+    room = right - box.x0
     if box.width > room:
         text.set_fontsize(text.get_fontsize() * room / box.width)
 
@@ -296,7 +298,7 @@ def animate(pictures: Sequence[Path], path: Path) -> None:
         Where to. Each frame is shown for half a second, or less so that the whole takes no more
         than 20 s; the last for 3 s.
     """
-    palette = _frame(pictures[-1]).quantize(256, dither=Image.Dither.NONE)
+    palette = _palette()
     frames = (
         _frame(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
     )
@@ -312,6 +314,20 @@ def animate(pictures: Sequence[Path], path: Path) -> None:
             loop=0,
             optimize=False,
         )
+
+
+def _palette() -> Image.Image:
+    """Colours of all frames: white, greys, and the colour map at full and at half strength.
+
+    One palette that is taken from a picture would tint the background and flicker.
+    """
+    full = colormaps[COLORMAP](np.linspace(0, 1, 104))[:, :3]
+    # No grey close to white: Pillow looks colours up coarsely and would take it for white.
+    greys = np.repeat(np.append(np.linspace(0, 0.9, 47), 1.0)[:, None], 3, axis=1)
+    colors = np.concatenate([greys, full, (1 + full) / 2])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((255 * colors).round().astype(np.uint8).tobytes())
+    return palette
 
 
 def _frame(path: Path) -> Image.Image:

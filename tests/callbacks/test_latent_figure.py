@@ -19,23 +19,25 @@ G = 60
 DEGREES = ["0e", "1o", "2e", "3o", "4e", "5o", "6e", "7o", "8e"]
 
 
-def latent(irreps: int = 2, epoch: int = 3, channels: int = 128, **settings: Any) -> LatentEpoch:
+def latent(
+    irreps: int = 2, epoch: int = 3, channels: int = 128, target: str = "U0", **settings: Any
+) -> LatentEpoch:
     rng = np.random.default_rng(epoch + 1)
     names = DEGREES[:irreps]
     blocks = ["all", *names]
     error = 10.0 ** rng.uniform(0, 3, size=G)
     score = rng.uniform(10, 60, size=G)
     score[0] = np.nan
-    target = rng.normal(-76e3, 10e3, size=G)
+    values_g = rng.normal(-76e3, 10e3, size=G)
     text = "+".join(f"{channels}x{name}" for name in names)
-    values = Settings("U0", "eV", "meV", 1000.0, text, 3, dpi=100, **settings)
-    molecules = Molecules(np.arange(G), np.array(["C"] * G), target, values)
+    values = Settings(target, "eV", "meV", 1000.0, text, 3, dpi=100, **settings)
+    molecules = Molecules(np.arange(G), np.array(["C"] * G), values_g, values)
     metrics = {"knn_r2_target": -0.123, "knn_r2_complexity": 0.5, "trustworthiness": 0.987}
     return LatentEpoch(
         epoch=epoch,
         step=1,
         molecules=molecules,
-        prediction=target + error,
+        prediction=values_g + error,
         error=error,
         spatial_score=score,
         layouts={b: rng.normal(size=(G, 2)).clip(-1.8, 1.8).astype(np.float32) for b in blocks},
@@ -63,8 +65,9 @@ def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
 @pytest.mark.parametrize("irreps", [1, 2, 4, 5, 7, 9])
 @pytest.mark.parametrize("color_by", ["target", "error"])
 def test_no_text_overlaps_or_is_cut_off(irreps: int, color_by: str) -> None:
-    first = latent(irreps, epoch=-1, color_by=color_by)
-    figure = compose_epoch(latent(irreps, epoch=100, color_by=color_by), first)
+    options = {"target": "alpha_aniso", "color_by": color_by}  # the longest name
+    first = latent(irreps, epoch=-1, **options)
+    figure = compose_epoch(latent(irreps, epoch=100, **options), first)
     boxes = text_boxes(figure)
     page = figure.bbox
     for text, box in boxes:
