@@ -33,7 +33,11 @@ class SyntheticMolecules(LightningDataModule):
     def _batches(self, part: str) -> list[Batch]:
         rank, world = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
         share = self.splits[part][rank::world]
-        return [self.batch(indices) for indices in share.split(self.batch_size)]
+        batches = [self.batch(indices) for indices in share.split(self.batch_size)]
+        if self.trainer.precision == "64-true":  # type: ignore[union-attr]
+            for batch in batches:
+                batch.pos = batch.pos.double()
+        return batches
 
     def train_dataloader(self) -> Any:
         return torch.utils.data.DataLoader(self._batches("train"), batch_size=None, shuffle=True)  # type: ignore[arg-type]
