@@ -105,6 +105,10 @@ class Run:
                 return self._predict()
             return self._evaluate(str(self.cli.subcommand))
         except StopRequestedError as stop:
+            if self.cli.signals.by_server:
+                self._end("stopped", 0)
+                self._say(f"Stopped by W&B after the last finished epoch: {self.directory.path}")
+                return 0
             self._end("preempted", stop.exit_code)
             self._say(
                 f"Stopped ({stop}). The same command continues after the last finished epoch: "
@@ -232,6 +236,7 @@ class Run:
             name=self.directory.name,
             project=self.cli.options["project"],
             config={**config, **self.cli.provenance()},
+            stop=self.cli.signals.stop_by_server,
         )
 
     def _introduce(self, resume: bool) -> None:

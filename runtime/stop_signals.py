@@ -5,6 +5,7 @@ Imports the standard library only.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,16 @@ class StopRequestedError(BaseException):
 
 
 class StopSignals:
-    """Turns the first SIGTERM or SIGINT into a `StopRequestedError`; later ones are ignored."""
+    """Turns the first SIGTERM or SIGINT into a `StopRequestedError`; later ones are ignored.
+
+    Attributes
+    ----------
+    by_server : bool
+        Whether W&B's server asked for the stop: such a run is not to be requeued.
+    """
 
     def __init__(self) -> None:
+        self.by_server = False
         self._deferring = False
         self._received: int | None = None
 
@@ -43,6 +51,11 @@ class StopSignals:
         """Take over both signals. To be called in the main thread."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._handle)
+
+    def stop_by_server(self) -> None:
+        """Stop because W&B says so (early termination, a click in the browser); any thread."""
+        self.by_server = True
+        os.kill(os.getpid(), signal.SIGINT)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,7 +71,13 @@ def _accepts_connection(base_url: str) -> bool:
 
 
 def start_wandb(
-    mode: str, directory: Path, run_id: str, name: str, project: str, config: dict[str, Any]
+    mode: str,
+    directory: Path,
+    run_id: str,
+    name: str,
+    project: str,
+    config: dict[str, Any],
+    stop: Callable[[], None],
 ) -> wandb.Run:
     """Start or continue a W&B run.
 
@@ -86,6 +93,8 @@ def start_wandb(
         As shown in W&B. Inside a sweep the sweep's project counts.
     config : dict
         Flat, dotted keys.
+    stop : callable
+        Called, in a thread, when the server ends the run early.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def start_wandb(
         With ``epoch`` as the step metric of every key.
     """
     settings = wandb.Settings(
-        init_timeout=INIT_SECONDS, console="off", disable_git=True, silent=True
+        init_timeout=INIT_SECONDS, console="off", disable_git=True, silent=True, stop_fn=stop
     )
     run = wandb.init(
         mode=mode,  # type: ignore[arg-type]

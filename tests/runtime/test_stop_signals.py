@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +45,11 @@ def test_later_signals_do_not_disturb_the_end(signals: StopSignals) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_server_stops_from_another_thread(signals: StopSignals) -> None:
+    with pytest.raises(StopRequestedError):
+        thread = threading.Thread(target=signals.stop_by_server)
+        thread.start()
+        thread.join(10)
+    assert signals.by_server
