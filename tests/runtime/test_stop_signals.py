@@ -48,8 +48,11 @@ def test_later_signals_do_not_disturb_the_end(signals: StopSignals) -> None:
 
 
 def test_server_stops_from_another_thread(signals: StopSignals) -> None:
-    with pytest.raises(StopRequestedError):
+    def stop() -> None:
         thread = threading.Thread(target=signals.stop_by_server)
         thread.start()
         thread.join(10)
+
+    with pytest.raises(StopRequestedError):
+        stop()
     assert signals.by_server
