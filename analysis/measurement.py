@@ -144,6 +144,10 @@ def measure_utilization(
     the next layer sees it, by that layer's mean in the intact network. A block that is
     unreachable, or that no path fills, has an effect of exactly 0 and is not run.
 
+    Ablations run one after another on a batch's geometry, which they share. Stacking them along
+    the nodes would repeat the geometry and only make the batch larger, which a larger batch of
+    molecules does as well; on a CPU the time for a molecule is the same for 32 to 256 at once.
+
     Parameters
     ----------
     network : LayeredNetwork

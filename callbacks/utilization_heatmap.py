@@ -140,7 +140,7 @@ def _draw_ablation(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -
             ):
                 axes.text(x, y + up, text, ha="center", va="center", fontsize=size, color=colour)
     axes.axhline(max(y for y, _ in cells) - 0.5, color=INK, linewidth=1.2)  # over the network row
-    axes.set_title(f"Increase of the MAE when removed, {unit}", fontsize=9.5, color=INK)
+    _title(axes, f"Increase of the MAE when removed, {unit}")
     decades = 10.0 ** np.arange(math.ceil(math.log10(low)), math.log10(scale.vmax or 1) + 1e-9)
     _draw_bar(bar, {f"{_decade(v)} {unit}": _position(scale, v) for v in decades})
 
@@ -160,7 +160,7 @@ def _draw_power(axes: Axes, bar: Axes, cells: Cells) -> None:
         paper = None if cell.reachable else {"facecolor": "white", "linewidth": 0, "pad": 1.5}
         text = _percent(cell.power_share)
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, bbox=paper)
-    axes.set_title("Share of the layer's power", fontsize=9.5, color=INK)
+    _title(axes, "Share of the layer's power")
     _draw_bar(bar, {f"{100 * share:.0f} %": share for share in (0.0, 0.25, 0.5, 0.75, 1.0)})
 
 
@@ -199,9 +199,14 @@ def _text_colour(scale: Normalize, value: float) -> str:
     return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
 
 
+def _title(axes: Axes, text: str) -> None:
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
+    axes.annotate(text, (0.5, 1.0), (0, 6), fontsize=9.5, color=INK, **place)
+
+
 def _draw_bar(axes: Axes, labels: dict[str, float]) -> None:
     """Colour bar with labels at heights from 0 to 1."""
-    # Axes with ticks, and matplotlib's own colour bars, would double the time of a picture.
+    # Axes with ticks and titles, and matplotlib's own colour bars, double the time of a picture.
     axes.set_axis_off()
     ramp = np.linspace(0, 1, 256)[:, None]
     axes.imshow(ramp, cmap=COLOURS, origin="lower", aspect="auto", extent=(0, 1, 0, 1))
