@@ -15,6 +15,8 @@ from reporting.runs import ReportError, Run
 
 VARIED = ("seed_everything", "model.irreps", *(f"model.channels_l{degree}" for degree in range(12)))
 """Options in which runs of one group may differ."""
+LINKED = ("model.target", "data.cutoff")
+"""Options that follow another one."""
 
 
 @dataclass
@@ -170,20 +172,35 @@ def _why_left_out(run: Run, metric: str) -> str:
 
 def _names(groups: Sequence[Group]) -> list[str]:
     """Name each group by its target and by what it does not share with the others."""
-    keys = sorted({key for group in groups for key in group.configuration})
-    differing = [
-        key
-        for key in keys
-        if key not in ("data.target", "model.target")
-        and len({json.dumps(g.configuration.get(key), default=str) for g in groups}) > 1
-    ]
+    keys = [key for key in differing(groups) if key != "data.target"]
     names = []
     for group in groups:
-        parts = [f"{key.partition('.')[2]} {group.configuration.get(key)}" for key in differing]
+        parts = [f"{key.partition('.')[2]} {group.configuration.get(key)}" for key in keys]
         if not group.configuration:
             parts = ["no configuration recorded"]
         names.append(", ".join([group.target, *parts]))
     return names
+
+
+def differing(groups: Sequence[Group]) -> list[str]:
+    """Name the options in which groups differ.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+
+    Returns
+    -------
+    list of str
+        Configuration keys; empty for a single group.
+    """
+    keys = sorted({key for group in groups for key in group.configuration})
+    return [
+        key
+        for key in keys
+        if key not in LINKED
+        and len({json.dumps(g.configuration.get(key), default=str) for g in groups}) > 1
+    ]
 
 
 def choose_reference(group: Group, irreps: str | None) -> IrrepSet | None:

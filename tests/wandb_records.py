@@ -137,6 +137,7 @@ class RunRecord:
                 "keys": {key: {} for row in self.history for key in row},
             },
             "user": {"name": "tester", "username": "tester"},
+            "projectId": "1",
             "project": {"id": "project", "name": self.project, "entity": {"name": self.entity}},
             "createdAt": "2026-01-01T00:00:00",
             "heartbeatAt": "2026-01-01T00:00:00",

@@ -292,14 +292,19 @@ class WandbServer:
     def field_project(self, name: str | None = None, entity_name: str | None = None) -> Any:
         mine = [run for run in self.runs.values() if name in (None, run.project)]
 
-        def views(**given: Any) -> dict[str, Any]:
-            wanted = given.get("viewName")
-            found = [view for view in self.views.values() if wanted in (None, view.name)]
-            return {"edges": [{"node": view.node()} for view in found]}
+        last_page = {"hasNextPage": False, "endCursor": None}
 
-        def listed(**_: Any) -> dict[str, Any]:
-            edges = [{"node": run.node(), "cursor": run.id} for run in mine]
-            return {"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": None}}
+        def views(**given: Any) -> dict[str, Any]:
+            wanted, kind = given.get("viewName"), given.get("viewType") or "runs"
+            found = [v for v in self.views.values() if wanted in (None, v.name) and v.type == kind]
+            edges = [{"node": view.node(), "cursor": view.id} for view in found]
+            return {"edges": edges, "pageInfo": last_page}
+
+        def listed(filters: str = "{}", **_: Any) -> dict[str, Any]:
+            sweep = (json.loads(filters or "{}") or {}).get("sweep")
+            found = [run for run in mine if sweep in (None, run.sweep)]
+            edges = [{"node": run.node(), "cursor": run.id} for run in found]
+            return {"edges": edges, "pageInfo": last_page}
 
         return {
             "id": "project",
@@ -317,6 +322,15 @@ class WandbServer:
         }
 
     field_model = field_project
+
+    def field_models(self, entity_name: str | None = None, **_: Any) -> dict[str, Any]:
+        known = {"__typename": "Project", "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
+        edges = [
+            {"node": {**self.field_project(name, entity_name), **known}, "cursor": name}
+            for name in sorted({run.project for run in self.runs.values()})
+        ]
+        last_page = {"__typename": "PageInfo", "hasNextPage": False, "endCursor": None}
+        return {"edges": edges, "pageInfo": last_page}
 
     def _run_node(self, name: str, **_: Any) -> dict[str, Any] | None:
         # A run that the sweep has only announced has nothing to resume: W&B says "missing" too.
