@@ -87,17 +87,14 @@ class IrrepUtilization(Callback):
     --------
     .. code-block:: yaml
 
-        trainer:
-          callbacks:
-            - class_path: callbacks.irrep_utilization.IrrepUtilization
-              init_args:
-                enabled: true
-                num_molecules: 500
-                every_n_epochs: 1
-                num_bootstrap: 1000
-                seed: 0
-                batch_size: null
-                heatmap: true
+        utilization:
+          enabled: true
+          num_molecules: 500
+          every_n_epochs: 1
+          num_bootstrap: 1000
+          seed: 0
+          batch_size: null
+          heatmap: true
     """
 
     def __init__(

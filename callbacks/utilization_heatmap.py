@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import offset_copy
 
 from analysis.measurement import NETWORK, BlockUtilization, Utilization
 from analysis.utilization import UNUSED_BELOW
@@ -200,8 +201,8 @@ def _text_colour(scale: Normalize, value: float) -> str:
 
 
 def _title(axes: Axes, text: str) -> None:
-    place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
-    axes.annotate(text, (0.5, 1.0), (0, 6), fontsize=9.5, color=INK, **place)
+    above = offset_copy(axes.transAxes, axes.get_figure(root=True), y=6, units="points")
+    axes.text(0.5, 1.0, text, ha="center", fontsize=9.5, color=INK, transform=above)
 
 
 def _draw_bar(axes: Axes, labels: dict[str, float]) -> None:

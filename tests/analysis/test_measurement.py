@@ -164,6 +164,10 @@ def test_batching_changes_nothing(network: EquivariantConvNet, measured: Utiliza
     assert_same(measure(network, *batches), measured)
 
 
+def test_both_convolutions_measure_alike(measured: Utilization) -> None:
+    assert_same(measure(small_network(convolution="fast")), measured)
+
+
 def test_trimming_blanks_the_unreachable_rows_and_nothing_else(measured: Utilization) -> None:
     whole = measure(small_network(trim=False))
     for trimmed, row in zip(measured.rows, whole.rows, strict=True):
