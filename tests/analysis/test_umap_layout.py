@@ -1,9 +1,12 @@
-"""Layouts are brought to one place; UMAP itself runs in the worker's tests."""
+"""Layouts are brought to one place, and UMAP's graph is umap-learn's own."""
+
+import warnings
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from analysis.umap_layout import FRAME, comparable
+from analysis.umap_layout import FRAME, comparable, nearest_neighbors
 
 LAYOUT = np.random.default_rng(0).normal(size=(100, 2)) * [3.0, 1.0]
 
@@ -48,3 +51,26 @@ def test_missing_reference_points_do_not_count() -> None:
 
 def test_all_in_one_place_is_left_there() -> None:
     assert not comparable(np.ones((20, 2))).any()
+
+
+def test_neighbours_match_brute_force_and_start_with_the_point_itself() -> None:
+    x = np.random.default_rng(3).normal(size=(80, 30)).astype(np.float32) + 100
+    indices, distances = nearest_neighbors(x, 7)
+    whole = cdist(x.astype(np.float64), x.astype(np.float64))
+    assert np.array_equal(indices, np.argsort(whole, axis=1)[:, :7])
+    assert not distances[:, 0].any()
+    np.testing.assert_allclose(distances, np.sort(whole, axis=1)[:, :7], rtol=1e-3)
+
+
+def test_graph_is_umap_learns_own() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # of parts that need TensorFlow
+        from umap.umap_ import fuzzy_simplicial_set
+    x = np.random.default_rng(4).normal(size=(60, 20)).astype(np.float32)
+    indices, distances = nearest_neighbors(x, 10)
+    state = np.random.RandomState(0)
+    ours, *_ = fuzzy_simplicial_set(
+        x, 10, state, "euclidean", knn_indices=indices, knn_dists=distances
+    )
+    own, *_ = fuzzy_simplicial_set(cdist(x, x), 10, state, "precomputed")
+    np.testing.assert_allclose(ours.toarray(), own.toarray(), atol=1e-4)

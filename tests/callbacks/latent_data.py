@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
@@ -55,3 +56,16 @@ def trainer(root: Path, callbacks: list[Any], epochs: int = 2, **options: Any) -
         "log_every_n_steps": 1,
     }
     return Trainer(default_root_dir=root, callbacks=callbacks, **{**defaults, **options})
+
+
+def workers() -> list[int]:
+    """Worker processes that this process has started and that still are."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            line = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if "umap_worker" in line or "quick_worker" in line:
+            found.append(child.pid)
+    return found

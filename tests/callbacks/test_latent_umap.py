@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 import wandb
@@ -37,20 +36,8 @@ from tests.callbacks.latent_data import (
     small_latents,
     small_model,
     trainer,
+    workers,
 )
-
-
-def workers() -> list[int]:
-    """Worker processes that this process has started and that still are."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            line = " ".join(child.cmdline())
-        except psutil.Error:
-            continue
-        if "umap_worker" in line or "quick_worker" in line:
-            found.append(child.pid)
-    return found
 
 
 def messages(caught: Any) -> list[str]:
