@@ -163,25 +163,29 @@ def _derivatives(
     num_nodes = slots.num_nodes
     out: dict[str, list[Tensor]] = {}
     if "v" in wanted:
-        out["v"] = [h.new_zeros(num_nodes, _dim(form.neighbor_shapes))]
+        out["v"] = [h.new_zeros(num_nodes, m * mul) for m, mul in form.neighbor_shapes]
     if "c" in wanted:
-        out["c"] = [h.new_zeros(num_nodes, _dim(form.center_shapes))]
+        out["c"] = [h.new_zeros(num_nodes, m * mul) for m, mul in form.center_shapes]
     if "h" in wanted:
         out["h"] = [torch.zeros_like(h)]
     if "gammas" in wanted:
         out["gammas"] = [torch.empty_like(gamma) for gamma in gammas]
     if "weights" in wanted:
         out["weights"] = [torch.zeros_like(weight) for weight in weights]
+    v_blocks = None if v is None else _split(v, form.neighbor_shapes)
+    c_blocks = None if c is None else _split(c, form.center_shapes)
     at = _at_nodes if isinstance(slots, NodeSlots) else _at_edges
-    at(form, slots, v, c, h, gammas, weights, out)
+    at(form, slots, v_blocks, c_blocks, h, gammas, weights, out)
+    for side in {"v", "c"} & wanted:
+        out[side] = [torch.cat(out[side], dim=1)]
     return out
 
 
 def _at_nodes(
     form: Form,
     slots: NodeSlots,
-    v: Tensor | None,
-    c: Tensor | None,
+    v: list[Tensor] | None,
+    c: list[Tensor] | None,
     h: Tensor,
     gammas: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -189,49 +193,59 @@ def _at_nodes(
 ) -> None:
     """Add to `out` in the order "nodes"."""
     num_k = h.shape[1]
-    largest = max(m_w[0] * weight.shape[1] for m_w, weight in _centers(form, weights))
-    c_blocks = None if c is None else _blocks(c.index_select(0, slots.centers), form.center_shapes)
+    rows = [form.center_shapes[i_c][0] for i_c, _ in form.pairs]
+    chunks = _node_chunks(slots, max(m * b.shape[1] for m, b in zip(rows, weights)))
+    if c is not None:
+        c = [block.index_select(0, slots.centers) for block in c]
+    received: dict[int, Tensor] = {}
     if "c" in out:
-        received = [h.new_zeros(len(slots.centers), m, w) for m, w in form.center_shapes]
-    for centers, rows, degree in _node_chunks(slots, largest):
-        neighbor, n = slots.neighbor[rows], centers.stop - centers.start
-        h_ndk = h[rows].view(n, degree, num_k)
-        v_blocks = None if v is None else _split(v.index_select(0, neighbor), form.neighbor_shapes)
-        if "v" in out:
-            sent = [h.new_zeros(n * degree, m, u) for m, u in form.neighbor_shapes]
+        for i_c, _ in form.pairs:
+            m, mul = form.center_shapes[i_c]
+            received[i_c] = h.new_zeros(slots.centers.shape[0] * m, mul)
+    for centers, in_slots, degree in chunks:
+        n = centers.stop - centers.start
+        neighbor = slots.neighbor[in_slots]
+        h_ndk = h[in_slots].view(n, degree, num_k)
+        near = {}
+        if v is not None:
+            near = {
+                b: v[b].index_select(0, neighbor).unflatten(1, form.neighbor_shapes[b])
+                for b in {i_v for _, i_v in form.pairs}
+            }
+        sent: dict[int, Tensor] = {}
         for p, (i_c, i_v) in enumerate(form.pairs):
-            gamma, weight = gammas[p][rows], weights[p]
-            m = form.center_shapes[i_c][0]
-            if v_blocks is not None:
-                t = _couple(gamma, v_blocks[i_v]).view(n, degree, -1)
+            gamma, weight, m = gammas[p][in_slots], weights[p], rows[p]
+            own = slice(centers.start * m, centers.stop * m)
+            if v is not None:
+                t = _couple(gamma, near[i_v]).view(n, degree, -1)
             if "c" in out or "weights" in out:
                 a = torch.bmm(t.transpose(1, 2), h_ndk).view(n * m, -1)
-            if c_blocks is not None:
-                c_p = c_blocks[i_c][centers].view(n * m, -1)
+            if c is not None:
+                c_p = c[i_c].view(-1, weight.shape[0])[own]
                 z = (c_p @ weight).view(n, -1, num_k)
             if "v" in out or "gammas" in out:
                 s = torch.bmm(h_ndk, z.transpose(1, 2)).view(n * degree, gamma.shape[1], -1)
             if "c" in out:
-                received[i_c][centers].view(n * m, -1).addmm_(a, weight.t())
+                received[i_c][own].addmm_(a, weight.t())
             if "weights" in out:
                 out["weights"][p].addmm_(c_p.t(), a)
             if "h" in out:
-                out["h"][0][rows].view(n, degree, num_k).baddbmm_(t, z)
+                out["h"][0][in_slots].view(n, degree, num_k).baddbmm_(t, z)
             if "v" in out:
-                _add_coupled(sent[i_v], gamma, s)
+                sent[i_v] = _uncouple(gamma, s, sent.get(i_v))
             if "gammas" in out:
-                torch.bmm(s, v_blocks[i_v].transpose(1, 2), out=out["gammas"][p][rows])
-        if "v" in out:
-            out["v"][0].index_add_(0, neighbor, _join(sent))
-    if "c" in out:
-        out["c"][0].index_copy_(0, slots.centers, _join(received))
+                torch.bmm(s, near[i_v].transpose(1, 2), out=out["gammas"][p][in_slots])
+        for i_v, message in sent.items():
+            out["v"][i_v].index_add_(0, neighbor, message.flatten(1))
+    for i_c, message in received.items():
+        out["c"][i_c].index_copy_(0, slots.centers, message.view(slots.centers.shape[0], -1))
 
 
 def _at_edges(
     form: Form,
     slots: EdgeSlots,
-    v: Tensor | None,
-    c: Tensor | None,
+    v: list[Tensor] | None,
+    c: list[Tensor] | None,
     h: Tensor,
     gammas: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -242,41 +256,50 @@ def _at_edges(
     for start in range(0, h.shape[0], size):
         h_gk = h[start : start + size]
         g, twins = h_gk.shape[0], slots.twins
-        rows = slice(start * twins, (start + g) * twins)
-        center, neighbor = slots.center[rows], slots.neighbor[rows]
-        v_blocks = None if v is None else _split(v.index_select(0, neighbor), form.neighbor_shapes)
-        c_blocks = None if c is None else _blocks(c.index_select(0, center), form.center_shapes)
-        if "v" in out:
-            sent = [h.new_zeros(g * twins, m, u) for m, u in form.neighbor_shapes]
-        if "c" in out:
-            received = [h.new_zeros(g * twins, m, w) for m, w in form.center_shapes]
+        in_slots = slice(start * twins, (start + g) * twins)
+        center, neighbor = slots.center[in_slots], slots.neighbor[in_slots]
+        near, own = {}, {}
+        if v is not None:
+            near = {
+                b: v[b].index_select(0, neighbor).unflatten(1, form.neighbor_shapes[b])
+                for b in {i_v for _, i_v in form.pairs}
+            }
+        if c is not None:
+            own = {
+                a: c[a].index_select(0, center).view(g, -1, form.center_shapes[a][1])
+                for a in {i_c for i_c, _ in form.pairs}
+            }
+        sent: dict[int, Tensor] = {}
+        received: dict[int, Tensor] = {}
         for p, (i_c, i_v) in enumerate(form.pairs):
-            gamma, weight = gammas[p][rows], weights[p]
+            gamma, weight = gammas[p][in_slots], weights[p]
             m, w = form.center_shapes[i_c]
-            if v_blocks is not None:
-                t = _couple(gamma, v_blocks[i_v]).view(g, twins * m, -1)
-            if c_blocks is not None:
-                c_p = c_blocks[i_c].view(g, twins * m, w)
+            if v is not None:
+                t = _couple(gamma, near[i_v]).view(g, twins * m, -1)
             if "v" in out or "c" in out or "gammas" in out:
                 w_edge = (h_gk @ weight).view(g, -1, w)
             if "v" in out or "gammas" in out:
-                s = torch.bmm(c_p, w_edge.transpose(1, 2)).view(g * twins, gamma.shape[1], -1)
+                s = torch.bmm(own[i_c], w_edge.transpose(1, 2)).view(g * twins, gamma.shape[1], -1)
             if "h" in out or "weights" in out:
-                dw = torch.bmm(t.transpose(1, 2), c_p).view(g, -1)
+                dw = torch.bmm(t.transpose(1, 2), own[i_c]).view(g, -1)
             if "c" in out:
-                received[i_c].view(g, twins * m, w).baddbmm_(t, w_edge)
+                received[i_c] = (
+                    torch.bmm(t, w_edge)
+                    if i_c not in received
+                    else received[i_c].baddbmm_(t, w_edge)
+                )
             if "weights" in out:
                 out["weights"][p].addmm_(h_gk.t(), dw)
             if "h" in out:
                 out["h"][0][start : start + g].addmm_(dw, weight.t())
             if "v" in out:
-                _add_coupled(sent[i_v], gamma, s)
+                sent[i_v] = _uncouple(gamma, s, sent.get(i_v))
             if "gammas" in out:
-                torch.bmm(s, v_blocks[i_v].transpose(1, 2), out=out["gammas"][p][rows])
-        if "v" in out:
-            out["v"][0].index_add_(0, neighbor, _join(sent))
-        if "c" in out:
-            out["c"][0].index_add_(0, center, _join(received))
+                torch.bmm(s, near[i_v].transpose(1, 2), out=out["gammas"][p][in_slots])
+        for i_v, message in sent.items():
+            out["v"][i_v].index_add_(0, neighbor, message.flatten(1))
+        for i_c, message in received.items():
+            out["c"][i_c].index_add_(0, center, message.view(g * twins, -1))
 
 
 def _couple(gamma: Tensor, v: Tensor) -> Tensor:
@@ -286,48 +309,37 @@ def _couple(gamma: Tensor, v: Tensor) -> Tensor:
     return torch.bmm(gamma, v)
 
 
-def _add_coupled(v: Tensor, gamma: Tensor, s: Tensor) -> None:
-    """Add sum_(a q) Gamma [s, (a q), b] S [s, (a q), u] to v [s, b, u]."""
+def _uncouple(gamma: Tensor, s: Tensor, total: Tensor | None) -> Tensor:
+    """Add sum_(a q) Gamma [s, (a q), b] S [s, (a q), u] to total [s, b, u]."""
     if gamma.shape[1] == 1:
-        v.addcmul_(gamma.transpose(1, 2), s)
-    else:
-        v.baddbmm_(gamma.transpose(1, 2), s)
+        return (
+            gamma.transpose(1, 2) * s if total is None else total.addcmul_(gamma.transpose(1, 2), s)
+        )
+    return (
+        torch.bmm(gamma.transpose(1, 2), s)
+        if total is None
+        else total.baddbmm_(gamma.transpose(1, 2), s)
+    )
 
 
-def _centers(form: Form, weights: Sequence[Tensor]) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    for (i_c, _), weight in zip(form.pairs, weights):
-        yield form.center_shapes[i_c], weight
-
-
-def _node_chunks(slots: NodeSlots, numbers: int) -> Iterator[tuple[slice, slice, int]]:
+def _node_chunks(slots: NodeSlots, numbers: int) -> list[tuple[slice, slice, int]]:
     """Centers and slots of chunks in which `numbers` a center stay below CHUNK_NUMBERS."""
     size = max(1, CHUNK_NUMBERS // numbers)
+    chunks = []
     for block in slots.blocks:
         for start in range(0, block.num_centers, size):
             stop = min(start + size, block.num_centers)
             first, degree = block.first_slot, block.degree
-            yield (
-                slice(block.start + start, block.start + stop),
-                slice(first + start * degree, first + stop * degree),
-                degree,
+            chunks.append(
+                (
+                    slice(block.start + start, block.start + stop),
+                    slice(first + start * degree, first + stop * degree),
+                    degree,
+                )
             )
-
-
-def _dim(shapes: Shapes) -> int:
-    return sum(m * mul for m, mul in shapes)
+    return chunks
 
 
 def _split(values: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Blocks [n, 2 l + 1, mul] of [n, dim], as views."""
-    pieces = values.split([m * mul for m, mul in shapes], dim=1)
-    return [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes)]
-
-
-def _blocks(values: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Blocks [n, 2 l + 1, mul] of [n, dim], each contiguous."""
-    return [block.contiguous() for block in _split(values, shapes)]
-
-
-def _join(blocks: Sequence[Tensor]) -> Tensor:
-    """Inverse of `_split`."""
-    return torch.cat([block.flatten(1) for block in blocks], dim=1)
+    """Blocks [n, (2 l + 1) mul] of [n, dim], each contiguous."""
+    return [block.contiguous() for block in values.split([m * mul for m, mul in shapes], dim=1)]

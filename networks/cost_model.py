@@ -5,11 +5,14 @@ Pure Python: imports nothing but the standard library.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Order = Literal["nodes", "edges"]
 Direction = Literal["down", "up"]
+ORDERS: tuple[Order, ...] = ("nodes", "edges")
+DIRECTIONS: tuple[Direction, ...] = ("down", "up")
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,13 @@ def cost(pair: PairShape, hidden: int, graph: Graph, order: Order, direction: Di
     return total + weights + 6 * rho * rows * mul_a / applied
 
 
-def choose(pair: PairShape, hidden: int, graph: Graph) -> Choice:
-    """Choose the cheapest order and direction for one pair.
+def choose(pairs: Sequence[PairShape], hidden: int, graph: Graph) -> list[Choice]:
+    """Choose one order for all pairs of a layer, and the direction of each pair.
 
     Parameters
     ----------
-    pair : PairShape
-        Degrees, channels, number of paths.
+    pairs : sequence of PairShape
+        All paths of the layer.
     hidden : int
         Radial channels.
     graph : Graph
@@ -129,13 +132,15 @@ def choose(pair: PairShape, hidden: int, graph: Graph) -> Choice:
 
     Returns
     -------
-    Choice
+    list of Choice
+        One a pair, all of the same order.
     """
-    orders: tuple[Order, ...] = ("nodes", "edges")
-    directions: tuple[Direction, ...] = ("down", "up")
-    choices = [
-        Choice(order, direction, cost(pair, hidden, graph, order, direction))
-        for order in orders
-        for direction in directions
-    ]
-    return min(choices, key=lambda choice: choice.cost)
+    plans = []
+    for order in ORDERS:
+        plan = []
+        for pair in pairs:
+            costs = [(cost(pair, hidden, graph, order, way), way) for way in DIRECTIONS]
+            least, direction = min(costs, key=lambda entry: entry[0])
+            plan.append(Choice(order, direction, least))
+        plans.append(plan)
+    return min(plans, key=lambda plan: sum(choice.cost for choice in plan))

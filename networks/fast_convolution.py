@@ -67,7 +67,7 @@ class FastConvolution(nn.Module):
         return pairs
 
     def plan(self, graph: Graph) -> list[Choice]:
-        return [choose(pair.shape, self.radial_hidden, graph) for pair in self.pairs]
+        return choose([pair.shape for pair in self.pairs], self.radial_hidden, graph)
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Convolve node features.
