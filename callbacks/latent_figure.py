@@ -146,7 +146,7 @@ def compose_epoch(latent: LatentEpoch, first: LatentEpoch) -> Figure:
         shows_change = first.epoch == UNTRAINED < latent.epoch
         before = first.metrics.get(block, {}) if shows_change else {}
         for text in _title_panel(axes, latent, block, before):
-            _fit(text, canvas, (left + PANEL + GAP / 2) * figure.dpi)
+            _fit(text, canvas, (left + PANEL) * figure.dpi)
         if column == 0:
             axes.set_ylabel("UMAP 2", fontsize=7, color=MUTED, labelpad=3)
         if position + columns >= len(blocks):
