@@ -401,6 +401,7 @@ def test_only_every_nth_epoch_and_the_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.filterwarnings("ignore:Encountered `nan` values")  # torchmetrics, of the loss
 def test_nan_features_are_one_warning(tmp_path: Path) -> None:
     model = small_model()
     with torch.no_grad():
