@@ -7,6 +7,7 @@ and `runtime.files` only.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -322,7 +323,8 @@ def read_epoch(path: Path) -> LatentEpoch:
         If it is damaged.
     """
     try:
-        with np.load(path) as arrays:
+        # A file of our own: NumPy leaves the one it opens open when the archive is damaged.
+        with path.open("rb") as file, np.load(file) as arrays:
             return LatentEpoch(
                 epoch=int(arrays["epoch"]),
                 step=int(arrays["step"]),
@@ -335,7 +337,7 @@ def read_epoch(path: Path) -> LatentEpoch:
                 metrics=json.loads(str(arrays["metrics"])),
                 problems=json.loads(str(arrays["problems"])),
             )
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+    except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove it") from error
 
 

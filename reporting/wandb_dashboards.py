@@ -161,10 +161,14 @@ def _title(project: Project) -> str:
     return f"{NAME}: sweep {project.sweep}" if project.sweep else NAME
 
 
-def _filters(project: Project) -> Any:
-    import wandb_workspaces.workspaces as ws
+def _filters(project: Project, *further: Any) -> Any:
+    """Filter for the sweep and whatever else; nothing filters nothing."""
+    from wandb_workspaces import expr
 
-    return [ws.Metric("Sweep") == project.sweep] if project.sweep else []
+    conditions = [*further]
+    if project.sweep:
+        conditions.append(expr.Metric("Sweep") == project.sweep)
+    return expr.And(*conditions) if conditions else ""
 
 
 def _order_key(project: Project) -> str:
@@ -313,7 +317,7 @@ def _runset(project: Project, groups: Sequence[Group]) -> Any:
         entity=project.entity,
         project=project.name,
         name="Finished runs",
-        filters=[expr.Metric("State") == "finished", *_filters(project)],
+        filters=_filters(project, expr.Metric("State") == "finished"),
         groupby=[f"config.{key}" for key in _groupings(project, groups)],
         order=[wr.OrderBy(wr.SummaryMetric(_order_key(project)), ascending=True)],
         pinned_columns=_columns(project),
