@@ -54,7 +54,7 @@ class Snapshots:
         -------
         Molecules
         """
-        target = torch.cat([batch.y for batch in self._batches]).double().cpu().numpy()
+        target = torch.cat([batch.y for batch in self._batches]).cpu().double().numpy()
         return Molecules(
             idx=self.idx.cpu().numpy(),
             smiles=np.array(self._smiles),
@@ -98,8 +98,8 @@ class Snapshots:
                     )
                 )
                 standardized.append(network.predict_from(len(features) - 1, features[-1], geometry))
-        y = torch.cat(standardized).double().cpu()
-        mean, std = model.target_mean.double().cpu(), model.target_std.double().cpu()
+        y = torch.cat(standardized).cpu().double()
+        mean, std = model.target_mean.cpu().double(), model.target_std.cpu().double()
         return Snapshot(
             epoch=epoch,
             step=step,

@@ -212,6 +212,9 @@ class UmapClient:
         """
         if self._finalizer.detach() is not None:
             _end(self._process, self._reader, seconds)
+            log = self.directory / LOG
+            if log.exists() and log.stat().st_size == 0:
+                log.unlink()
 
 
 def worker_environment() -> dict[str, str]:
