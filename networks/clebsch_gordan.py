@@ -84,4 +84,5 @@ def coupling(l1: int, l2: int, l3: int) -> Tensor:
     Tensor
         [2 l1 + 1, 2 l2 + 1, 2 l3 + 1] float64. Shared by all callers: do not write into it.
     """
-    return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")
+    with torch.inference_mode(False):  # cached, so it must be of use to autograd later
+        return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")

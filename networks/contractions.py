@@ -14,13 +14,15 @@ needs the other derivatives of the same F. In both orders of contraction
 
 In the order "nodes" the sums over neighbours come before the weights:
 
-    A_i[a, (q u k)] = sum_j T_ij[(a q), u] h_ij[k]        Z_i[a, (q u k)] = sum_w c_i[a, w] B[w, (q u k)]
+    A_i[a, (q u k)] = sum_j T_ij[(a q), u] h_ij[k]
+    Z_i[a, (q u k)] = sum_w c_i[a, w] B[w, (q u k)]
     dF/dc = A B^T      dF/dB = c^T A      dF/dh = T Z
     S_ij[(a q), u] = sum_k h_ij[k] Z_i[a, (q u k)]
 
 in the order "edges" the weights come first, of an edge and its reverse at once:
 
-    W_ij[(q u), w] = sum_k h_ij[k] B[k, (q u w)]          dW_ij[(q u), w] = sum_a T_ij[a, (q u)] c_i[a, w]
+    W_ij[(q u), w] = sum_k h_ij[k] B[k, (q u w)]
+    dW_ij[(q u), w] = sum_a T_ij[a, (q u)] c_i[a, w]
     dF/dc = T W        dF/dB = h^T dW     dF/dh = dW B^T
     S_ij[a, (q u)] = sum_w c_i[a, w] W_ij[(q u), w]
 
@@ -31,13 +33,12 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from networks.neighborhoods import EdgeSlots, NodeSlots
 
@@ -96,14 +97,18 @@ def send_messages(
     Returns
     -------
     Tensor
-        [n, dim] of the nodes that receive. Second derivatives raise RuntimeError.
+        [n, dim] of the nodes that receive. Can be differentiated any number of times.
     """
     out: Tensor = _SendMessages.apply(form, slots, direction, values, h, *gammas, *weights)
     return out
 
 
 class _SendMessages(torch.autograd.Function):
-    """One derivative of F forward, the others backward."""
+    """One derivative of F forward, the others backward.
+
+    With create_graph, autograd records the backward pass like any other code, so that second
+    derivatives are exact too (and take the memory of all intermediate results).
+    """
 
     @staticmethod
     def forward(
@@ -122,7 +127,6 @@ class _SendMessages(torch.autograd.Function):
         return _derivatives(form, slots, None, values, h, tables, {"v"})["v"][0]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, h, *tables = ctx.saved_tensors
         sender, v, c = ("v", values, grad) if ctx.direction == "down" else ("c", grad, values)
@@ -174,8 +178,10 @@ def _derivatives(
         out["weights"] = [torch.zeros_like(weight) for weight in weights]
     v_blocks = None if v is None else _split(v, form.neighbor_shapes)
     c_blocks = None if c is None else _split(c, form.center_shapes)
-    at = _at_nodes if isinstance(slots, NodeSlots) else _at_edges
-    at(form, slots, v_blocks, c_blocks, h, gammas, weights, out)
+    if isinstance(slots, NodeSlots):
+        _at_nodes(form, slots, v_blocks, c_blocks, h, gammas, weights, out)
+    else:
+        _at_edges(form, slots, v_blocks, c_blocks, h, gammas, weights, out)
     for side in {"v", "c"} & wanted:
         out[side] = [torch.cat(out[side], dim=1)]
     return out
@@ -234,7 +240,7 @@ def _at_nodes(
             if "v" in out:
                 sent[i_v] = _uncouple(gamma, s, sent.get(i_v))
             if "gammas" in out:
-                torch.bmm(s, near[i_v].transpose(1, 2), out=out["gammas"][p][in_slots])
+                out["gammas"][p][in_slots] = torch.bmm(s, near[i_v].transpose(1, 2))
         for i_v, message in sent.items():
             out["v"][i_v].index_add_(0, neighbor, message.flatten(1))
     for i_c, message in received.items():
@@ -295,7 +301,7 @@ def _at_edges(
             if "v" in out:
                 sent[i_v] = _uncouple(gamma, s, sent.get(i_v))
             if "gammas" in out:
-                torch.bmm(s, near[i_v].transpose(1, 2), out=out["gammas"][p][in_slots])
+                out["gammas"][p][in_slots] = torch.bmm(s, near[i_v].transpose(1, 2))
         for i_v, message in sent.items():
             out["v"][i_v].index_add_(0, neighbor, message.flatten(1))
         for i_c, message in received.items():

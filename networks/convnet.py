@@ -304,7 +304,7 @@ class EquivariantConvNet(nn.Module):
             live = path_columns(
                 irreps_in, self.irreps_harmonics, self.layer_irreps[k], live_in, live_out
             )
-            weight = layer.radial.layer1.weight
+            weight = layer.get_parameter("radial.layer1.weight")
             total -= weight.shape[0] * (weight.shape[1] - int(live.numel()))
         return total
 

@@ -105,7 +105,8 @@ def cost(pair: PairShape, hidden: int, graph: Graph, order: Order, direction: Di
         Nanoseconds a node.
     """
     down = direction == "down"
-    m_a, m_b = (2 * l + 1 for l in ((pair.l_out, pair.l_in) if down else (pair.l_in, pair.l_out)))
+    l_a, l_b = (pair.l_out, pair.l_in) if down else (pair.l_in, pair.l_out)
+    m_a, m_b = 2 * l_a + 1, 2 * l_b + 1
     mul_a, mul_b = (pair.mul_out, pair.mul_in) if down else (pair.mul_in, pair.mul_out)
     rho, twins = graph.edges_per_node, 2 if graph.symmetric else 1
     rows = m_a * pair.num_paths * mul_b

@@ -5,6 +5,7 @@ Imports torch, e3nn and this package only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -68,6 +69,21 @@ class E3nnConvolution(nn.Module):
         # share one state dict.
         self.register_state_dict_post_hook(_drop_tensor_product_buffers)
         self.register_load_state_dict_pre_hook(_add_tensor_product_buffers)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> E3nnConvolution:
+        """Convert dtype or device, and compute the 3j symbols anew in the new dtype.
+
+        e3nn rounds them to the default dtype when the layer is built. Cast to float64
+        afterwards, they keep float32's error: 1e-10 to 5e-9 of the output, wherever three
+        degrees above 0 meet, and only in processes that built the layer under float32.
+        """
+        super()._apply(fn, recurse)
+        for name, buffer in self.tensor_product.named_buffers():
+            _, found, degrees = name.rpartition("_w3j_")
+            if found:
+                exact = o3.wigner_3j(*map(int, degrees.split("_")), dtype=torch.float64)
+                buffer.data.copy_(exact)
+        return self
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Convolve node features.

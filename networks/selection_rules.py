@@ -80,7 +80,7 @@ def harmonics_irreps(irreps: o3.Irreps) -> o3.Irreps:
     o3.Irreps
         e.g. ``1x0e+1x1o+1x2e`` for ``32x0e+32x1o+32x2e``.
     """
-    return o3.Irreps([(1, (l, natural_parity(l))) for l in sorted(set(irreps.ls))])
+    return o3.Irreps([(1, (degree, natural_parity(degree))) for degree in sorted(set(irreps.ls))])
 
 
 def filled_blocks(
@@ -178,7 +178,8 @@ def check_irreps(
     for _, ir in readout:
         if ir not in present:
             raise ValueError(
-                f"irreps {irreps} has no {ir}, which the readout needs: add it, e.g. 32x{ir}+{irreps}"
+                f"irreps {irreps} has no {ir}, which the readout needs: add it, "
+                f"e.g. 32x{ir}+{irreps}"
             )
     harmonics = harmonics_irreps(irreps)
     filled = filled_blocks(embedding, harmonics, irreps, num_layers)

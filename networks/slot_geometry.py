@@ -6,17 +6,16 @@ Imports torch, e3nn and this package only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
 
 import torch
 from e3nn import o3
 from torch import Tensor
 
 from networks.clebsch_gordan import coupling
+from networks.cost_model import Order
 from networks.geometry import Geometry
 from networks.neighborhoods import EdgeSlots, NodeSlots, group_by_center, pair_edges
-
-Order = Literal["nodes", "edges"]
 
 
 @dataclass
@@ -61,20 +60,52 @@ class SlotGeometry:
         """
         key = (l_center, l_neighbor, degrees)
         if key not in self._gammas:
-            self._gammas[key] = self._gamma(*key)
+            slices = dict(zip(self.irreps_harmonics.ls, self.irreps_harmonics.slices()))
+            y = torch.cat([self.harmonics[:, slices[degree]] for degree in degrees], dim=1)
+            rows = (2 * l_center + 1) * len(degrees)
+            table = _coupling_table(*key, y.dtype, y.device)
+            self._gammas[key] = (y @ table).view(y.shape[0], rows, 2 * l_neighbor + 1)
         return self._gammas[key]
 
-    def _gamma(self, l_center: int, l_neighbor: int, degrees: tuple[int, ...]) -> Tensor:
-        slices = {
-            ir.l: s for s, (_, ir) in zip(self.irreps_harmonics.slices(), self.irreps_harmonics)
-        }
-        table = torch.block_diag(
-            *[coupling(l_neighbor, l, l_center).permute(1, 2, 0).flatten(1) for l in degrees]
-        )
-        y = torch.cat([self.harmonics[:, slices[l]] for l in degrees], dim=1)
-        shape = (y.shape[0], len(degrees), 2 * l_center + 1, 2 * l_neighbor + 1)
-        columns = torch.arange(table.shape[1]).view(shape[1:]).transpose(0, 1).flatten()
-        return (y @ table[:, columns].to(y)).view(shape[0], -1, shape[3])
+
+@cache
+def _coupling_table(
+    l_center: int,
+    l_neighbor: int,
+    degrees: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """3j symbols [(q m), (a q b)], zero between different q; rounded to `dtype` only here."""
+    with torch.inference_mode(False):  # cached, so it must be of use to autograd later
+        blocks = [coupling(l_neighbor, degree, l_center).permute(1, 2, 0) for degree in degrees]
+        diagonal = torch.block_diag(*[block.flatten(1) for block in blocks])
+        _, num_a, num_b = blocks[0].shape
+        a_first = diagonal.view(-1, len(degrees), num_a, num_b).transpose(1, 2).flatten(1)
+        return a_first.to(device=device, dtype=dtype)
+
+
+def is_symmetric(geometry: Geometry) -> bool:
+    """Whether every edge has its reverse; looked at once a batch, on the host.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The batch.
+
+    Returns
+    -------
+    bool
+    """
+    return _pairs(geometry) is not None
+
+
+def _pairs(geometry: Geometry) -> EdgeSlots | None:
+    if "pairs" not in geometry.shared:
+        source, target = geometry.edge_index
+        geometry.shared["pairs"] = pair_edges(source, target, geometry.num_nodes)
+    pairs: EdgeSlots | None = geometry.shared["pairs"]
+    return pairs
 
 
 def slot_geometry(geometry: Geometry, order: Order, center_is_target: bool) -> SlotGeometry:
@@ -95,14 +126,12 @@ def slot_geometry(geometry: Geometry, order: Order, center_is_target: bool) -> S
     -------
     SlotGeometry
     """
-    shared = geometry.shared
-    if "pairs" not in shared:
-        shared["pairs"] = pair_edges(*geometry.edge_index, geometry.num_nodes)
-    pairs: EdgeSlots | None = shared["pairs"]
-    key = (order, center_is_target or pairs is not None)
-    if key not in shared:
+    pairs = _pairs(geometry)
+    outward = center_is_target or pairs is not None
+    key = ("slots", order, outward)
+    if key not in geometry.shared:
         source, target = geometry.edge_index
-        ends = (target, source) if key[1] else (source, target)
+        ends = (target, source) if outward else (source, target)
         slots: NodeSlots | EdgeSlots
         if order == "nodes":
             slots = group_by_center(*ends, geometry.num_nodes)
@@ -111,19 +140,19 @@ def slot_geometry(geometry: Geometry, order: Order, center_is_target: bool) -> S
         else:
             edge = torch.arange(source.shape[0], device=source.device)
             slots = EdgeSlots(*ends, edge, 1, geometry.num_nodes)
-        shared[key] = _expand(slots, geometry, outward=1 if key[1] else -1)
-    expanded: SlotGeometry = shared[key]
+        geometry.shared[key] = _expand(slots, geometry, outward)
+    expanded: SlotGeometry = geometry.shared[key]
     return expanded
 
 
-def _expand(slots: NodeSlots | EdgeSlots, geometry: Geometry, outward: int) -> SlotGeometry:
-    """Radial basis and harmonics of the slots; vectors point to the target times `outward`."""
+def _expand(slots: NodeSlots | EdgeSlots, geometry: Geometry, outward: bool) -> SlotGeometry:
+    """Radial basis and harmonics of slots whose edges point from center to neighbour or back."""
     one_a_twin = slots.edge[:: slots.twins] if isinstance(slots, EdgeSlots) else slots.edge
     radial = geometry.radial.index_select(0, one_a_twin)
     if isinstance(slots, NodeSlots) and slots.mask is not None:
         radial = radial * slots.mask.unsqueeze(1)
     harmonics = geometry.harmonics.index_select(0, slots.edge)
-    if outward < 0:
+    if not outward:
         signs = [(-1.0) ** ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
         harmonics = harmonics * harmonics.new_tensor(signs)
     return SlotGeometry(slots, radial, harmonics, geometry.irreps_harmonics)
