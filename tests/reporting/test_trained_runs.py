@@ -1,0 +1,41 @@
+"""The report of runs that were really trained, so that no change of a run's files goes unseen."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import report
+from reporting.runs import find_runs, read_run
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert report.main([str(trained.runs_dir), "-o", str(page)]) == 0
+    assert capsys.readouterr().out.startswith(f"Report: {page} (")
+    runs = {run.irreps: run for run in map(read_run, find_runs([trained.runs_dir]))}
+    sets = {row["irreps"]: row for row in table(tmp_path / "page_tables" / "sets.csv")}
+    assert set(sets) == set(runs) == {"4x0e", "4x0e+4x1o"}
+    for irreps, row in sets.items():
+        summary = json.loads((runs[irreps].path / "summary.json").read_text())
+        assert float(row["mae"]) == pytest.approx(summary["test/mae"])
+        assert float(row["parameters"]) == summary["params/total"]
+        assert row["epochs"] == "1"
+        assert row["unit"] == "meV"
+    blocks = table(tmp_path / "page_tables" / "utilization.csv")
+    assert {row["irrep"] for row in blocks} == {"0e", "1o"}
+    text = page.read_text()
+    assert "learned too little" in text, "an epoch on 32 molecules is said to be nothing"
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    (shown,) = data["latents"]["runs"].values()
+    assert set(shown["blocks"]) == {"all", "0e", "1o"}
+    assert len(data["latents"]["drawings"]) == 40
+    assert set(data["figures"]) == {
+        f"g1-{key}" for key in ("size", "cost", "curves", "ablation", "heatmaps", "latent")
+    }
