@@ -10,6 +10,7 @@ import sys
 
 from runtime.quiet import quiet_libraries
 from runtime.stop_signals import StopRequestedError, StopSignals
+from runtime.threads import leave_a_core
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
         Exit code: 0 done, 1 failed, 2 unusable input, 143 after SIGTERM, 130 after Ctrl-C.
     """
     quiet_libraries()
+    leave_a_core()
     signals = StopSignals()
     signals.install()
     try:
