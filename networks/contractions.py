@@ -178,7 +178,9 @@ def _derivatives(
         out["weights"] = [torch.zeros_like(weight) for weight in weights]
     v_blocks = None if v is None else _split(v, form.neighbor_shapes)
     c_blocks = None if c is None else _split(c, form.center_shapes)
-    if isinstance(slots, NodeSlots):
+    if h.shape[0] == 0:
+        pass  # no edges, no messages
+    elif isinstance(slots, NodeSlots):
         _at_nodes(form, slots, v_blocks, c_blocks, h, gammas, weights, out)
     else:
         _at_edges(form, slots, v_blocks, c_blocks, h, gammas, weights, out)

@@ -1,0 +1,40 @@
+"""Small synthetic batches: clusters of atoms with a radius graph or with few bonds."""
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+
+def cluster(num_atoms: int, generator: torch.Generator) -> Tensor:
+    """Positions [n, 3] float64 at least 0.9 apart, so that distances are those of molecules."""
+    points: list[Tensor] = []
+    side = 1.6 * num_atoms ** (1 / 3)
+    while len(points) < num_atoms:
+        point = side * torch.rand(3, generator=generator, dtype=torch.float64)
+        if all((point - other).norm() > 0.9 for other in points):
+            points.append(point)
+    return torch.stack(points)
+
+
+def molecule(num_atoms: int, graph: str, generator: torch.Generator) -> Data:
+    pos = cluster(num_atoms, generator)
+    reach = {"bonds": 1.6, "radius": 3.0}[graph]
+    near = (torch.cdist(pos, pos) < reach) & ~torch.eye(num_atoms, dtype=torch.bool)
+    target, source = near.nonzero(as_tuple=True)
+    z = torch.tensor([1, 6, 7, 8, 9])[torch.randint(5, (num_atoms,), generator=generator)]
+    return Data(z=z, pos=pos, edge_index=torch.stack([source, target]))
+
+
+def batch(sizes: list[int], graph: str = "radius", seed: int = 0) -> Batch:
+    """Float64 batch of molecules of the given sizes; size 1 is a lone atom."""
+    generator = torch.Generator().manual_seed(seed)
+    return Batch.from_data_list([molecule(size, graph, generator) for size in sizes])
+
+
+def directed_batch(seed: int = 0) -> Batch:
+    """A batch of which some edges have no reverse, in random order."""
+    whole = batch([6, 1, 5], seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(whole.edge_index.shape[1], generator=generator)
+    whole.edge_index = whole.edge_index[:, order[: 2 * len(order) // 3]]
+    return whole

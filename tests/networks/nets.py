@@ -1,0 +1,89 @@
+"""Networks and their outputs for comparison."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch_geometric.data import Data
+
+from networks.convnet import EquivariantConvNet
+from networks.cost_model import ORDERS, Order
+from networks.fast_convolution import FastConvolution
+
+SWEPT = [
+    [0],
+    [0, 1],
+    [0, 2],
+    [0, 1, 2],
+    [0, 1, 2, 3],
+    [0, 2, 3],
+    [0, 1, 2, 3, 4],
+    [0, 3, 4, 5, 6],
+    [0, 1, 2, 3, 4, 5, 6],
+]
+"""Degree sets that the sweep files name, but the two largest of the published tables."""
+MIXED = "3x0e+1x1e+2x1o+2x2e"
+"""Both parities and unequal multiplicities."""
+
+
+def irreps_of(degrees: list[int], channels: int = 2) -> str:
+    return "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in degrees)
+
+
+def twins(irreps: str | o3.Irreps, **options: Any) -> tuple[EquivariantConvNet, EquivariantConvNet]:
+    """The same float64 network with e3nn's convolution and with the fast one."""
+    settings: dict[str, Any] = {"embedding_dim": 3, "num_radial": 5, "radial_hidden": 3, **options}
+    torch.manual_seed(0)
+    reference = EquivariantConvNet(irreps, convolution="e3nn", **settings).double()
+    fast = EquivariantConvNet(irreps, convolution="fast", **settings).double()
+    fast.load_state_dict(reference.state_dict())
+    return reference, fast
+
+
+def outputs_and_gradients(net: EquivariantConvNet, data: Data) -> dict[str, Tensor]:
+    """Features of all layers, predictions, and gradients of all parameters and of positions."""
+    data = data.clone()
+    data.pos = data.pos.clone().requires_grad_()
+    geometry = net.geometry(data)
+    features = net.features(data.z, geometry)
+    prediction = net.predict_from(len(features) - 1, features[-1], geometry)
+    net.zero_grad()
+    (prediction.pow(2).sum() + sum(x.pow(2).sum() for x in features)).backward()
+    found = {f"features {k}": x for k, x in enumerate(features)} | {"prediction": prediction}
+    found |= {f"d/d {name}": p.grad for name, p in net.named_parameters() if p.grad is not None}
+    return found | ({"d/d pos": data.pos.grad} if data.pos.grad is not None else {})
+
+
+def relative_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """Largest |a - b| / |a| over all tensors, in Frobenius norm."""
+    assert a.keys() == b.keys()
+    return max(
+        float((a[name] - b[name]).detach().norm() / a[name].detach().norm().clamp_min(1e-12))
+        for name in a
+    )
+
+
+@contextmanager
+def only(order: Order, net: EquivariantConvNet) -> Iterator[None]:
+    """Let the cost model see one order of contraction only."""
+    plans = [layer._plans for layer in net.layers if isinstance(layer, FastConvolution)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("networks.cost_model.ORDERS", (order,))
+        for plan in plans:
+            plan.clear()
+        yield
+    for plan in plans:
+        plan.clear()
+
+
+def assert_same(reference: EquivariantConvNet, fast: EquivariantConvNet, *batches: Data) -> None:
+    """Features, predictions and all gradients agree, in both orders of contraction."""
+    for data in batches:
+        expected = outputs_and_gradients(reference, data)
+        for order in ORDERS:
+            with only(order, fast):
+                assert relative_difference(expected, outputs_and_gradients(fast, data)) < 1e-12
