@@ -147,7 +147,7 @@ def value_axis(title: str, values: Iterable[float], kilo: bool = False) -> Json:
     axis: Json = {"title": {"text": title}}
     low, high = min(known, default=0.0), max(known, default=0.0)
     if low <= 0 or high / low < LOG_SPAN:
-        return axis | {"exponentformat": "SI" if kilo else "none"}
+        return axis | ({"exponentformat": "SI"} if kilo else {"separatethousands": True})
     ticks = _log_ticks(low, high)
     texts = [_with_prefix(tick) if kilo else f"{tick:,.9g}" for tick in ticks]
     return axis | {"type": "log", "tickvals": ticks, "ticktext": texts}

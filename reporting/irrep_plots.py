@@ -9,7 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.statistics import Estimate
 from reporting import numbers, palette
+from reporting.comparison import Standing
 from reporting.figure import Figure, Json, Panel, View, error_bar, marker, short, value_axis
 from reporting.groups import Group, IrrepSet
 from reporting.irreps import degree, parse
@@ -18,6 +20,7 @@ from reporting.words import error_name
 from reporting.worth import Cell, Worth, cells
 
 ROW_HEIGHT = 30
+MOST_HEATMAPS = 24
 LOG_FROM, LOG_TO = -3.0, 1.0
 """Decades of the scale of relative ablations: 0.1 % to 1000 % of the MAE."""
 
@@ -43,7 +46,7 @@ def ablation_against_retraining(group: Group, measured: Sequence[Worth]) -> Figu
     layout: Json = {
         "xaxis": value_axis(f"Trained without it: {error_name(group)}, {unit} more", _at(costs, 0)),
         "yaxis": value_axis(f"Removed after training: MAE, {unit} more", _at(costs, 1)),
-        "shapes": [_diagonal([*_at(costs, 0), *_at(costs, 1)])] if costs else [],
+        "shapes": _diagonal(shown),
     }
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"zeroline": True, "zerolinecolor": "#9aa5b1"}
@@ -95,33 +98,52 @@ def _worth_trace(unit: str, worth: Worth, named: set[str]) -> Json:
     }
 
 
-def _diagonal(values: Sequence[float]) -> Json:
-    low, high = min(values), max(values)
+def _diagonal(shown: Sequence[Worth]) -> list[Json]:
+    """Line of equal costs, as far as it runs through the region that the markers span."""
+    pairs = [(w.retrained.estimate, w.ablation) for w in shown if w.retrained and w.ablation]
+    if not pairs:
+        return []
+    spans = [[_ends(pair[axis]) for pair in pairs] for axis in (0, 1)]
+    start = max(min(low for low, _ in ends) for ends in spans)
+    stop = min(max(high for _, high in ends) for ends in spans)
+    if start >= stop:
+        return []
     line = {"color": "#9aa5b1", "width": 1, "dash": "dot"}
-    ends = {"x0": low, "y0": low, "x1": high, "y1": high}
-    return {"type": "line", "layer": "below", "line": line, **ends}
+    ends = {"x0": start, "y0": start, "x1": stop, "y1": stop}
+    return [{"type": "line", "layer": "below", "line": line, **ends}]
 
 
-def heatmaps(group: Group) -> Figure:
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    if estimate.has_interval:
+        return estimate.low, estimate.high
+    return estimate.mean, estimate.mean
+
+
+def heatmaps(group: Group, rows: Sequence[Standing]) -> Figure:
     """Draw layers times irreps, one heatmap a set.
 
     Parameters
     ----------
     group : Group
+    rows : sequence of Standing
+        By rising error; only the first `MOST_HEATMAPS` are drawn.
 
     Returns
     -------
     Figure
         Without views if there is nothing to show.
     """
-    found = [(known, cells(known)) for known in group.sets]
+    best = [row.irrep_set for row in rows[:MOST_HEATMAPS]]
+    found = [(known, cells(known)) for known in group.sets if known in best]
     found = [(known, blocks) for known, blocks in found if blocks]
+    left_out = len(group.sets) - len(best)
+    note = f" The {len(best)} best sets; {left_out} more are in the CSV file." if left_out else ""
     views = [_heatmap_view(found, *measure, group.unit) for measure in MEASURES] if found else []
     return Figure(
         "heatmaps",
         "Utilization: what each irrep of each layer is worth",
         "Means over seeds, measured on validation molecules after the last epoch. "
-        "Grey: cannot reach the output; empty: the layer has no such irrep.",
+        f"Grey: cannot reach the output; empty: the layer has no such irrep.{note}",
         views,
         wide=True,
     )

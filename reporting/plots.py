@@ -41,7 +41,7 @@ def figures(
         error_against_cost(group, rows),
         learning_curves(group),
         ablation_against_retraining(group, measured),
-        heatmaps(group),
+        heatmaps(group, rows),
         latent_space(group, latent),
     ]
     return [figure for figure in drawn if figure.views]

@@ -21,6 +21,8 @@ STILL_FALLING = 0.02
 """Relative gain over the last fifth of the epochs from which a curve counts as still falling."""
 LEARNED = 0.5
 """Fraction of the mean predictor's error below which a network counts as having learned."""
+MOST_NAMED = 8
+"""Sets named in one sentence."""
 SIMILAR_SIZE = 1.2
 """Ratio of parameter counts up to which sets count as equally large."""
 
@@ -130,9 +132,17 @@ def _lead(group: Group, best: Standing, second: Standing, lead: Sequence[Differe
 
 def _listed(differences: Sequence[Difference], unit: str) -> str:
     ordered = sorted(differences, key=lambda d: d.estimate.mean)
-    return ", ".join(
-        f"`{d.irrep_set.label}` ({numbers.mean(d.estimate, sign=True)} {unit})" for d in ordered
+    return _some(
+        [f"`{d.irrep_set.label}` ({numbers.mean(d.estimate, sign=True)} {unit})" for d in ordered]
     )
+
+
+def _some(texts: Sequence[str]) -> str:
+    """List the first few."""
+    more = len(texts) - MOST_NAMED
+    if more <= 1:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:MOST_NAMED])} and {more} more"
 
 
 def _against(group: Group, best: Standing, difference: Difference, reference: IrrepSet) -> str:
@@ -193,7 +203,7 @@ def _few_seeds(group: Group) -> str:
     if len(single) == len(group.sets):
         return "How far results scatter between seeds: one seed gives no interval. Train more."
     if single:
-        return f"How far the results of {', '.join(single)} scatter: one seed gives no interval."
+        return f"How far the results of {_some(single)} scatter: one seed gives no interval."
     if all(len(known.runs) == 2 for known in group.sets):
         return "Any difference: two seeds give very wide intervals; nothing is called established."
     return ""
@@ -215,7 +225,7 @@ def _close(lead: Sequence[Difference]) -> str:
     close = [d for d in lead if d.estimate.has_interval and not d.established]
     if not close:
         return ""
-    names = ", ".join(f"`{d.irrep_set.label}`" for d in close)
+    names = _some([f"`{d.irrep_set.label}`" for d in close])
     return f"Whether the best set is really better than {names}: these seeds do not tell."
 
 

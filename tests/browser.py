@@ -1,6 +1,7 @@
 """Real headless Chromium for tests of pages, with its console and its requests.
 
-Needs Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver).
+Needs Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver). By hand:
+``python -m tests.browser PAGE.html PICTURE.png [WIDTH]`` takes a picture of a whole page.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +119,24 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     started = Browser(tmp_path_factory.mktemp("profile"))
     yield started
     started.quit()
+
+
+def take_picture(page: Path, picture: Path, width: int = 1280) -> None:
+    """Save a picture of a whole page, with all its figures drawn."""
+    with tempfile.TemporaryDirectory() as profile:
+        browser = Browser(Path(profile))
+        try:
+            browser.open(page, width, 900, mobile=width < 600)
+            count = browser.run("return document.querySelectorAll('figure').length")
+            for number in range(count):
+                figure = f"document.querySelectorAll('figure')[{number}]"
+                browser.run(f"{figure}.scrollIntoView({{behavior: 'instant', block: 'center'}})")
+                browser.wait_for(f"{figure}.querySelector('.panels svg, .panels canvas')")
+            browser.run("scrollTo({top: 0, behavior: 'instant'})")
+            browser.screenshot(picture, whole=True)
+        finally:
+            browser.quit()
+
+
+if __name__ == "__main__":
+    take_picture(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from callbacks.utilization_table import UtilizationTable
+from reporting import irrep_plots
 from reporting.comparison import standings
 from reporting.figure import value_axis
 from reporting.palette import COLORS, color, symbol
@@ -118,6 +119,21 @@ def test_what_was_not_measured_is_not_drawn(tmp_path):
     path = write_run(tmp_path, "16x0e", 0, utilization=False)
     (path / "metrics.csv").unlink()
     assert list(drawn_of(one_group(tmp_path))) == ["size", "cost"]
+
+
+def test_many_sets_draw_the_best_heatmaps_only(sweep_group, monkeypatch):
+    monkeypatch.setattr(irrep_plots, "MOST_HEATMAPS", 2)
+    figure = drawn_of(sweep_group)["heatmaps"]
+    assert [panel.title for panel in figure.views[0].panels] == ["0e+1o", "0e+1o+2e"]
+    assert "2 more are in the CSV file" in figure.caption
+
+
+def test_the_diagonal_stays_within_what_is_shown(drawn):
+    panel = drawn["ablation"].views[0].panels[0]
+    (line,) = panel.layout["shapes"]
+    ends = [(t["x"][0] + t["error_x"]["array"][0]) for t in panel.data]
+    assert line["x0"] == line["y0"] < line["x1"] == line["y1"]
+    assert line["x1"] <= max(ends) * 1.0001
 
 
 def test_axes_are_logarithmic_only_over_a_wide_range():

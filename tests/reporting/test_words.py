@@ -126,3 +126,12 @@ def test_a_flat_curve_is_not_falling(sweep_group):
     flat = {epoch: {**row, "val/mae": 1.0} for epoch, row in run.metrics.items()}
     changed = type(run)(**{**vars(run), "metrics": flat})
     assert not still_falling(changed)
+
+
+def test_a_long_list_of_sets_is_cut(tmp_path):
+    for channels in range(1, 13):
+        for seed in range(3):
+            # All scatter alike and so differ for certain, but for one that cannot be told apart.
+            error = 50.0 - channels + (seed if channels != 11 else 6 - 3 * seed)
+            write_run(tmp_path, f"{channels}x0e", seed, **{"test/mae": error})
+    assert summary_of(tmp_path).best[-1].endswith(" and 2 more.")
