@@ -45,7 +45,7 @@
   // ---- figures -----------------------------------------------------------------------------
 
   const GRID = { gridcolor: "#e7ebef", linecolor: "#9aa5b1", ticks: "outside", tickcolor: "#9aa5b1",
-    automargin: true, zeroline: false };
+    automargin: true, zeroline: false, ticklabeloverflow: "allow" };
 
   function fullLayout(layout, height) {
     const full = {
