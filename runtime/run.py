@@ -223,9 +223,11 @@ class Run:
         self.wandb_run = self._init_wandb(self.summary["wandb_run_id"])
         logged = None
         if resume:
-            server = self.wandb_run.summary.get("epoch")
-            logged = server if server is not None else self.summary.get("wandb_epoch")
-        return EpochWandbLogger(self.wandb_run, None if logged is None else int(logged))
+            epochs = self.wandb_run.summary.get("epochs")
+            logged = self.summary.get("wandb_epoch") if epochs is None else int(epochs) - 1
+        return EpochWandbLogger(
+            self.wandb_run, logged, record=lambda epoch: self._record(wandb_epoch=epoch)
+        )
 
     def _init_wandb(self, run_id: str) -> wandb.Run:
         config = flatten(self.cli.resolved_config())

@@ -133,10 +133,18 @@ class EpochWandbLogger(WandbLogger):
         Started by `start_wandb`; None in processes other than rank zero.
     logged_through : int, optional
         Last epoch that an earlier process sent, if this run goes on.
+    record : callable, optional
+        Told the last epoch that has been sent, for the next process of an offline run.
     """
 
-    def __init__(self, run: wandb.Run | None, logged_through: int | None = None) -> None:
+    def __init__(
+        self,
+        run: wandb.Run | None,
+        logged_through: int | None = None,
+        record: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__(experiment=run)
+        self._record = record
         self._earlier = -2 if logged_through is None else logged_through
         self._sent = self._earlier
         self._pending: dict[int, dict[str, Any]] = {}
@@ -182,8 +190,7 @@ class EpochWandbLogger(WandbLogger):
             Of the checkpoint that has just been written.
         """
         for pending in sorted(e for e in self._pending if e <= epoch):
-            self.experiment.log({**self._pending.pop(pending), "epoch": pending})
-            self._sent = max(self._sent, pending)
+            self._send(pending, self._pending.pop(pending))
 
     @rank_zero_only
     def fill(self, rows: dict[int, Row], through: int) -> None:
@@ -198,6 +205,12 @@ class EpochWandbLogger(WandbLogger):
         """
         for epoch in sorted(rows):
             if self._sent < epoch <= through:
-                self.experiment.log(rows[epoch])
-                self._sent = epoch
+                self._send(epoch, rows[epoch])
         self._earlier = max(self._earlier, self._sent)
+
+    def _send(self, epoch: int, row: dict[str, Any]) -> None:
+        # "epochs" counts finished epochs; unlike "epoch" no late row sets it back.
+        self.experiment.log({**row, "epoch": epoch, "epochs": epoch + 1})
+        self._sent = max(self._sent, epoch)
+        if self._record is not None:
+            self._record(epoch)

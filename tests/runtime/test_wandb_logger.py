@@ -1,0 +1,61 @@
+"""One W&B history row an epoch: after its checkpoint, without gap or repetition."""
+
+from typing import Any
+
+import pytest
+
+from runtime.wandb_logger import EpochWandbLogger, choose_mode
+
+
+class History:
+    """Keeps what is logged, as a W&B run would."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+def test_an_epochs_metrics_are_one_row_sent_with_its_checkpoint() -> None:
+    history, recorded = History(), []
+    logger = EpochWandbLogger(history, record=recorded.append)  # type: ignore[arg-type]
+    logger.log_metrics({"epoch": -1, "utilization/layer0/1o/power": 1.0})
+    logger.log_metrics({"epoch": 0, "val/mae": 3.0}, step=5)
+    logger.log_metrics({"epoch": 0, "train/loss": 0.5}, step=5)
+    assert history.rows == []
+    logger.send_through(0)
+    assert [row["epoch"] for row in history.rows] == [-1, 0]
+    assert history.rows[1]["val/mae"] == 3.0
+    assert history.rows[1]["train/loss"] == 0.5
+    assert recorded == [-1, 0]
+
+
+def test_late_measures_go_out_at_once_under_their_own_epoch() -> None:
+    history = History()
+    logger = EpochWandbLogger(history)  # type: ignore[arg-type]
+    logger.log_metrics({"epoch": 0, "val/mae": 3.0})
+    logger.send_through(0)
+    logger.log_metrics({"epoch": 0, "latent/all/trustworthiness": 0.9})
+    assert history.rows[-1] == {"epoch": 0, "latent/all/trustworthiness": 0.9}
+
+
+@pytest.mark.parametrize("sent", [None, -1, 0, 1, 2])
+def test_a_continued_run_fills_the_gap_and_repeats_nothing(sent: int | None) -> None:
+    history = History()
+    rows = {epoch: {"epoch": float(epoch), "val/mae": 1.0} for epoch in (-1, 0, 1)}
+    logger = EpochWandbLogger(history, logged_through=sent)  # type: ignore[arg-type]
+    logger.fill(rows, through=1)
+    for epoch in (2, 3):
+        logger.log_metrics({"epoch": epoch, "val/mae": 1.0})
+        logger.send_through(epoch)
+    first = -1 if sent is None else sent + 1
+    assert [row["epoch"] for row in history.rows] == list(range(first, 4))
+
+
+def test_mode_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert choose_mode()[0] == "disabled"
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(ValueError, match="WANDB_MODE=sometimes: choose one of online"):
+        choose_mode()
