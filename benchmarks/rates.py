@@ -1,0 +1,101 @@
+"""How long the sweeps take on CPU cores: ``python -m benchmarks.rates [SWEEP …]``.
+
+Imports `networks`, `lightning_modules` and `runtime`; measures CPU time of one thread, so that
+other work on the machine counts little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
+from runtime.sweep_file import load_sweep_file
+from runtime.sweep_space import grid
+
+BATCH = 32
+STEPS = 3
+CORES = 2
+
+
+def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> float:
+    """Measure training steps of one network.
+
+    Parameters
+    ----------
+    options : dict
+        Constructor arguments of `EquivariantRegressor`.
+    data : QM9DataModule
+        Set up; its first molecules are trained on, 32 a step.
+
+    Returns
+    -------
+    float
+        CPU seconds of one thread, a training molecule; the least of `STEPS` steps.
+    """
+    model = EquivariantRegressor(**options)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    batch = data.batch(data.splits["train"][:BATCH])
+    target = model.standardize(batch.y)
+    times = []
+    for _ in range(STEPS):
+        start = time.process_time()
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(batch), target).backward()
+        optimizer.step()
+        times.append(time.process_time() - start)
+    return min(times) / BATCH
+
+
+def sweep_hours(path: Path, rates: dict[str, float]) -> float:
+    """Hours that a grid's training takes on `CORES` cores, one worker a core.
+
+    Parameters
+    ----------
+    path : Path
+        A grid sweep file that starts from configs/paper.yaml.
+    rates : dict
+        Cache of measured rates, extended here.
+
+    Returns
+    -------
+    float
+    """
+    seconds = 0.0
+    for trial in grid(load_sweep_file(path).parameters):
+        graph = trial.get("data.graph", "bonds")
+        cutoff = float(trial.get("model.cutoff", 6.0))
+        model = {k.removeprefix("model."): v for k, v in trial.items() if k.startswith("model.")}
+        key = repr((sorted(model.items()), graph))
+        if key not in rates:
+            data = QM9DataModule(graph=graph, cutoff=cutoff, train_size=BATCH, val_size=1)
+            data.prepare_data()
+            data.setup("fit")
+            rates[key] = cpu_seconds_per_molecule(model, data)
+            print(
+                f"  {model.get('irreps')}, {graph}: {1 / rates[key]:,.0f} molecules/s", flush=True
+            )
+        molecules = 104_664 * int(trial.get("trainer.max_epochs", 30))
+        seconds += rates[key] * molecules
+    return seconds / 3600 / CORES
+
+
+def main() -> None:
+    """Print rates, and hours for every sweep file that is given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sweeps", nargs="*", type=Path, default=[])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rates: dict[str, float] = {}
+    for path in arguments.sweeps or sorted(Path("sweeps").glob("*.yaml")):
+        print(path)
+        print(f"{path}: {sweep_hours(path, rates):,.1f} hours on {CORES} cores", flush=True)
+
+
+if __name__ == "__main__":
+    main()
