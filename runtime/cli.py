@@ -18,7 +18,7 @@ from typing_extensions import override
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.finite_guard import FiniteGuard
 from callbacks.irrep_utilization import IrrepUtilization
-from callbacks.latent_umap import LatentUMAP
+from callbacks.latent_umap import LatentUMAP, choose_layer
 from callbacks.throughput import Throughput
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
@@ -168,6 +168,8 @@ class IrrepscopeCLI(LightningCLI):
             self.config_init = self.parser.instantiate_classes(self.config)
             self.datamodule = self._get(self.config_init, "data")
             self.model = self._get(self.config_init, "model")
+            if self.options["latent"]["enabled"]:
+                choose_layer(self.model.network, self.options["latent"]["layer"])
             self.run = self._find_run()
         except ValueError as error:
             raise UsageError(" ".join(str(error).split())) from error

@@ -33,6 +33,8 @@ BAD = [
     (["--data.train_size=0"], ["train_size", "0", "110000"]),
     (["--data.train_size=110001"], ["train_size", "110001", "110000"]),
     (["--data.batch_size=0"], ["batch_size", "0"]),
+    (["--latent.layer=9"], ["layer", "9"]),
+    (["--utilization.num_molecules=0"], ["num_molecules is 0"]),
     (["--run_name=a/b"], ["run_name", "a/b"]),
     (["--config=nowhere.yaml"], ["nowhere.yaml"]),
     (["--no_such_option=1"], ["no_such_option"]),
@@ -84,7 +86,7 @@ def test_process_ends_with_2_and_one_line_and_no_traceback() -> None:
     assert "16x0e+foo" in line
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), max_size=4))
 def test_no_command_line_gives_anything_but_a_usage_error(words: list[str]) -> None:
     with suppress(UsageError):
