@@ -26,7 +26,7 @@ from networks.selection_rules import (
 
 ConvolutionName = Literal["fast", "e3nn"]
 NEIGHBOR_NORM = 6.08275253
-"""sqrt(37), the published normalization of the sum over neighbours."""
+"""The published normalization of the sum over neighbours, meant as sqrt(37) = 6.08276253."""
 
 
 class EquivariantConvNet(nn.Module):

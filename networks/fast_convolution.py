@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from networks.clebsch_gordan import Path, tensor_product_paths
-from networks.contractions import Form, send_messages
+from networks.contractions import Form, Pair, send_messages
 from networks.cost_model import Direction, Graph, Order, PairShape, choose
 from networks.geometry import Geometry
-from networks.slot_geometry import is_symmetric, slot_geometry
+from networks.slot_geometry import Couplings, is_symmetric, slot_geometry
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class _Group:
     direction: Direction
     pairs: tuple[_Pair, ...]
     form: Form
+    couplings: tuple[tuple[int, Couplings], ...]
 
 
 class FastConvolution(nn.Module):
@@ -161,18 +163,32 @@ class FastConvolution(nn.Module):
             for pair, choice in zip(self.pairs, choices):
                 groups.setdefault((choice.order, choice.direction), []).append(pair)
             self._plans[graph] = [
-                _Group(order, direction, tuple(pairs), self._form(direction, pairs))
-                for (order, direction), pairs in groups.items()
+                self._group(order, direction, pairs) for (order, direction), pairs in groups.items()
             ]
         return self._plans[graph]
 
-    def _form(self, direction: Direction, pairs: list[_Pair]) -> Form:
+    def _group(self, order: Order, direction: Direction, pairs: list[_Pair]) -> _Group:
+        """Sort pairs by neighbour block and lay out that block's Gamma."""
+        down = direction == "down"
         shapes_in, shapes_out = _shapes(self.irreps_in), _shapes(self.irreps_out)
-        if direction == "down":
-            ends = tuple((pair.block_out, pair.block_in) for pair in pairs)
-            return Form(ends, shapes_out, shapes_in)
-        ends = tuple((pair.block_in, pair.block_out) for pair in pairs)
-        return Form(ends, shapes_in, shapes_out)
+        sides = ("block_in", "block_out") if down else ("block_out", "block_in")
+        pairs = sorted(pairs, key=attrgetter(*sides))
+        couplings: dict[int, tuple[int, Couplings]] = {}
+        members = []
+        for pair in pairs:
+            ends = (pair.block_out, pair.block_in), (pair.shape.l_out, pair.shape.l_in)
+            (center, neighbor), (l_center, l_neighbor) = ends if down else (e[::-1] for e in ends)
+            before = couplings.get(neighbor, (l_neighbor, ()))[1]
+            start = sum((2 * degree + 1) * len(each) for degree, each in before)
+            stop = start + (2 * l_center + 1) * len(pair.degrees)
+            couplings[neighbor] = (l_neighbor, (*before, (l_center, pair.degrees)))
+            members.append(Pair(center, neighbor, slice(start, stop)))
+        form = Form(
+            tuple(members),
+            center_shapes=shapes_out if down else shapes_in,
+            neighbor_shapes=shapes_in if down else shapes_out,
+        )
+        return _Group(order, direction, tuple(pairs), form, tuple(couplings.values()))
 
     def _send(
         self, group: _Group, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry
@@ -180,19 +196,20 @@ class FastConvolution(nn.Module):
         """Messages of one group, [n, irreps_out.dim] m-major, without path coefficients."""
         down = group.direction == "down"
         around = slot_geometry(geometry, group.order, center_is_target=down)
-        gammas, tables = [], []
+        gammas = [around.gamma(*coupling) for coupling in group.couplings]
+        tables = []
         for pair in group.pairs:
-            l_in, l_out = pair.shape.l_in, pair.shape.l_out
-            ends = (l_out, l_in) if down else (l_in, l_out)
-            gammas.append(around.gamma(*ends, pair.degrees))
             channels = (pair.shape.mul_in, pair.shape.mul_out)
             weights_kuw = [weights[path].unflatten(1, channels) for path in pair.paths]
             table = _arrange(weights_kuw, group.order, group.direction)
             # Y(-r) = (-1)^l2 Y(r), and exchanging input and output changes the 3j symbols by
             # (-1)^(l1 + l2 + l3).
-            tables.append(-table if not down and (l_in + l_out) % 2 else table)
+            odd = (pair.shape.l_in + pair.shape.l_out) % 2 == 1
+            tables.append(-table if odd and not down else table)
         h = self._hidden(around.radial)
-        return send_messages(group.form, around.slots, group.direction, x, h, gammas, tables)
+        return send_messages(
+            group.form, around.slots, group.direction, x, h, gammas, tables, around.scratch
+        )
 
     def _hidden(self, radial: Tensor) -> Tensor:
         """Hidden layer of the radial MLP, [s, k], divided by the square root of its width."""

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 
 import torch
 from e3nn import o3
 from torch import Tensor
 
 from networks.clebsch_gordan import coupling
+from networks.contractions import Scratch
 from networks.cost_model import Order
 from networks.geometry import Geometry
 from networks.neighborhoods import EdgeSlots, NodeSlots, group_by_center, pair_edges
+
+Couplings = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 @dataclass
@@ -32,57 +36,70 @@ class SlotGeometry:
         [s, m] harmonics of the vector from the center to the neighbour.
     irreps_harmonics : o3.Irreps
         Degrees of the harmonics, each once.
+    scratch : Scratch
+        Memory for intermediate results, shared by all layers.
     """
 
     slots: NodeSlots | EdgeSlots
     radial: Tensor
     harmonics: Tensor
     irreps_harmonics: o3.Irreps
-    _gammas: dict[tuple[int, int, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    scratch: Scratch
+    _gammas: dict[tuple[int, Couplings], Tensor] = field(default_factory=dict)
 
-    def gamma(self, l_center: int, l_neighbor: int, degrees: tuple[int, ...]) -> Tensor:
-        """Couple a center's degree with a neighbour's through the edge degrees.
+    def gamma(self, l_neighbor: int, couplings: Couplings) -> Tensor:
+        """Couple a neighbour's degree with centers' degrees through edge degrees.
 
         Gamma[s, (a q), b] = sum_m C[b, m, a] Y_s[m], with e3nn's 3j symbols C of
-        (l_neighbor, degrees[q], l_center).
+        (l_neighbor, degrees[q], l_center), for one (l_center, degrees) after the other.
 
         Parameters
         ----------
-        l_center, l_neighbor : int
-            The two degrees.
-        degrees : tuple of int
-            Edge degrees q.
+        l_neighbor : int
+            The neighbour's degree.
+        couplings : tuple of (int, tuple of int)
+            Degrees of the centers, each with the edge degrees q.
 
         Returns
         -------
         Tensor
-            [s, (2 l_center + 1) * len(degrees), 2 l_neighbor + 1], computed once.
+            [s, sum of (2 l_center + 1) * len(degrees), 2 l_neighbor + 1], computed once; a part of
+            a larger table where that begins with the same couplings.
         """
-        key = (l_center, l_neighbor, degrees)
-        if key not in self._gammas:
-            slices = dict(zip(self.irreps_harmonics.ls, self.irreps_harmonics.slices()))
-            y = torch.cat([self.harmonics[:, slices[degree]] for degree in degrees], dim=1)
-            rows = (2 * l_center + 1) * len(degrees)
-            table = _coupling_table(*key, y.dtype, y.device)
-            self._gammas[key] = (y @ table).view(y.shape[0], rows, 2 * l_neighbor + 1)
-        return self._gammas[key]
+        for (degree, larger), table in self._gammas.items():
+            if degree == l_neighbor and larger[: len(couplings)] == couplings:
+                return table[:, : sum((2 * a + 1) * len(each) for a, each in couplings)]
+        degrees = tuple(sorted({degree for _, each in couplings for degree in each}))
+        slices = dict(zip(self.irreps_harmonics.ls, self.irreps_harmonics.slices()))
+        y = torch.cat([self.harmonics[:, slices[degree]] for degree in degrees], dim=1)
+        table = _coupling_table(l_neighbor, couplings, degrees, y.dtype, y.device)
+        num_b = 2 * l_neighbor + 1
+        gamma = (y @ table).view(y.shape[0], table.shape[1] // num_b, num_b)
+        self._gammas[l_neighbor, couplings] = gamma
+        return gamma
 
 
 @cache
 def _coupling_table(
-    l_center: int,
     l_neighbor: int,
+    couplings: Couplings,
     degrees: tuple[int, ...],
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """3j symbols [(q m), (a q b)], zero between different q; rounded to `dtype` only here."""
+    """3j symbols [(m of all `degrees`), (a q b)]; rounded to `dtype` only here."""
+    first = dict(zip(degrees, accumulate((2 * degree + 1 for degree in degrees), initial=0)))
+    num_m = sum(2 * degree + 1 for degree in degrees)
+    tables = []
     with torch.inference_mode(False):  # cached, so it must be of use to autograd later
-        blocks = [coupling(l_neighbor, degree, l_center).permute(1, 2, 0) for degree in degrees]
-        diagonal = torch.block_diag(*[block.flatten(1) for block in blocks])
-        _, num_a, num_b = blocks[0].shape
-        a_first = diagonal.view(-1, len(degrees), num_a, num_b).transpose(1, 2).flatten(1)
-        return a_first.to(device=device, dtype=dtype)
+        for l_center, each in couplings:
+            shape = (num_m, 2 * l_center + 1, len(each), 2 * l_neighbor + 1)
+            table = torch.zeros(shape, dtype=torch.float64)
+            for q, degree in enumerate(each):
+                m = slice(first[degree], first[degree] + 2 * degree + 1)
+                table[m, :, q] = coupling(l_neighbor, degree, l_center).permute(1, 2, 0)
+            tables.append(table.flatten(1))
+        return torch.cat(tables, dim=1).to(device=device, dtype=dtype)
 
 
 def is_symmetric(geometry: Geometry) -> bool:
@@ -155,4 +172,5 @@ def _expand(slots: NodeSlots | EdgeSlots, geometry: Geometry, outward: bool) -> 
     if not outward:
         signs = [(-1.0) ** ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
         harmonics = harmonics * harmonics.new_tensor(signs)
-    return SlotGeometry(slots, radial, harmonics, geometry.irreps_harmonics)
+    scratch = geometry.shared.setdefault("scratch", Scratch())
+    return SlotGeometry(slots, radial, harmonics, geometry.irreps_harmonics, scratch)
