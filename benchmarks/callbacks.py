@@ -21,6 +21,7 @@ import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from callbacks.irrep_utilization import IrrepUtilization
+from callbacks.latent_umap import LatentUMAP
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.metrics_csv import MetricsCSVLogger
@@ -29,6 +30,7 @@ from runtime.quiet import quiet_libraries
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "paper.yaml"
 CALLBACKS: dict[str, tuple[Callable[[], Callback], float]] = {
     "IrrepUtilization": (IrrepUtilization, 3.0),
+    "LatentUMAP": (LatentUMAP, 2.0),
 }
 """Name to how it is built by default, and the largest share of an epoch allowed, percent."""
 HOOKS = [name for name in dir(Callback) if name.startswith("on_")]
