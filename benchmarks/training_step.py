@@ -1,0 +1,172 @@
+"""One whole training step of the network on real QM9 molecules, for the benchmarks to time.
+
+May import everything; the benchmarks of the convolution import it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch_geometric.data import Batch
+
+from lightning_modules.qm9_datamodule import QM9DataModule
+from networks.convnet import EquivariantConvNet
+
+Variant = Literal["e3nn", "fast"]
+RADIUS = 5.0
+"""Cutoff of the radius graph, angstrom."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network and a graph to be timed, with FAST's targets where there are some.
+
+    Attributes
+    ----------
+    graph : {"bonds", "radius"}
+        Edges of the molecules.
+    degrees : tuple of int
+        Degrees of the features, natural parity.
+    channels : int
+        Multiplicity of each.
+    speedup : float, optional
+        How many times as fast as e3nn's layers the fast convolution shall be.
+    memory : float, optional
+        Largest ratio of peak memory over baseline to e3nn's.
+    """
+
+    graph: str
+    degrees: tuple[int, ...]
+    channels: int
+    speedup: float | None = None
+    memory: float | None = None
+
+    @property
+    def name(self) -> str:
+        """E.g. ``bonds-0,1,2x32``."""
+        return f"{self.graph}-{','.join(map(str, self.degrees))}x{self.channels}"
+
+    @property
+    def irreps(self) -> str:
+        """E.g. ``32x0e+32x1o+32x2e``."""
+        return "+".join(f"{self.channels}x{degree}{'eo'[degree % 2]}" for degree in self.degrees)
+
+
+def molecules(graph: str, batch_size: int, device: str = "cpu") -> Batch:
+    """Collate the first molecules of the standard training part.
+
+    Parameters
+    ----------
+    graph : {"bonds", "radius"}
+        Edges.
+    batch_size : int
+        Number of molecules.
+    device : str
+        Where the batch shall be.
+
+    Returns
+    -------
+    Batch
+        ``y`` is standardized, float32.
+    """
+    data = QM9DataModule(graph=graph, cutoff=RADIUS)
+    data.setup()
+    batch = data.batch(data.splits["train"][:batch_size])
+    batch.y = ((batch.y - data.target_mean) / data.target_std).float()
+    return batch.to(device)
+
+
+def training_step(
+    row: Row, variant: Variant, batch: Batch, compile_layers: bool = False
+) -> Callable[[], torch.Tensor]:
+    """Build a network and its optimizer.
+
+    Parameters
+    ----------
+    row : Row
+        Network.
+    variant : {"e3nn", "fast"}
+        The published network in e3nn's own layers, or this project's default.
+    batch : Batch
+        Molecules.
+    compile_layers : bool
+        Compile the convolutions with `torch.compile`.
+
+    Returns
+    -------
+    callable
+        Forward, loss, backward and AdamW on that batch; returns the loss.
+    """
+    torch.manual_seed(0)
+    published: dict[str, Any] = {"convolution": "e3nn", "trim_unreachable": False}
+    options = published if variant == "e3nn" else {}
+    network = EquivariantConvNet(row.irreps, **options).to(batch.pos.device)
+    if compile_layers:
+        for layer in network.layers:
+            layer.compile()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.mse_loss(network(batch), batch.y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts multiplications and additions of all matrix products below it.
+
+    Attributes
+    ----------
+    operations : int
+        So far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation; add its size if it is a product."""
+        factors = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
+        first = factors.get(func.overloadpacket.__name__)
+        if first is not None:
+            a, b = args[first], args[first + 1]
+            self.operations += 2 * a.numel() * b.shape[-1]
+        return func(*args, **(kwargs or {}))
+
+
+def sgemm_rate(seconds: float = 0.5) -> float:
+    """Measure this machine's single precision matrix product.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to try.
+
+    Returns
+    -------
+    float
+        Best GFLOP/s of a product of two 1024 x 1024 matrices.
+    """
+    a, b, best = torch.randn(1024, 1024), torch.randn(1024, 1024), float("inf")
+    out, end = torch.empty(1024, 1024), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024**3 / best / 1e9
