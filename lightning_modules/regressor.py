@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
@@ -246,9 +247,23 @@ convolution, trim_unreachable
 
     @override
     def on_train_epoch_end(self) -> None:
-        """Log the learning rate of the epoch."""
+        """Log the learning rate of the epoch, then let the plateau schedule change it.
+
+        Lightning would change it only after the checkpoint, which then lacks this epoch's step:
+        a resumed run would train at another rate than an unbroken one.
+        """
         optimizer = self.optimizers()
         self.log("lr", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
+        schedule = self.lr_schedulers()
+        error = self.trainer.callback_metrics.get("val/mae")
+        if isinstance(schedule, ReduceLROnPlateau) and error is not None:
+            schedule.step(error)
+
+    @override
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave the plateau schedule, which has had its step; all others go on as usual."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
 
     @override
     def configure_optimizers(self) -> Any:
@@ -264,9 +279,7 @@ convolution, trim_unreachable
             steps = int(self.trainer.estimated_stepping_batches)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=0.5, patience=hp["patience"]
-        )
+        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=hp["patience"])
         return [optimizer], [{"scheduler": plateau, "monitor": "val/mae"}]
 
 

@@ -1,16 +1,58 @@
-"""Reading checkpoints without executing anything in them.
+"""Writing checkpoints whole, and reading them without executing anything in them.
 
-Imports torch only.
+Imports torch, Lightning and this package only.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from typing_extensions import override
+
+from runtime.files import replacing
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there once it is on the disk.
+
+    Lightning writes into the system's temporary directory and moves the file from there: often
+    to another file system, where moving is copying. A kill or a full disk then leaves half a
+    checkpoint in place of the good one.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : dict
+            What `torch.save` takes.
+        path : path
+            Its place; what is there stays until the new one is complete.
+        storage_options : None
+            Not used.
+
+        Raises
+        ------
+        CannotWriteError
+            If the disk is full.
+        """
+        content = io.BytesIO()  # torch's own writer hides the error of a full disk
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from callbacks.latent_umap import LatentUMAP, choose_layer
 from callbacks.throughput import Throughput
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
-from runtime.checkpoints import read_checkpoint
+from runtime.checkpoints import WholeCheckpointIO, read_checkpoint
 from runtime.metrics_csv import MetricsCSVLogger
 from runtime.provenance import git_commit, package_versions
 from runtime.run_directory import RunDirectory
@@ -125,6 +125,18 @@ class IrrepscopeCLI(LightningCLI):
         )  # fmt: skip
         parser.add_argument(
             "--project", type=str, default="irrepscope", help="W&B project (a sweep has its own)"
+        )
+        parser.add_argument(
+            "--wandb_start_timeout",
+            type=float,
+            default=60.0,
+            help="Seconds to wait for W&B's server before training goes on offline",
+        )
+        parser.add_argument(
+            "--wandb_finish_timeout",
+            type=float,
+            default=60.0,
+            help="Seconds to wait at the end for uploads to W&B; the rest stays on disk",
         )
         parser.add_argument(
             "--output",
@@ -261,6 +273,7 @@ class IrrepscopeCLI(LightningCLI):
             "logger": loggers,
             "default_root_dir": str(self.run.path),
         }
+        config["plugins"] = [*_as_list(config.get("plugins")), WholeCheckpointIO()]
         own: list[Callback] = []
         if self.subcommand == "fit":
             self.checkpoint = EpochCheckpoint(self.run.path / "checkpoints", self.signals)
@@ -286,6 +299,12 @@ class IrrepscopeCLI(LightningCLI):
         MetricsCSVLogger
         """
         return MetricsCSVLogger(self.run.metrics)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def fail(message: str) -> NoReturn:

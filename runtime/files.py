@@ -5,6 +5,7 @@ Imports the standard library only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -12,6 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says of a full or read-only disk, a used-up quota or a limit on file sizes."""
+
+
+class CannotWriteError(OSError):
+    """A file could not be written for want of space; the message says which, and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @contextmanager
@@ -30,19 +41,43 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises
     ------
+    CannotWriteError
+        If the disk is full.
     OSError
-        If the directory cannot be made or written.
+        If the directory cannot be made or written for another reason.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         temporary.chmod(0o644)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise CannotWriteError(
+            error.errno,
+            f"cannot write {path} ({os.strerror(error.errno)}): free some space there, then give "
+            "the same command again",
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what `replacing` was writing in processes that were killed.
+
+    Parameters
+    ----------
+    directory : Path
+        Searched to any depth. No other process may be writing there.
+    """
+    for leftover in directory.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,18 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import wandb
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.finite_guard import NonFiniteError
+from callbacks.utilization_table import UNTRAINED
 from runtime.checkpoints import read_checkpoint
 from runtime.cli import IrrepscopeCLI, UsageError
-from runtime.files import replacing, write_text
+from runtime.files import CannotWriteError, remove_leftovers, replacing, write_text
+from runtime.metrics_csv import Row
 from runtime.run_name import configuration_hash, flatten, identity
 from runtime.stop_signals import StopRequestedError
-from runtime.wandb_logger import EpochWandbLogger, choose_mode, start_wandb
+from runtime.wandb_logger import EpochWandbLogger
+from runtime.wandb_session import (
+    WandbSession,
+    check_project,
+    check_timeout,
+    choose_mode,
+    start_wandb,
+)
 
 FAILED = 1
 
@@ -43,7 +51,7 @@ class Run:
     def __init__(self, cli: IrrepscopeCLI) -> None:
         self.cli = cli
         self.directory = cli.run
-        self.wandb_run: wandb.Run | None = None
+        self.wandb: WandbSession | None = None
         self.is_writer = rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
     def open(self) -> None:
@@ -58,10 +66,14 @@ class Run:
         try:
             if self.is_writer:
                 self.directory.acquire()
+                remove_leftovers(self.directory.path)
                 if self.cli.subcommand == "fit" and self.cli.options["fresh"]:
                     self.directory.clear()
             self.summary = self.directory.read_summary()
             self._check_same_configuration()
+            for name in ("wandb_start_timeout", "wandb_finish_timeout"):
+                check_timeout(f"--{name}", self.cli.options[name])
+            check_project(self.cli.options["project"])
             self.mode, self.mode_reason = choose_mode()
         except ValueError as error:
             raise UsageError(str(error)) from error
@@ -125,13 +137,18 @@ class Run:
         """Mark the run failed. Damaged data, a full disk or a NaN is one line for the user."""
         text = " ".join(str(error).split()) or type(error).__name__
         details = traceback.format_exc()
-        self._end("failed", FAILED, error=text)
+        log = self.directory.path / "error.txt"
+        where = f" (details: {_shown(log)})"
+        try:
+            self._end("failed", FAILED, error=text)
+            if self.is_writer:
+                write_text(log, details)
+        except CannotWriteError:
+            where = ""  # the full disk that has ended the run leaves no room to say so
         if not isinstance(error, (ValueError, OSError, NonFiniteError)):
             raise error
         if self.is_writer:
-            log = self.directory.path / "error.txt"
-            write_text(log, details)
-            print(f"error: {text} (details: {_shown(log)})", file=sys.stderr, flush=True)
+            print(f"error: {text}{where}", file=sys.stderr, flush=True)
         return FAILED
 
     # ---- fit ------------------------------------------------------------------------------
@@ -152,15 +169,17 @@ class Run:
         if resume:
             epoch = int(read_checkpoint(self.directory.last)["epoch"])
             metrics.drop_after(epoch)
-            if self.wandb_run is not None:
+            if self.wandb is not None:
                 loggers[1].fill(metrics.rows, through=epoch)
+        elif metrics.rows:
+            metrics.drop_after(UNTRAINED - 1)  # of a process that was killed in its first epoch
         trainer.fit(
             self.cli.model,
             datamodule=self.cli.datamodule,
             ckpt_path=str(self.directory.last) if resume else None,
             weights_only=True,
         )
-        self._record_training(trainer)
+        self._record_training(trainer, metrics.rows)
         if self.cli.bare and self.directory.best.is_file():
             results = self._test(trainer, self.directory.best)
             last_epoch = max(metrics.rows, default=0)
@@ -184,8 +203,8 @@ class Run:
         self._record_result_path()
         if os.environ.get("WANDB_SWEEP_ID") and self.is_writer:
             # A sweep may hand the same configuration out twice: answer from the first run.
-            self.wandb_run = self._init_wandb(os.environ.get("WANDB_RUN_ID") or "")
-            self.wandb_run.log({k: v for k, v in self.summary.items() if "/" in k})
+            self.wandb = self._init_wandb(os.environ.get("WANDB_RUN_ID") or "")
+            self.wandb.run.log({k: v for k, v in self.summary.items() if "/" in k})
             self._finish_wandb(0)
         self._conclude(self.summary, again=True)
         return 0
@@ -220,26 +239,32 @@ class Run:
     def _start_wandb(self, rows: dict[int, Any], resume: bool) -> EpochWandbLogger:
         if not self.is_writer:
             return EpochWandbLogger(None)
-        self.wandb_run = self._init_wandb(self.summary["wandb_run_id"])
-        logged = None
-        if resume:
-            epochs = self.wandb_run.summary.get("epochs")
-            logged = self.summary.get("wandb_epoch") if epochs is None else int(epochs) - 1
-        return EpochWandbLogger(
-            self.wandb_run, logged, record=lambda epoch: self._record(wandb_epoch=epoch)
-        )
+        self.wandb = self._init_wandb(self.summary["wandb_run_id"])
+        run, logged = self.wandb.run, None
+        if resume and self.wandb.mode == "online":
+            # What an earlier, offline part has logged is not there: only the server can tell.
+            epochs = run.summary.get("epochs")
+            logged = None if epochs is None else int(epochs) - 1
+        elif resume:
+            logged = self.summary.get("wandb_epoch")
+        return EpochWandbLogger(run, logged, record=lambda epoch: self._record(wandb_epoch=epoch))
 
-    def _init_wandb(self, run_id: str) -> wandb.Run:
+    def _init_wandb(self, run_id: str) -> WandbSession:
         config = flatten(self.cli.resolved_config())
-        return start_wandb(
+        session = start_wandb(
             mode=self.mode,
+            reason=self.mode_reason,
             directory=self.directory.path,
             run_id=run_id,
             name=self.directory.name,
             project=self.cli.options["project"],
             config={**config, **self.cli.provenance()},
             stop=self.cli.signals.stop_by_server,
+            start_timeout=self.cli.options["wandb_start_timeout"],
+            finish_timeout=self.cli.options["wandb_finish_timeout"],
         )
+        self.mode, self.mode_reason = session.mode, session.reason
+        return session
 
     def _introduce(self, resume: bool) -> None:
         network = self.cli.model.network
@@ -328,13 +353,12 @@ class Run:
             self.directory.update_summary(**values)
             self.summary = self.directory.read_summary()
 
-    def _record_training(self, trainer: Trainer) -> None:
+    def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:
         checkpoint = self.cli.checkpoint
-        metrics = {
-            key: float(value)
-            for key, value in trainer.callback_metrics.items()
-            if key in ("train/loss", "throughput/molecules_per_s", "lr")
-        }
+        # The trainer knows nothing of epochs that an earlier process has trained.
+        last = rows[max(rows)] if rows else {}
+        kept = ("train/loss", "throughput/molecules_per_s", "lr")
+        metrics = {key: last[key] for key in kept if key in last}
         best = checkpoint.best_model_score
         if best is not None:
             metrics["val/mae"] = float(best)
@@ -343,19 +367,22 @@ class Run:
         self._record(epochs=trainer.current_epoch, **metrics, molecules=sizes)
 
     def _end(self, status: str, exit_code: int, error: str | None = None) -> None:
-        self._record(status=status, error=error)
-        self._finish_wandb(exit_code, preempted=status == "preempted")
+        try:
+            self._record(status=status, error=error)
+        finally:
+            self._finish_wandb(exit_code, preempted=status == "preempted")
 
     def _finish_wandb(self, exit_code: int, preempted: bool = False) -> None:
-        if self.wandb_run is None:
+        if self.wandb is None:
             return
+        session, self.wandb = self.wandb, None
         if preempted:
-            self.wandb_run.mark_preempting()
+            session.run.mark_preempting()
         elif self.summary.get("test/mae") is not None:
             # "test/mae" and its kind also belong in W&B's summary of the run.
-            self.wandb_run.summary.update({k: v for k, v in self.summary.items() if "/" in k})
-        self.wandb_run.finish(exit_code=exit_code)
-        self.wandb_run = None
+            session.run.summary.update({k: v for k, v in self.summary.items() if "/" in k})
+        if warning := session.finish(exit_code, preempted):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
     def _conclude(self, summary: dict[str, Any] | None = None, again: bool = False) -> None:
         summary = summary or self.summary
