@@ -74,7 +74,7 @@ class Run:
             for name in ("wandb_start_timeout", "wandb_finish_timeout"):
                 check_timeout(f"--{name}", self.cli.options[name])
             check_project(self.cli.options["project"])
-            self.mode, self.mode_reason = choose_mode()
+            self.mode, self.mode_reason = choose_mode(self.cli.options["wandb_start_timeout"])
         except ValueError as error:
             raise UsageError(str(error)) from error
         if self.cli.subcommand != "fit" and not self._checkpoint().is_file():

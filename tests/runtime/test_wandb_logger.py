@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runtime.wandb_logger import EpochWandbLogger, choose_mode
+from runtime.wandb_logger import EpochWandbLogger
 
 
 class History:
@@ -40,6 +40,15 @@ def test_late_measures_go_out_at_once_under_their_own_epoch() -> None:
     assert history.rows[-1] == {"epoch": 0, "latent/all/trustworthiness": 0.9}
 
 
+def test_what_an_epochs_row_had_is_not_sent_once_more() -> None:
+    history = History()
+    logger = EpochWandbLogger(history)  # type: ignore[arg-type]
+    logger.log_metrics({"epoch": 0, "val/mae": 3.0, "train/loss": 0.5})
+    logger.send_through(0)
+    logger.log_metrics({"epoch": 0, "train/loss": 0.5})
+    assert len(history.rows) == 1
+
+
 @pytest.mark.parametrize("sent", [None, -1, 0, 1, 2])
 def test_a_continued_run_fills_the_gap_and_repeats_nothing(sent: int | None) -> None:
     history = History()
@@ -51,11 +60,3 @@ def test_a_continued_run_fills_the_gap_and_repeats_nothing(sent: int | None) -> 
         logger.send_through(epoch)
     first = -1 if sent is None else sent + 1
     assert [row["epoch"] for row in history.rows] == list(range(first, 4))
-
-
-def test_mode_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert choose_mode()[0] == "disabled"
-    monkeypatch.setenv("WANDB_MODE", "sometimes")
-    with pytest.raises(ValueError, match="WANDB_MODE=sometimes: choose one of online"):
-        choose_mode()
