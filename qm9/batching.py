@@ -329,10 +329,13 @@ class MoleculeLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        # A generator draws the order with the first batch. Lightning asks for the iterator before
+        # it sets the epoch in the first epoch of a resumed run, which would be epoch 0 again.
         batches = self.store.batches(list(self.sampler))
         if self.sampler.world_size == 1:
-            return batches
-        return map(_weighted, batches, self.sampler.loss_weights())
+            yield from batches
+        else:
+            yield from map(_weighted, batches, self.sampler.loss_weights())
 
 
 def _weighted(batch: Batch, loss_weight: float) -> Batch:

@@ -190,6 +190,16 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     assert torch.equal(torch.cat(list(resumed)), seventh)
 
 
+def test_an_iterator_takes_the_epoch_that_is_set_before_its_first_batch(
+    prepared_qm9: PreparedData,
+):
+    """Lightning sets the first epoch of a resumed run after it has asked for the iterator."""
+    sampler = EpochSampler(torch.arange(50), 8, seed=3)
+    early = iter(MoleculeLoader(make_store(prepared_qm9), sampler))
+    sampler.set_epoch(7)
+    assert torch.equal(next(early).idx, next(iter(sampler)))
+
+
 def test_without_a_seed_the_order_is_kept():
     batches = list(EpochSampler(torch.arange(10), 4))
     assert [batch.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

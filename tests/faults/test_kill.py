@@ -1,0 +1,151 @@
+"""`kill -9` at any moment: the same command goes on, and ends with what an unbroken run has."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runtime.checkpoints import read_checkpoint
+from tests.faults.trains import (
+    EPOCHS,
+    PHASES,
+    TINY,
+    Train,
+    TrainServer,
+    assert_nothing_is_half_written,
+    assert_same_run,
+    metrics_of,
+    phase_reached,
+    start_process,
+    train_server,
+)
+
+Start = Callable[..., Train]
+ATTEMPTS = 5
+
+
+@pytest.fixture(scope="module")
+def server(prepared_qm9: object) -> Iterator[TrainServer]:
+    with train_server() as running:
+        yield running
+
+
+class Campaign:
+    """Runs that are killed phase after phase; each that ends is held against an unbroken one."""
+
+    def __init__(self, start: Start, arguments: list[str], folder: Path, seed: int) -> None:
+        self.start = start
+        self.arguments = arguments
+        self.folder = folder
+        self.chance = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+        self.writing = 0
+        self.ended: list[Path] = []
+        self.whole = self._runs_dir("whole") / "tiny"
+        self.finish(self.whole.parent)
+        self._broken = self._runs_dir("broken0")
+
+    def _runs_dir(self, name: str) -> Path:
+        (self.folder / name).mkdir(parents=True)
+        return self.folder / name
+
+    def _launch(self, runs_dir: Path) -> Train:
+        log = runs_dir / f"start{len(list(runs_dir.glob('*.log')))}.log"
+        return self.start([*self.arguments, f"--runs_dir={runs_dir}"], log)
+
+    def finish(self, runs_dir: Path) -> None:
+        """Start once more, to the end."""
+        train = self._launch(runs_dir)
+        assert train.wait() == 0, train.output()
+
+    def kill_in(self, phase: str, epoch: int = 0) -> None:
+        """Start and kill in a phase; if the phase was missed, in another run."""
+        for _ in range(ATTEMPTS):
+            if self._kill(phase, epoch):
+                self.kills[phase] += 1
+                return
+            self._next_run()
+        pytest.fail(f"{ATTEMPTS} runs ended without a look at {phase}")
+
+    def _kill(self, phase: str, epoch: int) -> bool:
+        train, run = self._launch(self._broken), self._broken / "tiny"
+        delay = self.chance.choice([0.0, self.chance.uniform(0, 0.05)])
+        reached = train.wait_until(lambda: phase_reached(phase, train, run, epoch))
+        if reached:
+            time.sleep(delay)
+            if train.running:
+                train.send()
+        code = train.wait()
+        assert code in (0, -9), train.output()
+        self.writing += any(run.rglob(".*.tmp"))
+        assert_nothing_is_half_written(run)
+        return code == -9
+
+    def _next_run(self) -> None:
+        """Compare the run that has ended, and begin another."""
+        run = self._broken / "tiny"
+        assert_same_run(run, self.whole)
+        self.ended.append(run)
+        self._broken = self._runs_dir(f"broken{len(self.ended)}")
+
+    def end(self) -> None:
+        """Let the last run end, compare it, and look for processes that outlive it."""
+        self.finish(self._broken)
+        self._next_run()
+        deadline = time.monotonic() + 60
+        while left := self._processes():
+            assert time.monotonic() < deadline, f"left behind: {left}"
+            time.sleep(0.1)
+
+    def _processes(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if str(self.folder) in line and process.info["pid"] != os.getpid():
+                found.append(line)
+        return found
+
+
+def test_three_kills_leave_no_trace_in_the_result(server: TrainServer, tmp_path: Path) -> None:
+    campaign = Campaign(server.start, TINY, tmp_path, seed=0)
+    # The comparison has power: epochs without a new best, and a learning rate that has changed.
+    rates = [row["lr"] for epoch, row in metrics_of(campaign.whole).items() if epoch >= 0]
+    assert rates[-1] < rates[0]
+    assert read_checkpoint(campaign.whole / "checkpoints" / "best.ckpt")["epoch"] < EPOCHS - 1
+    campaign.kill_in("checkpoint", epoch=1)
+    campaign.kill_in("utilization", epoch=2)
+    campaign.kill_in("test")
+    campaign.end()
+    assert sum(campaign.kills.values()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path) -> None:
+    """Real processes, real UMAP, W&B offline, data from nothing."""
+
+    def start(arguments: list[str], log: Path) -> Train:
+        return start_process(arguments, log, WANDB_MODE="offline")
+
+    cache = tmp_path / "cache"
+    campaign = Campaign(start, [*TINY, f"--data.cache_dir={cache}"], tmp_path / "runs", seed=1)
+    for _ in range(3):
+        (cache / "qm9.cache").unlink()
+        campaign.kill_in("preparation")
+        epochs = sorted(campaign.chance.randrange(EPOCHS) for _ in PHASES[1:-1])
+        phases = campaign.chance.sample(PHASES[1:-1], len(PHASES) - 2)
+        for phase, epoch in zip(phases, epochs):
+            campaign.kill_in(phase, epoch)
+        campaign.kill_in("test")
+        campaign.end()
+        assert {path.name for path in cache.iterdir()} <= {"qm9.cache", "qm9.lock"}
+    print(f"{dict(campaign.kills)}; {campaign.writing} while a file was being written")
+    assert sum(campaign.kills.values()) >= 20
+    assert set(campaign.kills) == set(PHASES)

@@ -1,0 +1,219 @@
+"""W&B away at the start, in the middle or at the end: training goes on, nothing is lost.
+
+All with the real client and the loopback server. Nothing here looks at a clock: that a wait is
+bounded shows in that the fault is lifted only after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.metrics_csv import MetricsCSVLogger
+from runtime.wandb_logger import EpochWandbLogger
+from runtime.wandb_session import choose_mode, start_wandb
+from tests.faults.wandb_stage import (
+    FAULTS,
+    LIMIT,
+    MOMENTS,
+    Stage,
+    StageFault,
+    assert_all_rows_arrived,
+    upload,
+    warnings_in,
+)
+from tests.programs import run_train
+from tests.wandb_server import WandbServer
+
+REPOSITORY = Path(__file__).parents[2]
+EPOCHS = 5
+SHORT, LONG = 2.0, 60.0
+"""Seconds for a wait that a fault is to outlast, and for one that is to outlast the fault."""
+TINY = [
+    "--run_name=tiny",
+    "--model.irreps=4x0e+4x1o",
+    "--model.num_layers=2",
+    "--model.embedding_dim=8",
+    "--data.train_size=32",
+    "--data.val_size=20",
+    "--data.test_size=20",
+    f"--trainer.max_epochs={EPOCHS}",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.callbacks+=tests.faults.wandb_stage.StageFault",
+    "--utilization.num_molecules=20",
+    "--utilization.num_bootstrap=50",
+    "--latent.enabled=false",
+]
+CAUSES = {
+    "refuse": "cannot be reached from here",
+    "hang": "has not answered within",
+    "drop": "breaks connections off",
+    "status": "answers with HTTP 503",
+    "slow": "answers too slowly",
+    "key": "does not accept the API key",
+}
+EXCEPTIONS = {
+    ("slow", "finish"): "--wandb_finish_timeout",
+    # It is accepted again by the time the run asks why uploads failed.
+    ("key", "middle"): "debug-internal.log",
+}
+
+
+def log_epochs(stage: Stage, folder: Path) -> str:
+    """Do with W&B what a run does, without training; what it tells the user."""
+    with stage.server.client(folder):
+        if stage.moment == "start":
+            stage.begin()
+        mode, reason = choose_mode(SHORT)
+        session = start_wandb(
+            mode,
+            reason,
+            folder,
+            run_id="abc",
+            name="tiny",
+            project="irrepscope",
+            config={"model.irreps": "4x0e"},
+            stop=lambda: None,
+            start_timeout=SHORT if stage.moment == "start" else LONG,
+            finish_timeout=SHORT if stage.moment == "finish" else LONG,
+        )
+        logger, metrics = EpochWandbLogger(session.run), MetricsCSVLogger(folder / "metrics.csv")
+        for epoch in range(-1, EPOCHS):
+            if stage.moment == "middle" and epoch == 1:
+                stage.begin()
+            if stage.moment == "middle" and epoch == 3:
+                stage.wait_for_a_hit()
+                stage.end()
+            for sink in (metrics, logger):
+                sink.log_metrics({"epoch": epoch, "val/mae": 1.0 / (2 + epoch)}, step=epoch)
+            logger.send_through(epoch)
+        if stage.moment == "finish":
+            stage.begin()
+        warning = session.finish(0)
+        stage.end()
+        lines = [session.reason, warning or ""]
+        if session.mode == "offline":
+            lines[0] += f" `wandb sync {folder}/wandb/offline-run-*`"
+    return "\n".join(lines)
+
+
+def check(stage: Stage, output: str, run_id: str, metrics: Path, folder: Path) -> None:
+    """One warning with cause and remedy; everything arrives, now or with the remedy."""
+    warnings = warnings_in(output)
+    heals = stage.moment == "middle" and stage.fault != "key"
+    if heals or (stage.fault == "slow" and stage.moment == "finish" and not warnings):
+        assert warnings == []
+    else:
+        (warning,) = warnings
+        assert EXCEPTIONS.get((stage.fault, stage.moment), CAUSES[stage.fault]) in warning
+        upload(warning, stage.server, folder)
+    run = stage.server.runs[run_id]
+    assert_all_rows_arrived(run, metrics, EPOCHS)
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert stage.server.unknown == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "moment"),
+    [
+        ("hang", "start"),
+        ("key", "start"),
+        ("drop", "middle"),
+        ("key", "middle"),
+        ("refuse", "finish"),
+    ],
+)
+def test_nothing_is_lost_and_one_line_says_what_to_do(
+    fault: str, moment: str, tmp_path: Path
+) -> None:
+    with WandbServer() as server:
+        stage = Stage(server, fault, moment)
+        output = log_epochs(stage, tmp_path)
+        check(stage, output, "abc", tmp_path / "metrics.csv", tmp_path)
+
+
+def train_through(stage: Stage, folder: Path) -> None:
+    """``train.py`` with a fault, and the remedy that it names."""
+    StageFault.stage = stage
+    waits = [
+        f"--wandb_start_timeout={SHORT if stage.moment == 'start' else LONG}",
+        f"--wandb_finish_timeout={SHORT if stage.moment == 'finish' else LONG}",
+    ]
+    with stage.server.client(folder) as environment, contextlib.ExitStack() as ends:
+        ends.callback(stage.end)
+        if stage.moment == "start":
+            stage.begin()
+        wandb = {key: value for key, value in environment.items() if key.startswith("WANDB")}
+        arguments = [*TINY, *waits, f"--runs_dir={folder}"]
+        code, output = run_train(arguments, **{**wandb, "WANDB_MODE": ""})
+    assert code == 0, output
+    if stage.moment == "middle":
+        assert stage.epochs_during == [1, 2], "training has waited for the server"
+    (run_id,) = stage.server.runs or [None]
+    metrics = folder / "tiny" / "metrics.csv"
+    if run_id is None:
+        (warning,) = warnings_in(output)
+        upload(warning, stage.server, folder)
+        (run_id,) = stage.server.runs
+        assert CAUSES[stage.fault] in warning
+        assert_all_rows_arrived(stage.server.runs[run_id], metrics, EPOCHS)
+    else:
+        check(stage, output, run_id, metrics, folder)
+
+
+def test_training_goes_on_while_wandb_hangs(prepared_qm9: object, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        train_through(Stage(server, "hang", "middle"), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_at_every_moment_of_a_training(
+    fault: str, moment: str, prepared_qm9: object, tmp_path: Path
+) -> None:
+    with WandbServer() as server:
+        train_through(Stage(server, fault, moment), tmp_path)
+
+
+PREEMPTED = """
+import sys
+from pathlib import Path
+from runtime.wandb_session import start_wandb
+
+session = start_wandb("online", "", Path(sys.argv[1]), run_id="abc", name="tiny", project="p",
+                      config={}, stop=lambda: None, start_timeout=60, finish_timeout=80_000)
+session.preempted_timeout = 1.0
+session.run.log({"epoch": 0})
+print("started", flush=True)
+sys.stdin.readline()
+session.run.mark_preempting()
+print(session.finish(143, preempted=True))
+sys.exit(143)
+"""
+
+
+def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(tmp_path: Path) -> None:
+    """Its option would let it wait for a day."""
+    with WandbServer() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PREEMPTED, str(tmp_path)],
+            cwd=REPOSITORY,
+            env=server.environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        with server.fault("hang"):
+            output, _ = process.communicate("\n", timeout=LIMIT)
+        assert process.returncode == 143
+        assert "has not answered" in output
+        upload(output, server, tmp_path)
+        assert [row["epoch"] for row in server.runs["abc"].history] == [0]

@@ -1,0 +1,44 @@
+"""Starts `train.py` by forking a process that has its imports behind it, so that starts are cheap.
+
+Reads a JSON line a run from standard input (``arguments``, ``environment``, ``log``) and prints
+the process id, and its exit code when it has ended (minus the signal that killed it). The UMAP
+worker is the one without umap-learn.
+"""
+
+import json
+import os
+import sys
+
+import runtime.run  # noqa: F401  what every start would import anew
+import train
+from callbacks import umap_client
+from tests.callbacks.latent_data import QUICK_WORKER
+
+
+def become_train(job: dict) -> int:
+    """Do in a forked child what ``python train.py ARGUMENTS > log`` does."""
+    os.setsid()
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.environ.update(job["environment"])
+    sys.argv = ["train.py", *job["arguments"]]
+    return train.main(job["arguments"])
+
+
+def serve() -> int:
+    """Run one job after the other; returns in a child."""
+    for line in iter(sys.stdin.readline, ""):
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            return become_train(job)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    umap_client.WORKER = QUICK_WORKER
+    sys.exit(serve())

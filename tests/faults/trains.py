@@ -1,0 +1,262 @@
+"""Runs of `train.py` as processes that can be killed, and what must be the same of two of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from callbacks.latent_files import epochs_in
+from runtime.checkpoints import read_checkpoint
+from runtime.metrics_csv import read_metrics
+
+REPOSITORY = Path(__file__).parents[2]
+LIMIT = 300.0
+"""Seconds that nothing here takes, however busy the machine is."""
+EPOCHS = 5
+TINY = [
+    "--run_name=tiny",
+    "--model.irreps=4x0e+4x1o",
+    "--model.num_layers=2",
+    "--model.embedding_dim=8",
+    # So large that some epochs are worse than the one before, and that it is halved.
+    "--model.lr=0.5",
+    "--model.lr_schedule=plateau",
+    "--model.patience=1",
+    "--data.train_size=96",
+    "--data.val_size=40",
+    "--data.test_size=40",
+    "--data.eval_batch_size=10",
+    f"--trainer.max_epochs={EPOCHS}",
+    "--trainer.accelerator=cpu",
+    "--utilization.num_molecules=20",
+    "--utilization.num_bootstrap=50",
+    "--latent.num_molecules=40",
+    "--latent.n_neighbors=6",
+    "--latent.dpi=40",
+    "--latent.table_size=2",
+]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
+TIMED = ("throughput/molecules_per_s", "test/seconds")
+"""What is not the same in two runs of the same command."""
+
+
+class Train:
+    """A running ``train.py``."""
+
+    def __init__(self, pid: int, log: Path, code: Callable[[], int]) -> None:
+        self.pid = pid
+        self.log = log
+        self._code: int | None = None
+        self._waiter = threading.Thread(target=self._wait, args=(code,), daemon=True)
+        self._waiter.start()
+
+    def _wait(self, code: Callable[[], int]) -> None:
+        self._code = code()
+
+    @property
+    def running(self) -> bool:
+        return self._waiter.is_alive()
+
+    def output(self) -> str:
+        """All it has printed."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait(self) -> int:
+        """Exit code; minus the signal that killed it."""
+        self._waiter.join(LIMIT)
+        assert self._code is not None, f"still running after {LIMIT} s: {self.output()}"
+        return self._code
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Whether the condition came true before the process ended."""
+        deadline = time.monotonic() + LIMIT
+        while self.running:
+            if condition():
+                return True
+            assert time.monotonic() < deadline, f"it never came: {self.output()}"
+            time.sleep(0.0003)
+        return False
+
+    def send(self, signum: int = signal.SIGKILL) -> int:
+        """Send a signal and wait for the end."""
+        os.kill(self.pid, signum)
+        return self.wait()
+
+
+def start_process(arguments: list[str], log: Path, **environment: str) -> Train:
+    """``python train.py ARGUMENTS``, as a user would."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "train.py", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **ENVIRONMENT, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return Train(process.pid, log, process.wait)
+
+
+class TrainServer:
+    """Starts `train.py` from a process that has imported everything already, one at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, arguments: list[str], log: Path, **environment: str) -> Train:
+        """Do what `start_process` does, a few seconds faster."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        job = {"arguments": arguments, "environment": environment, "log": str(log)}
+        self._process.stdin.write(f"{json.dumps(job)}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the server of train.py has ended"
+        answers = self._process.stdout
+        return Train(int(line), log, lambda: int(answers.readline()))
+
+
+@contextmanager
+def train_server() -> Iterator[TrainServer]:
+    """Start the server, and end it with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.train_server"],
+        cwd=REPOSITORY,
+        env={**os.environ, **ENVIRONMENT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield TrainServer(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(LIMIT)
+
+
+# ---- where a run is, seen from outside ---------------------------------------------------------
+
+
+def last_bar(output: str) -> tuple[str, int]:
+    """Name and per cent of the progress bar that was drawn last."""
+    bars = re.findall(r"(Epoch \d+|Validation|Testing)[^\r\n%]*?(\d+)%", output)
+    return (bars[-1][0], int(bars[-1][1])) if bars else ("", 0)
+
+
+PHASES = ("preparation", "training", "validation", "utilization", "checkpoint", "umap", "test")
+
+
+def phase_reached(phase: str, train: Train, run: Path, epoch: int = 0) -> bool:
+    """Whether a run is in a phase (one of `PHASES`) of this epoch or a later one."""
+    if phase == "checkpoint" and not any((run / "checkpoints").glob(".*.tmp")):
+        return False
+    if phase == "umap" and not any((run / "latents").glob("pending_*.npz")):
+        return False
+    output = train.output()
+    name, percent = last_bar(output)
+    if phase == "preparation":
+        return "Preparing QM9" in output
+    if phase == "test":
+        return name == "Testing"
+    if not any(int(n) >= epoch for n in re.findall(r"Epoch (\d+):", output)):
+        return False
+    if phase == "training":
+        return name.startswith("Epoch") and percent < 100
+    if phase == "validation":
+        return name == "Validation" and percent < 100
+    if phase == "utilization":  # which follows the last validation batch
+        return name == "Validation" and percent == 100
+    return True
+
+
+# ---- what must hold at any time ----------------------------------------------------------------
+
+
+def assert_nothing_is_half_written(run: Path) -> None:
+    """Read every file that has its final name."""
+    for path in run.rglob("*"):
+        if not path.is_file() or path.name.startswith(".") or "wandb" in path.parts:
+            continue
+        if path.suffix == ".ckpt":
+            read_checkpoint(path)
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                assert all(arrays[name] is not None for name in arrays)
+        elif path.suffix in (".png", ".gif"):
+            with Image.open(path) as image:
+                image.load()
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".yaml":
+            assert "model" in yaml.safe_load(path.read_text())
+        elif path.suffix == ".csv":
+            lines = path.read_text().splitlines()
+            assert len({line.count(",") for line in lines}) == 1, path
+        else:
+            assert path.suffix == ".log", f"{path} is of no kind that a run writes"
+
+
+# ---- what must be the same ----------------------------------------------------------------------
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    """Hold a run's files against those of an unbroken run, bit for bit."""
+    assert files_of(run) == files_of(whole)
+    mine, theirs = metrics_of(run), metrics_of(whole)
+    for epoch in mine.keys() | theirs.keys():
+        one, two = mine.get(epoch, {}), theirs.get(epoch, {})
+        different = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+        assert not different, f"epoch {epoch}: {sorted(different)[:9]} ({len(different)} metrics)"
+    lines = (run / "metrics.csv").read_text().splitlines()
+    epochs = [int(float(line.split(",")[lines[0].split(",").index("epoch")])) for line in lines[1:]]
+    assert epochs == list(range(-1, EPOCHS)), "a row is missing or there twice"
+    assert (run / "utilization.csv").read_bytes() == (whole / "utilization.csv").read_bytes()
+    for name in ("best", "last"):
+        mine, theirs = (read_checkpoint(r / "checkpoints" / f"{name}.ckpt") for r in (run, whole))
+        for key in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+            assert identical(mine[key], theirs[key]), f"{name}.ckpt: {key}"
+    assert epochs_in(run / "latents") == epochs_in(whole / "latents") == list(range(-1, EPOCHS))
+    for path in sorted((whole / "latents").glob("epoch_*.npz")):
+        assert (run / "latents" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+def files_of(run: Path) -> set[str]:
+    """Names of a run's files; W&B's own have random names."""
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    return {name for name in files if not name.startswith("wandb/")}
+
+
+def metrics_of(run: Path) -> dict[int, dict[str, float]]:
+    """Rows of metrics.csv without timings."""
+    rows = read_metrics(run / "metrics.csv")
+    return {e: {k: v for k, v in row.items() if k not in TIMED} for e, row in rows.items()}
+
+
+def identical(one: Any, two: Any) -> bool:
+    """Whether two nested values are the same to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(identical(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(identical, one, two))
+    return bool(one == two)

@@ -1,0 +1,138 @@
+"""One fault of W&B's server at one moment of a run, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from runtime.metrics_csv import read_metrics
+from tests.wandb_records import RunRecord
+from tests.wandb_server import WandbServer, refused_connections
+
+MOMENTS = ("start", "middle", "finish")
+FAULTS = ("refuse", "hang", "drop", "status", "slow", "key")
+"""Nothing listens; it accepts and never answers; it resets connections; it answers 503; each
+answer takes 2 s; it does not accept the API key."""
+LIMIT = 120.0
+"""Seconds in which a client surely asks the server for something."""
+WRONG_KEY = "f" * 40
+
+
+class Stage:
+    """The server with a fault that begins and ends."""
+
+    def __init__(self, server: WandbServer, fault: str, moment: str) -> None:
+        self.server = server
+        self.fault = fault
+        self.moment = moment
+        self.epochs_during: list[int] = []
+        self._lifted = contextlib.ExitStack()
+        self._before = 0
+        self._staged = False
+
+    def begin(self) -> None:
+        """Break the server."""
+        self._staged = True
+        self._before = self._count()
+        if self.fault == "key":
+            self.server.api_key, key = WRONG_KEY, self.server.api_key
+            self._lifted.callback(setattr, self.server, "api_key", key)
+        else:
+            self._lifted.enter_context(self.server.fault(self.fault, seconds=2.0))
+
+    def end(self) -> None:
+        """Mend it."""
+        self._staged = False
+        self._lifted.close()
+
+    @property
+    def staged(self) -> bool:
+        return self._staged
+
+    def _count(self) -> int:
+        if self.fault == "key":
+            return self.server.rejected_keys
+        if self.fault == "refuse":
+            return refused_connections()
+        return sum(fault.hits for fault in self.server.faults)
+
+    def wait_for_a_hit(self) -> None:
+        """Wait until the client has run into the fault."""
+        deadline = time.monotonic() + LIMIT
+        while self._count() == self._before:
+            assert time.monotonic() < deadline, f"nothing met the fault {self.fault}"
+            time.sleep(0.05)
+
+
+class StageFault(Callback):
+    """Stages a fault in the middle or at the end of ``train.py``, given as `StageFault.stage`."""
+
+    stage: Stage
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stage.moment == "start":
+            self.stage.end()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stage.moment == "middle" and trainer.current_epoch == 1:
+            self.stage.begin()
+        if self.stage.moment == "middle" and trainer.current_epoch == 3:
+            self.stage.wait_for_a_hit()
+            self.stage.end()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stage.staged:
+            self.stage.epochs_during.append(trainer.current_epoch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stage.moment == "finish":
+            self.stage.begin()
+
+
+def warnings_in(output: str) -> list[str]:
+    """Lines about W&B that are not the one saying that all is well."""
+    lines = [line.strip() for line in output.splitlines()]
+    return [line for line in lines if re.search(r"W&B|wandb", line) and line != "W&B is online."]
+
+
+def upload(warning: str, server: WandbServer, folder: Path) -> None:
+    """Do what a warning says, word for word."""
+    (command,) = re.findall(r"`(wandb sync [^`]*)`", warning)
+    done = subprocess.run(
+        f"{sys.executable} -m {command}",
+        shell=True,
+        cwd=folder,
+        env=server.environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Finished syncing" in done.stderr, done.stderr
+
+
+def assert_all_rows_arrived(run: RunRecord, metrics: Path, epochs: int) -> None:
+    """Hold the server's history against metrics.csv, row for row and number for number."""
+    rows = read_metrics(metrics)
+    assert sorted(rows) == list(range(-1, epochs))
+    steps: dict[int, dict[str, Any]] = {}
+    for row in run.history:
+        # What was uploaded twice must be the same row: W&B tells rows apart by their step.
+        numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k[0] != "_"}
+        assert steps.setdefault(row["_step"], numbers) == numbers
+    arrived: dict[int, dict[str, Any]] = {}
+    for _, row in sorted(steps.items()):
+        arrived.setdefault(int(row["epoch"]), {}).update(row)
+    assert sorted(arrived) == sorted(rows)
+    for epoch, row in rows.items():
+        sent = {key: arrived[epoch].get(key) for key in row if key != "step"}
+        assert sent == pytest.approx({k: v for k, v in row.items() if k != "step"}, nan_ok=True)
