@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import secrets
+import shlex
 import sys
 import time
 import traceback
@@ -283,7 +284,7 @@ class Run:
         return self.mode_reason
 
     def _offline_directory(self) -> str:
-        return f"{_shown(self.directory.path)}/wandb/offline-run-*"
+        return f"{shlex.quote(_shown(self.directory.path))}/wandb/offline-run-*"
 
     # ---- evaluation -----------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import errno
 import http.client
 import json
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -27,7 +28,8 @@ from wandb.sdk.lib import wbauth
 
 PROBE_SECONDS = 5.0
 PREEMPTED_SECONDS = 20.0
-"""A preempted process has to be gone within 30 s, whatever the options say."""
+"""A preempted process has to be gone within 30 s, whatever the options say. Not less: W&B's service
+writes what it holds to its file every 15 s only."""
 MODES = ("online", "offline", "disabled")
 _REJECTED = (401, 403)
 _NOBODY = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
@@ -108,6 +110,7 @@ class WandbSession:
     finish_timeout: float
     messages: Messages
     preempted_timeout: float = PREEMPTED_SECONDS
+    _timed_out: bool = False
 
     def finish(self, exit_code: int, preempted: bool = False) -> str | None:
         """End the run and wait for its uploads, no longer than `finish_timeout`.
@@ -130,18 +133,24 @@ class WandbSession:
             complete = self._finish(exit_code)
         if complete or self.mode != "online":
             return None
-        problem = examine_server(PROBE_SECONDS)
-        cause = problem.cause if problem else "uploads took longer than --wandb_finish_timeout"
         directory = Path(self.run.dir).parent
+        problem = examine_server(min(PROBE_SECONDS, self.finish_timeout))
+        if problem is not None:
+            cause = problem.cause
+        elif self._timed_out:
+            cause = "uploads took longer than --wandb_finish_timeout"
+        else:
+            cause = f"it refused some of it; see {directory}/logs/debug-internal.log"
         return (
             f"W&B has not received everything ({cause}). Nothing is lost; upload the rest later: "
-            f"`wandb sync --no-skip-online {directory}`"
+            f"`wandb sync --no-skip-online {shlex.quote(str(directory))}`"
         )
 
     def _finish(self, exit_code: int) -> bool:
         try:
             self.run.finish(exit_code=exit_code)
         except TimeoutError:
+            self._timed_out = True
             return False
         return not self.messages.upload_failed
 
@@ -155,6 +164,7 @@ class WandbSession:
         thread.start()
         thread.join(seconds)
         if not complete:
+            self._timed_out = True
             # W&B waits once more when Python exits. This hook comes before its, being younger.
             atexit.register(_leave_at_once, exit_code)
         return bool(complete and complete[0])

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.metrics_csv import MetricsCSVLogger
 from runtime.wandb_logger import EpochWandbLogger
-from runtime.wandb_session import choose_mode, start_wandb
+from runtime.wandb_session import PREEMPTED_SECONDS, choose_mode, start_wandb
 from tests.faults.wandb_stage import (
     FAULTS,
     LIMIT,
@@ -188,7 +188,7 @@ from runtime.wandb_session import start_wandb
 
 session = start_wandb("online", "", Path(sys.argv[1]), run_id="abc", name="tiny", project="p",
                       config={}, stop=lambda: None, start_timeout=60, finish_timeout=80_000)
-session.preempted_timeout = 1.0
+session.preempted_timeout = float(sys.argv[2])
 session.run.log({"epoch": 0})
 print("started", flush=True)
 sys.stdin.readline()
@@ -198,11 +198,14 @@ sys.exit(143)
 """
 
 
-def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(PREEMPTED_SECONDS, marks=pytest.mark.slow)])
+def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(
+    seconds: float, tmp_path: Path
+) -> None:
     """Its option would let it wait for a day."""
     with WandbServer() as server:
         process = subprocess.Popen(
-            [sys.executable, "-c", PREEMPTED, str(tmp_path)],
+            [sys.executable, "-c", PREEMPTED, str(tmp_path), str(seconds)],
             cwd=REPOSITORY,
             env=server.environment(tmp_path),
             stdin=subprocess.PIPE,
@@ -215,5 +218,6 @@ def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(tmp_path: Path) 
             output, _ = process.communicate("\n", timeout=LIMIT)
         assert process.returncode == 143
         assert "has not answered" in output
-        upload(output, server, tmp_path)
-        assert [row["epoch"] for row in server.runs["abc"].history] == [0]
+        if seconds == PREEMPTED_SECONDS:
+            upload(output, server, tmp_path)
+            assert [row["epoch"] for row in server.runs["abc"].history] == [0]
