@@ -113,15 +113,15 @@ def read_table(path: Path) -> dict[int, Utilization]:
     epochs: dict[int, Utilization] = {}
     if not path.exists():
         return epochs
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for record in reader:
-            try:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for record in reader:
                 epoch, mae = int(record["epoch"]), float(record["mae"])
                 entry = Utilization([], mae, int(record["num_molecules"]))
                 epochs.setdefault(epoch, entry).rows.append(_read_row(record))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path} is damaged in line {reader.line_num}") from error
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(f"{path} is damaged in line {reader.reader.line_num}") from error
     return epochs
 
 

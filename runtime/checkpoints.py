@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}: train first, or name another")
     try:
+        _check_sums(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    # What torch's reader raises over a damaged file is anything from KeyError to MemoryError.
+    except Exception as error:
         raise ValueError(
             f"checkpoint {path} is damaged or holds code ({type(error).__name__}); nothing in it "
-            "was executed: remove it, or start the run over with --fresh"
+            f"was executed: {_remedy(path)}start the run over with --fresh"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is no checkpoint of train.py: name another")
     return checkpoint
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part with its CRC-32, which `torch.save` writes and `torch.load` ignores."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} is not what was written")
+
+
+def _remedy(path: Path) -> str:
+    best = path.with_name("best.ckpt")
+    if path.name != "last.ckpt" or not best.is_file():
+        return ""
+    return f"go on from the best epoch with `cp {best} {path}`, or "

@@ -91,6 +91,7 @@ class IrrepscopeCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on explicit arguments."""
+        _check_config_files(args)
         self.config = parser.parse_args(args)
 
     @override
@@ -299,6 +300,20 @@ class IrrepscopeCLI(LightningCLI):
         MetricsCSVLogger
         """
         return MetricsCSVLogger(self.run.metrics)
+
+
+def _check_config_files(arguments: list[str]) -> None:
+    """Name a damaged configuration file, which the parser's own error does not."""
+    pairs = zip(arguments, [*arguments[1:], ""])
+    given = [following for option, following in pairs if option in ("--config", "-c")]
+    given += [option.partition("=")[2] for option in arguments if option.startswith("--config=")]
+    for path in map(Path, given):
+        try:
+            if path.is_file():
+                yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problem = " ".join(str(error).split())
+            raise UsageError(f"configuration file {path} cannot be read ({problem})") from error
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -120,16 +120,20 @@ def read_metrics(path: Path) -> dict[int, Row]:
     rows: dict[int, Row] = {}
     if not path.exists():
         return rows
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for record in reader:
-            try:
+    # A byte that is no text then fails in its own line, not in the block that it is read with.
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for record in reader:
                 row = {key: float(value) for key, value in record.items() if value != ""}
                 epoch = int(row["epoch"])
-            except (TypeError, ValueError, KeyError) as error:
-                raise ValueError(
-                    f"{path} is damaged in line {reader.line_num}: remove the line, or start the "
-                    "run over with --fresh"
-                ) from error
-            rows[epoch] = {**row, "epoch": epoch}
+                if epoch in rows:
+                    raise ValueError(f"epoch {epoch} is there twice")
+                rows[epoch] = {**row, "epoch": epoch}
+        # OverflowError: an infinite epoch.
+        except (TypeError, ValueError, KeyError, OverflowError, csv.Error) as error:
+            raise ValueError(
+                f"{path} is damaged in line {reader.reader.line_num}: remove the line, or start "
+                "the run over with --fresh"
+            ) from error
     return rows

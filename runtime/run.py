@@ -136,7 +136,7 @@ class Run:
 
     def _failed(self, error: Exception) -> int:
         """Mark the run failed. Damaged data, a full disk or a NaN is one line for the user."""
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(_message(error).split()) or type(error).__name__
         details = traceback.format_exc()
         log = self.directory.path / "error.txt"
         where = f" (details: {_shown(log)})"
@@ -412,6 +412,13 @@ class Run:
 
 def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
     return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
+
+
+def _message(error: Exception) -> str:
+    """Give an error's words, without the number that Python puts before our own."""
+    if isinstance(error, OSError) and error.strerror and not error.filename:
+        return error.strerror
+    return str(error)
 
 
 def _shown(path: Path) -> str:

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -24,17 +24,10 @@ from tests.faults.trains import (
     metrics_of,
     phase_reached,
     start_process,
-    train_server,
 )
 
 Start = Callable[..., Train]
 ATTEMPTS = 5
-
-
-@pytest.fixture(scope="module")
-def server(prepared_qm9: object) -> Iterator[TrainServer]:
-    with train_server() as running:
-        yield running
 
 
 class Campaign:

@@ -50,6 +50,8 @@ TINY = [
     "--latent.dpi=40",
     "--latent.table_size=2",
 ]
+BARE = [*TINY, "--utilization.enabled=false", "--latent.enabled=false"]
+"""Training alone."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
 TIMED = ("throughput/molecules_per_s", "test/seconds")
 """What is not the same in two runs of the same command."""

@@ -53,9 +53,12 @@ def test_values_survive_to_the_last_bit(
     assert {epoch: row["val/mae"] for epoch, row in read.items()} == values
 
 
-def test_damaged_row_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", [b"1,half-writ", b"0,1.0", b"1", b"1,2,3", b"1,\xff", b"inf,1", b"1,\x00", b'1,"2']
+)
+def test_damaged_row_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "metrics.csv"
-    path.write_text("epoch,val/mae\n0,1.0\n1,half-writ\n")
+    path.write_bytes(b"epoch,val/mae\n0,1.0\n" + line + b"\n")
     with pytest.raises(ValueError, match=r"metrics.csv is damaged in line 3.*--fresh"):
         read_metrics(path)
 

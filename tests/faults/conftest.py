@@ -1,0 +1,25 @@
+"""Fixtures of the fault tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.trains import BARE, TrainServer, phase_reached, train_server
+
+
+@pytest.fixture(scope="session")
+def server(prepared_qm9: object) -> Iterator[TrainServer]:
+    """Starts `train.py` without 5 s of imports."""
+    with train_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def killed_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with the run that `BARE` began, killed in its third epoch; to be copied."""
+    runs_dir = tmp_path_factory.mktemp("killed")
+    train = server.start([*BARE, f"--runs_dir={runs_dir}"], runs_dir / "start.log")
+    assert train.wait_until(lambda: phase_reached("training", train, runs_dir / "tiny", 2))
+    assert train.send() == -9
+    return runs_dir

@@ -1,0 +1,185 @@
+"""Truncated, altered and malicious files: named, rebuilt where that is possible, never executed."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runtime.checkpoints import read_checkpoint
+from runtime.metrics_csv import read_metrics
+from tests.faults.trains import BARE, EPOCHS, identical, metrics_of
+from tests.programs import run_train
+
+Damage = Callable[[Path], None]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x80
+    path.write_bytes(content)
+
+
+class Payload:
+    """Makes a file as soon as it is unpickled."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.victim,))
+
+
+def is_noticed(path: Path) -> bool:
+    """Whether reading a checkpoint ends in an error that names it."""
+    try:
+        read_checkpoint(path)
+    except ValueError as error:
+        return str(path) in str(error)
+    return False
+
+
+@pytest.fixture
+def broken(killed_run: Path, tmp_path: Path) -> Path:
+    """A copy of the killed run."""
+    shutil.copytree(killed_run, tmp_path / "runs")
+    return tmp_path / "runs" / "tiny"
+
+
+def go_on(run: Path, *more: str) -> tuple[int, str]:
+    """Give the same command again."""
+    quiet = "--trainer.enable_progress_bar=false"
+    arguments = [*BARE, f"--runs_dir={run.parent}", quiet, *more]
+    return run_train(arguments, WANDB_MODE="disabled")
+
+
+def assert_one_line(output: str, *words: object) -> None:
+    """An error is a line that names what it must, and no traceback."""
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in output
+    for word in words:
+        assert str(word) in line
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
+def test_a_damaged_checkpoint_is_named(damage: Damage, broken: Path) -> None:
+    path = broken / "checkpoints" / "last.ckpt"
+    damage(path)
+    assert is_noticed(path)
+
+
+def test_the_best_checkpoint_can_take_the_place_of_a_damaged_last_one(
+    broken: Path, killed_run: Path
+) -> None:
+    last, best = broken / "checkpoints" / "last.ckpt", broken / "checkpoints" / "best.ckpt"
+    flip_a_bit(last)
+    code, output = go_on(broken)
+    assert code == 1
+    assert_one_line(output, last, "is damaged", f"`cp {best} {last}`", "--fresh")
+    rows = read_metrics(broken / "metrics.csv")
+    assert rows == read_metrics(killed_run / "tiny" / "metrics.csv"), "rows were lost"
+    shutil.copy(best, last)
+    code, output = go_on(broken)
+    assert code == 0, output
+    assert sorted(read_metrics(broken / "metrics.csv")) == list(range(EPOCHS))
+
+
+def test_a_damaged_best_checkpoint_is_named(broken: Path) -> None:
+    best = broken / "checkpoints" / "best.ckpt"
+    flip_a_bit(best)
+    code, output = run_train(["test", *BARE, f"--runs_dir={broken.parent}"])
+    assert code == 1
+    assert_one_line(output, best, "is damaged", "--fresh")
+
+
+def test_no_altered_byte_reaches_a_weight(broken: Path, tmp_path: Path) -> None:
+    """A changed byte is either noticed or without effect; torch alone would train on with it."""
+    path = broken / "checkpoints" / "last.ckpt"
+    content, intact = path.read_bytes(), read_checkpoint(path)
+    chance, altered = random.Random(0), tmp_path / "altered.ckpt"
+    noticed = 0
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        altered.write_bytes(damaged)
+        if is_noticed(altered):
+            noticed += 1
+        else:
+            assert identical(read_checkpoint(altered), intact)
+    assert noticed > 50
+
+
+def test_a_malicious_checkpoint_is_refused_and_not_executed(broken: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "executed"
+    checkpoint = {"state_dict": Payload(victim), "epoch": 0}
+    last, best = broken / "checkpoints" / "last.ckpt", broken / "checkpoints" / "best.ckpt"
+    torch.save(checkpoint, last)
+    best.write_bytes(pickle.dumps(checkpoint))
+    pickle.loads(pickle.dumps(checkpoint))
+    assert victim.exists(), "the payload works"
+    victim.unlink()
+    for code, output in (
+        go_on(broken),
+        run_train(["test", *BARE, f"--runs_dir={broken.parent}"]),
+        run_train(["test", f"--ckpt_path={best}", f"--runs_dir={broken.parent}"]),
+    ):
+        assert code in (1, 2)
+        assert_one_line(output, "holds code", "nothing in it was executed")
+        assert not victim.exists()
+
+
+def test_a_damaged_metrics_file_is_named_with_its_line_and_kept(broken: Path) -> None:
+    path = broken / "metrics.csv"
+    truncate(path)
+    before = path.read_bytes()
+    code, output = go_on(broken)
+    assert code == 1
+    assert_one_line(output, path, "is damaged in line", "--fresh")
+    assert path.read_bytes() == before
+
+
+def test_a_truncated_configuration_is_written_anew_and_refused_as_an_option(broken: Path) -> None:
+    config = broken / "config.yaml"
+    whole = config.read_text()
+    again = f"--config={config}"
+    for damaged in (whole[: len(whole) // 2].encode() + b"\n  x: [", b"\xff\xfe\x00"):
+        config.write_bytes(damaged)
+        code, output = run_train([again])
+        assert code == 2, output
+        assert_one_line(output, config)
+    code, output = go_on(broken)
+    assert code == 0, output
+    code, output = run_train([again])
+    assert code == 0, output
+    assert "is finished" in output
+
+
+def test_a_damaged_summary_is_named(broken: Path) -> None:
+    truncate(broken / "summary.json")
+    code, output = go_on(broken)
+    assert code == 2
+    assert_one_line(output, broken / "summary.json", "is damaged", "--fresh")
+
+
+def test_fresh_starts_over_whatever_is_there(broken: Path, killed_run: Path) -> None:
+    for path in broken.rglob("*"):
+        if path.is_file() and path.name != ".lock":
+            truncate(path)
+    code, output = go_on(broken, "--fresh")
+    assert code == 0, output
+    killed = metrics_of(killed_run / "tiny")
+    assert {epoch: metrics_of(broken)[epoch] for epoch in (0, 1)} == {e: killed[e] for e in (0, 1)}
