@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trains import BARE, TrainServer, phase_reached, train_server
+from tests.faults.trains import BARE, TINY, TrainServer, phase_reached, train_server
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +13,15 @@ def server(prepared_qm9: object) -> Iterator[TrainServer]:
     """Starts `train.py` without 5 s of imports."""
     with train_server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def whole_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `TINY` makes if nothing goes wrong."""
+    runs_dir = tmp_path_factory.mktemp("whole")
+    train = server.start([*TINY, f"--runs_dir={runs_dir}"], runs_dir / "start.log")
+    assert train.wait() == 0, train.output()
+    return runs_dir / "tiny"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,80 @@
+"""Two processes of the whole train.py do what one does, and write each file once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.checkpoints import read_checkpoint
+from runtime.metrics_csv import read_metrics
+from tests.faults.trains import TIMED, TINY, TrainServer, files_of, start_process
+
+COMMAND = [
+    *TINY,
+    "--trainer.max_epochs=2",
+    "--trainer.enable_progress_bar=false",
+    # A learning rate at which a difference of rounding does not grow.
+    "--model.lr=0.001",
+    # Neither 50 nor the batches of 32 and 18 can be shared out in equal numbers of whole batches,
+    # and 35 and 15 not in equal halves.
+    "--data.train_size=50",
+    "--data.val_size=35",
+    "--data.test_size=15",
+    "--latent.enabled=false",
+]
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+
+ROUNDING = "equivariance/rotation_error"
+"""Is itself an error of rounding."""
+
+
+@pytest.fixture(scope="module")
+def runs(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same command with one process and with two."""
+    folder = tmp_path_factory.mktemp("ddp")
+    one = server.start([*COMMAND, f"--runs_dir={folder / 'one'}"], folder / "one.log")
+    assert one.wait() == 0, one.output()
+    arguments = [*COMMAND, *TWO, f"--runs_dir={folder / 'two'}"]
+    two = start_process(arguments, folder / "two.log", WANDB_MODE="offline")
+    assert two.wait() == 0, two.output()
+    assert "warn" not in two.output().lower(), two.output()
+    return folder / "one" / "tiny", folder / "two" / "tiny"
+
+
+def test_all_metrics_are_those_of_one_process(runs: tuple[Path, Path]) -> None:
+    one, two = (read_metrics(run / "metrics.csv") for run in runs)
+    assert one.keys() == two.keys() == {-1, 0, 1}
+    for epoch, row in one.items():
+        assert row.keys() == two[epoch].keys()
+        for key in row.keys() - {*TIMED, ROUNDING}:
+            # Differences of errors, in meV, where 1e-3 is the last digit that float32 holds.
+            absolute = 2e-3 if "ablation" in key else 0.0
+            close = pytest.approx(row[key], rel=1e-5, abs=absolute)
+            assert two[epoch][key] == close, (epoch, key)
+        assert two[epoch][ROUNDING] == pytest.approx(row[ROUNDING], rel=0.1)
+
+
+def test_weights_are_those_of_one_process(runs: tuple[Path, Path]) -> None:
+    one, two = (read_checkpoint(run / "checkpoints" / "last.ckpt") for run in runs)
+    assert one["global_step"] == two["global_step"] == 4
+    for name, weight in one["state_dict"].items():
+        np.testing.assert_allclose(two["state_dict"][name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_each_file_is_written_once(runs: tuple[Path, Path]) -> None:
+    one, two = runs
+    assert files_of(two) == files_of(one)
+    assert len(list((two / "wandb").glob("offline-run-*"))) == 1
+    with (two / "utilization.csv").open() as file:
+        rows = [(r["epoch"], r["layer"], r["irrep"]) for r in csv.DictReader(file)]
+    assert len(rows) == len(set(rows))
+    lines = (two / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 1 + 3
+    summary = json.loads((two / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["molecules"] == {"train": 50, "val": 35, "test": 15}
+    assert (two.parent.parent / "two.log").read_text().count("Starting run") == 1

@@ -1,0 +1,56 @@
+"""SIGTERM and Ctrl-C in any phase: an end within 30 s, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+from runtime.checkpoints import read_checkpoint
+from tests.faults.trains import (
+    MEASURED,
+    TrainServer,
+    assert_nothing_is_half_written,
+    assert_same_run,
+    phase_reached,
+)
+
+SECONDS = 30
+"""What a cluster gives between SIGTERM and SIGKILL."""
+STOPS = (
+    ("training", 1, signal.SIGTERM, 143),
+    ("utilization", 2, signal.SIGINT, 130),
+    ("validation", 4, signal.SIGTERM, 143),
+)
+
+
+def test_a_job_that_is_stopped_and_requeued_is_one_run_like_an_unbroken_one(
+    server: TrainServer, tmp_path: Path
+) -> None:
+    """With the environment that Slurm gives a job that it starts again."""
+    whole = server.start([*MEASURED, f"--runs_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
+    assert whole.wait() == 0, whole.output()
+    command, run = [*MEASURED, f"--runs_dir={tmp_path}"], tmp_path / "tiny"
+    slurm = {"SLURM_JOB_ID": "77", "WANDB_MODE": "offline"}
+    for start, (phase, epoch, signum, expected) in enumerate(STOPS):
+        log = tmp_path / f"{start}.log"
+        train = server.start(command, log, **slurm, SLURM_RESTART_COUNT=str(start))
+        assert train.wait_until(lambda p=phase, t=train, e=epoch: phase_reached(p, t, run, e))
+        sent = time.monotonic()
+        assert train.send(signum) == expected, train.output()
+        assert time.monotonic() - sent < SECONDS
+        assert "The same command continues after the last finished epoch" in train.output()
+        assert "Traceback" not in train.output()
+        assert json.loads((run / "summary.json").read_text())["status"] == "preempted"
+        assert_nothing_is_half_written(run)
+        assert not list(run.rglob(".*.tmp"))
+        assert read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"] >= epoch - 1
+    train = server.start(command, tmp_path / "end.log", **slurm, SLURM_RESTART_COUNT="3")
+    assert train.wait() == 0, train.output()
+    assert_same_run(run, tmp_path / "whole" / "tiny")
+    names = [path.name for path in (run / "wandb").glob("offline-run-*")]
+    assert len(names) == len(STOPS) + 1
+    summary = json.loads((run / "summary.json").read_text())
+    assert {name.rpartition("-")[2] for name in names} == {summary["wandb_run_id"]}
+    assert summary["resumed"] == len(STOPS)
