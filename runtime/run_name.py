@@ -33,8 +33,8 @@ TRAINER_KEYS = (
     "devices",
     "num_nodes",
 )
-"""The trainer's options that are part of a run's identity (with several devices the effective
-batch grows, so their number counts)."""
+"""The trainer's options that are part of a run's identity. The number of devices is one although
+`data.batch_size` counts the molecules of all: the same sums in another order round otherwise."""
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from runtime.checkpoints import read_checkpoint
 from runtime.metrics_csv import read_metrics
-from tests.faults.trains import TIMED, TINY, TrainServer, files_of, start_process
+from tests.faults.trains import (
+    LIMIT,
+    TIMED,
+    TINY,
+    TrainServer,
+    files_of,
+    metrics_of,
+    start_process,
+)
 
 COMMAND = [
     *TINY,
@@ -78,3 +87,33 @@ def test_each_file_is_written_once(runs: tuple[Path, Path]) -> None:
     assert summary["status"] == "finished"
     assert summary["molecules"] == {"train": 50, "val": 35, "test": 15}
     assert (two.parent.parent / "two.log").read_text().count("Starting run") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_processes_of_which_one_is_killed_go_on_like_unbroken_ones(tmp_path: Path) -> None:
+    command = [*COMMAND, *TWO, "--trainer.max_epochs=4"]
+    whole = start_process([*command, f"--runs_dir={tmp_path / 'whole'}"], tmp_path / "whole.log")
+    assert whole.wait() == 0, whole.output()
+    broken = [*command, f"--runs_dir={tmp_path / 'broken'}"]
+    run = tmp_path / "broken" / "tiny"
+    last = run / "checkpoints" / "last.ckpt"
+
+    def written() -> int:
+        return last.stat().st_mtime_ns if last.exists() else 0
+
+    for start, victim in enumerate(("first", "second")):
+        before = written()
+        train = start_process(broken, tmp_path / f"{start}.log")
+        assert train.wait_until(lambda b=before: written() != b)
+        processes = [psutil.Process(train.pid)]
+        processes += [p for p in processes[0].children() if "train.py" in " ".join(p.cmdline())]
+        assert len(processes) == 2
+        processes[victim == "second"].kill()
+        assert train.wait() != 0
+        _, left = psutil.wait_procs(processes, timeout=LIMIT)
+        assert not left, "the other process waits for ever"
+    train = start_process(broken, tmp_path / "end.log")
+    assert train.wait() == 0, train.output()
+    assert metrics_of(run) == metrics_of(tmp_path / "whole" / "tiny")
+    assert files_of(run) == files_of(tmp_path / "whole" / "tiny")

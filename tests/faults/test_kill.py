@@ -122,7 +122,9 @@ def test_three_kills_leave_no_trace_in_the_result(
     # The comparison has power: epochs without a new best, and a learning rate that has changed.
     rates = [row["lr"] for epoch, row in metrics_of(campaign.whole).items() if epoch >= 0]
     assert rates[-1] < rates[0]
-    assert read_checkpoint(campaign.whole / "checkpoints" / "best.ckpt")["epoch"] < EPOCHS - 1
+    checkpoints = campaign.whole / "checkpoints"
+    assert read_checkpoint(checkpoints / "best.ckpt")["epoch"] < EPOCHS - 1
+    assert read_checkpoint(checkpoints / "last.ckpt")["epoch"] == EPOCHS - 1
     campaign.kill_in("checkpoint", epoch=1)
     campaign.kill_in("utilization", epoch=2)
     campaign.kill_in("test")

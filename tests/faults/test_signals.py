@@ -21,7 +21,7 @@ SECONDS = 30
 STOPS = (
     ("training", 1, signal.SIGTERM, 143),
     ("utilization", 2, signal.SIGINT, 130),
-    ("validation", 4, signal.SIGTERM, 143),
+    ("validation", 3, signal.SIGTERM, 143),
 )
 
 
