@@ -23,8 +23,10 @@ from runtime.sweep_progress import (
     upload_command,
 )
 from runtime.sweep_runner import Runner
-from runtime.sweep_space import Configuration, distinct, draws, grid
+from runtime.sweep_space import Configuration, distinct, draws, grid, grid_size
 from runtime.sweep_state import FAILED, FINISHED, SweepState, Trial, trial_key
+
+LARGEST_GRID = 100_000
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -68,10 +70,16 @@ def configurations(sweep: SweepFile, count: int | None, seed: int) -> list[Confi
     Raises
     ------
     ValueError
-        If a random search is not told where to end.
+        If a random search is not told where to end, or a grid has none in sight.
     """
     limits = [limit for limit in (sweep.run_cap, count) if limit is not None]
     if sweep.method == "grid":
+        size = grid_size(sweep.parameters)
+        if size > LARGEST_GRID:
+            raise ValueError(
+                f"the grid has {size:,} configurations, more than {LARGEST_GRID:,}; narrow it, or "
+                "write `method: random` with a run_cap"
+            )
         found = list(grid(sweep.parameters))
         return found[: min(limits, default=len(found))]
     if not limits:

@@ -5,7 +5,6 @@ Imports Lightning and `qm9`.
 
 from __future__ import annotations
 
-import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -28,6 +27,8 @@ from qm9.splits import check_size, make_splits, part_sizes
 from qm9.targets import get_target
 
 GRAPHS = ("bonds", "radius")
+MAX_CUTOFF = 1000.0
+"""Angstrom; no molecule of QM9 is a fiftieth as large."""
 
 
 class QM9DataModule(LightningDataModule):
@@ -100,8 +101,11 @@ class QM9DataModule(LightningDataModule):
         self.target = get_target(target)
         if graph not in GRAPHS:
             raise ValueError(f"graph {graph!r} is unknown: choose one of {', '.join(GRAPHS)}")
-        if not (math.isfinite(cutoff) and cutoff > 0):
-            raise ValueError(f"cutoff {cutoff} is out of range: give a positive number of angstrom")
+        if not 0 < cutoff <= MAX_CUTOFF:
+            raise ValueError(
+                f"cutoff {cutoff} is out of range: give a positive number of angstrom, at most "
+                f"{MAX_CUTOFF:g}"
+            )
         sizes = part_sizes(split, NUM_MOLECULES)
         for name, size, largest in zip(
             ("train_size", "val_size", "test_size"), (train_size, val_size, test_size), sizes

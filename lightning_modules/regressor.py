@@ -16,10 +16,14 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
-from networks.selection_rules import natural_parity
+from networks.selection_rules import natural_parity, parse_irreps
 from qm9.targets import get_target
 
 ScheduleName = Literal["constant", "cosine", "plateau"]
+LARGEST_ELEMENT = 9
+MAX_LAYERS = 100
+MAX_WEIGHTS = 10**10
+"""Far beyond what trains on one device; an upper bound is compared with it."""
 
 
 class EquivariantRegressor(LightningModule):
@@ -94,8 +98,11 @@ convolution, trim_unreachable
         super().__init__()
         _check_options(lr, weight_decay, lr_schedule, patience, compute_weight)
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
+        if any(c is not None for c in channels):
+            irreps = irreps_of_channels(channels)
+        _check_size(irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden)
         self.network = EquivariantConvNet(
-            irreps=irreps if all(c is None for c in channels) else irreps_of_channels(channels),
+            irreps=irreps,
             num_layers=num_layers,
             embedding_dim=embedding_dim,
             num_elements=num_elements,
@@ -349,6 +356,36 @@ def _operations(network: EquivariantConvNet) -> int:
 
 def _metrics() -> MetricCollection:
     return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError()})
+
+
+def _check_size(
+    irreps: str,
+    num_layers: int,
+    embedding_dim: int,
+    num_elements: int,
+    num_radial: int,
+    radial_hidden: int | None,
+) -> None:
+    """Refuse what would fill the memory before it could fail, by a bound on the weights."""
+    if num_elements <= LARGEST_ELEMENT:
+        raise ValueError(
+            f"num_elements is {num_elements}: give more than {LARGEST_ELEMENT}, as QM9's "
+            "elements end with fluorine"
+        )
+    if num_layers > MAX_LAYERS:
+        raise ValueError(f"num_layers is {num_layers}: give at most {MAX_LAYERS}")
+    parsed = parse_irreps(irreps)
+    widest = max(sum(mul for mul, _ in parsed), embedding_dim)
+    hidden = radial_hidden or max(mul for mul, _ in parsed)
+    layer = hidden * (num_radial + len(parsed) * widest**2)
+    weights = num_elements * embedding_dim + num_layers * layer
+    if weights > MAX_WEIGHTS:
+        raise ValueError(
+            f"a network with irreps {str(parsed)[:80]!r}, {num_layers} layers, embedding_dim "
+            f"{embedding_dim}, num_elements {num_elements}, num_radial {num_radial} and "
+            f"radial_hidden {hidden} has up to {weights:.1e} weights: make it smaller, to stay "
+            f"below {MAX_WEIGHTS:.0e}"
+        )
 
 
 def _check_options(

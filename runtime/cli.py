@@ -5,7 +5,9 @@ Imports Lightning, `lightning_modules`, `callbacks` and this package.
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +15,7 @@ from typing import Any, NoReturn
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
@@ -31,6 +34,10 @@ from runtime.stop_signals import StopSignals
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 USAGE_ERROR = 2
+MAX_SEED = 2**32 - 1
+"""NumPy's."""
+PRECISIONS = ("32-true", "64-true", "32", "64")
+"""Those that the network's sums over neighbours are written for."""
 
 
 class UsageError(Exception):
@@ -92,7 +99,15 @@ class IrrepscopeCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's remark on explicit arguments."""
         _check_config_files(args)
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except UsageError:
+            raise
+        except RecursionError as error:
+            raise UsageError("a configuration holds itself, or is nested too deeply") from error
+        except Exception as error:
+            # The parser's own faults too are about something that was typed.
+            raise UsageError(f"the command line cannot be parsed: {_one_line(error)}") from error
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -170,13 +185,15 @@ class IrrepscopeCLI(LightningCLI):
     def _set_seed(self) -> None:
         """Seed all generators; True draws a seed, which the run then records."""
         seed = self.options["seed_everything"]
+        if not isinstance(seed, bool) and not 0 <= seed <= MAX_SEED:
+            raise UsageError(f"seed_everything {seed} is out of range: give 0 to {MAX_SEED}")
         if seed is not False:
             drawn = seed_everything(None if seed is True else seed, workers=True, verbose=False)
             self.options["seed_everything"] = drawn
 
     @override
     def instantiate_classes(self) -> None:
-        """Build model and data; what their constructors refuse is a `UsageError`."""
+        """Build model, data and a trainer; what their constructors refuse is a `UsageError`."""
         try:
             self.config_init = self.parser.instantiate_classes(self.config)
             self.datamodule = self._get(self.config_init, "data")
@@ -184,15 +201,47 @@ class IrrepscopeCLI(LightningCLI):
             if self.options["latent"]["enabled"]:
                 choose_layer(self.model.network, self.options["latent"]["layer"])
             self.run = self._find_run()
-        except ValueError as error:
-            raise UsageError(" ".join(str(error).split())) from error
+        except (ValueError, TypeError, MemoryError, MisconfigurationException) as error:
+            raise UsageError(_one_line(error)) from error
+        self._check_trainer()
+
+    def _check_trainer(self) -> None:
+        """Let Lightning refuse the trainer's options now, and those that it finds out later."""
+        options = self.options["trainer"]
+        for name in ("accumulate_grad_batches", "log_every_n_steps"):
+            if options[name] is not None and options[name] < 1:
+                raise UsageError(f"trainer.{name} is {options[name]}: it must be at least 1")
+        if self.subcommand == "fit" and options["limit_val_batches"] == 0:
+            raise UsageError(
+                "trainer.limit_val_batches is 0: without validation no checkpoint is the best; "
+                "give more"
+            )
+        if options["precision"] is not None and str(options["precision"]) not in PRECISIONS:
+            raise UsageError(
+                f"trainer.precision {options['precision']} is not the network's: give one of "
+                f"{', '.join(PRECISIONS)}"
+            )
+        remarks = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+        level = remarks.level
+        remarks.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                self.build_trainer([])
+        finally:
+            remarks.setLevel(level)
 
     def _find_run(self) -> RunDirectory:
         options = self.options
         name = options["run_name"] or default_run_name(
             self.resolved_config(), str(self.model.network.irreps)
         )
-        return RunDirectory(Path(options["runs_dir"]).expanduser(), check_run_name(name))
+        try:
+            runs_dir = Path(options["runs_dir"]).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"runs_dir {options['runs_dir']!r}: there is no such user") from error
+        if "\0" in str(runs_dir):
+            raise ValueError(f"runs_dir {options['runs_dir']!r} holds a null character")
+        return RunDirectory(runs_dir, check_run_name(name))
 
     @property
     def options(self) -> Any:
@@ -274,6 +323,8 @@ class IrrepscopeCLI(LightningCLI):
             "logger": loggers,
             "default_root_dir": str(self.run.path),
         }
+        # Lightning adds ours to the very list that it is given.
+        config["callbacks"] = _as_list(config.get("callbacks"))
         config["plugins"] = [*_as_list(config.get("plugins")), WholeCheckpointIO()]
         own: list[Callback] = []
         if self.subcommand == "fit":
@@ -285,8 +336,9 @@ class IrrepscopeCLI(LightningCLI):
             config["enable_checkpointing"] = False
         try:
             return self._instantiate_trainer(config, own)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+        except Exception as error:
+            # Lightning refuses options with errors of all kinds.
+            raise UsageError(f"trainer: {_one_line(error)}") from error
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -320,6 +372,10 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def fail(message: str) -> NoReturn:

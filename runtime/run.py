@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.finite_guard import NonFiniteError
 from callbacks.utilization_table import UNTRAINED
@@ -38,6 +39,8 @@ from runtime.wandb_session import (
 )
 
 FAILED = 1
+EXPECTED = (ValueError, OSError, NonFiniteError, MisconfigurationException, UsageError)
+"""Errors whose message is enough for the user."""
 
 
 class Run:
@@ -77,7 +80,7 @@ class Run:
             check_project(self.cli.options["project"])
             self.mode, self.mode_reason = choose_mode(self.cli.options["wandb_start_timeout"])
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(" ".join(str(error).split())) from error
         if self.cli.subcommand != "fit" and not self._checkpoint().is_file():
             raise UsageError(
                 f"no checkpoint {self._checkpoint()}: train first with "
@@ -146,7 +149,7 @@ class Run:
                 write_text(log, details)
         except CannotWriteError:
             where = ""  # the full disk that has ended the run leaves no room to say so
-        if not isinstance(error, (ValueError, OSError, NonFiniteError)):
+        if not isinstance(error, EXPECTED):
             raise error
         if self.is_writer:
             print(f"error: {text}{where}", file=sys.stderr, flush=True)

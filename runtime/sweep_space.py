@@ -31,6 +31,11 @@ def grid(parameters: Sequence[Parameter]) -> Iterator[Configuration]:
             yield nest(parameters, values)
 
 
+def grid_size(parameters: Sequence[Parameter]) -> int:
+    """Count a grid's configurations, repetitions included, without making them."""
+    return math.prod(_count(parameter) for parameter in parameters)
+
+
 def draws(parameters: Sequence[Parameter], seed: int) -> Iterator[Configuration]:
     """Draw configurations without end.
 
@@ -40,7 +45,20 @@ def draws(parameters: Sequence[Parameter], seed: int) -> Iterator[Configuration]
     """
     generator = random.Random(seed)
     while True:
-        yield nest(parameters, [quantile(p, generator.uniform(0.0, 1.0)) for p in parameters])
+        yield nest(parameters, [_draw(p, generator.uniform(0.0, 1.0)) for p in parameters])
+
+
+def _draw(parameter: Parameter, x: float) -> Any:
+    try:
+        value = quantile(parameter, x)
+    except (ArithmeticError, ValueError):
+        value = math.nan
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(
+            f"parameter `{'.'.join(parameter.path)}` ({parameter.distribution}) draws no finite "
+            f"number with {parameter.settings}; give it a smaller range"
+        )
+    return value
 
 
 def distinct(configurations: Iterator[Configuration], count: int) -> Iterator[Configuration]:
@@ -124,5 +142,13 @@ def _choices(parameter: Parameter) -> list[Any]:
     if parameter.distribution == "int_uniform":
         return list(range(given["min"], given["max"] + 1))
     step = given.get("q", 1.0)
-    count = math.ceil((given["max"] - given["min"]) / step)
-    return [given["min"] + step * i for i in range(count)]
+    return [given["min"] + step * i for i in range(_count(parameter))]
+
+
+def _count(parameter: Parameter) -> int:
+    given = parameter.settings
+    if parameter.distribution == "int_uniform":
+        return int(given["max"]) - int(given["min"]) + 1
+    if parameter.distribution == "q_uniform":
+        return math.ceil((given["max"] - given["min"]) / given.get("q", 1.0))
+    return len(_choices(parameter))
