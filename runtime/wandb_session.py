@@ -31,7 +31,6 @@ PREEMPTED_SECONDS = 20.0
 """A preempted process has to be gone within 30 s, whatever the options say. Not less: W&B's service
 writes what it holds to its file every 15 s only."""
 MODES = ("online", "offline", "disabled")
-_REJECTED = (401, 403)
 _NOBODY = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
@@ -387,7 +386,7 @@ def _ask(url: str, key: str | None, seconds: float) -> Problem | None:
     request = urllib.request.Request(
         f"{url}/graphql",
         data=json.dumps({"query": "query Viewer { viewer { id } }"}).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", "User-Agent": f"wandb/{wandb.__version__}"},
     )
     if key:
         token = base64.b64encode(f"api:{key}".encode()).decode()
@@ -396,7 +395,8 @@ def _ask(url: str, key: str | None, seconds: float) -> Problem | None:
         with urllib.request.urlopen(request, timeout=seconds):
             return None
     except urllib.error.HTTPError as error:
-        if error.code in _REJECTED:
+        # Of other refusals W&B's own client is the judge: a firewall's 403 may be about this probe.
+        if error.code == http.HTTPStatus.UNAUTHORIZED:
             cause = f"{url} does not accept the API key (HTTP {error.code}); see `wandb login`"
             return Problem(cause, True)
         return Problem(f"{url} answers with HTTP {error.code}", False)
