@@ -70,14 +70,19 @@ def tensor_product_paths(
     ]
 
 
+CPU = torch.device("cpu")
+
+
 @cache
-def coupling(l1: int, l2: int, l3: int) -> Tensor:
+def coupling(l1: int, l2: int, l3: int, device: torch.device = CPU) -> Tensor:
     """e3nn's real Wigner 3j symbols, always in float64 whatever the default dtype.
 
     Parameters
     ----------
     l1, l2, l3 : int
         Degrees that satisfy the triangle inequality.
+    device : torch.device
+        Where they shall be; copied there once.
 
     Returns
     -------
@@ -85,4 +90,6 @@ def coupling(l1: int, l2: int, l3: int) -> Tensor:
         [2 l1 + 1, 2 l2 + 1, 2 l3 + 1] float64. Shared by all callers: do not write into it.
     """
     with torch.inference_mode(False):  # cached, so it must be of use to autograd later
-        return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device="cpu")
+        if device != CPU:
+            return coupling(l1, l2, l3).to(device)
+        return o3.wigner_3j(l1, l2, l3, dtype=torch.float64, device=CPU)

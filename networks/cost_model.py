@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+Blocks = Sequence[tuple[int, int]]
 Order = Literal["nodes", "edges"]
 Direction = Literal["down", "up"]
 ORDERS: tuple[Order, ...] = ("nodes", "edges")
@@ -53,40 +54,42 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An order of contraction and what it costs.
+class Plan:
+    """How a layer is contracted.
 
     Attributes
     ----------
     order : {"nodes", "edges"}
-        Sum over neighbours first, or weights of every edge first.
-    direction : {"down", "up"}
-        Whether messages go to the centers or come from them (`networks.contractions`).
-    cost : float
-        Nanoseconds a node of one training step on one core, roughly.
+        Sum over neighbours first (`networks.node_contraction`), or weights of every edge first
+        (`networks.edge_contraction`).
+    directions : tuple of {"down", "up"}
+        For "nodes", of each pair: whether messages go to the centers or come from them.
+    cost : dict
+        Nanoseconds a node of one training step on one core by order, roughly.
     """
 
     order: Order
-    direction: Direction
-    cost: float
+    directions: tuple[Direction, ...]
+    cost: dict[Order, float]
 
 
-LARGE, WEIGHTS, COUPLING = 80.0, 55.0, 20.0
-"""Operations a nanosecond, one core: large products, thin ones (edge weights), 3j couplings."""
+LARGE, SUMS, WEIGHTS, APPLYING, TURNING = 59.0, 109.0, 88.0, 35.0, 37.0
+"""Operations a nanosecond on one core: products at the centers, sums over neighbours, weights of
+edges, applying them, turning into frames; fitted to measured layers (`benchmarks.cost_model`)."""
+MOVING_NODES, MOVING_EDGES = 7.5, 5.8
+"""Nanoseconds a number of an edge that is gathered, coupled and scattered."""
+PAIR, TERM = 2600.0, 600.0
+"""Nanoseconds a node for starting the operations of a pair and of a term, in batches of some 600
+nodes."""
 
 
-def cost(pair: PairShape, hidden: int, graph: Graph, order: Order, direction: Direction) -> float:
-    """Estimate the time of one pair in a training step (forward and backward).
+def node_cost(pair: PairShape, hidden: int, graph: Graph, direction: Direction) -> float:
+    """Estimate the time of one pair in a training step, sums over neighbours first.
 
     With a the center's and b the neighbour's side, q paths, K radial channels, rho edges a node,
-    counted as multiplications and additions:
-
-    - couplings T, twice, and their two derivatives: 8 rho (2a+1) q (2b+1) B
-    - "nodes": 6 (2a+1) q B K A at the centers, 8 rho (2a+1) q B K over the slots
-    - "edges": 8 rho' q B K A for the weights, rho' counting an edge and its reverse once, and
-      6 rho (2a+1) q B A for applying them
-
-    divided by rates measured for products of these shapes (short sums and few rows are slow).
+    counted as multiplications and additions (forward, backward and computing again):
+    6 (2a+1) q B K A at the centers and 8 rho (2a+1) q B K over the slots. Couplings cost the time
+    to move T, rho (2a+1) q B numbers.
 
     Parameters
     ----------
@@ -96,36 +99,74 @@ def cost(pair: PairShape, hidden: int, graph: Graph, order: Order, direction: Di
         K.
     graph : Graph
         Density.
-    order, direction
-        See `Choice`.
+    direction : {"down", "up"}
+        Of the messages.
 
     Returns
     -------
     float
         Nanoseconds a node.
     """
-    down = direction == "down"
-    l_a, l_b = (pair.l_out, pair.l_in) if down else (pair.l_in, pair.l_out)
-    m_a, m_b = 2 * l_a + 1, 2 * l_b + 1
-    mul_a, mul_b = (pair.mul_out, pair.mul_in) if down else (pair.mul_in, pair.mul_out)
+    ends = ((pair.l_out, pair.mul_out), (pair.l_in, pair.mul_in))
+    (l_a, mul_a), (_, mul_b) = ends if direction == "down" else ends[::-1]
+    rho = graph.edges_per_node
+    rows = (2 * l_a + 1) * pair.num_paths * mul_b
+    products = 6 * rows * hidden * mul_a / LARGE + 8 * rho * rows * hidden / SUMS
+    return products + MOVING_NODES * rho * rows + PAIR
+
+
+def edge_cost(blocks_in: Blocks, blocks_out: Blocks, hidden: int, graph: Graph) -> float:
+    """Estimate the time of a layer in a training step, weights of every edge first.
+
+    With I(m) and O(m) channels of all blocks of degree >= m at the two ends, K radial channels,
+    rho edges a node, rho' counting an edge and its reverse once, R rows of a block in the frames:
+
+    - weights, twice, and their two derivatives: 8 rho' K sum_m I(m) O(m)
+    - applying them, and the two derivatives: 6 rho sum_m (1 or 2) I(m) O(m)
+    - turning blocks into frames and back, 3 times: 6 rho sum_blocks R (2l+1) mul
+    - moving rho sum_blocks (R + 2l+1) mul numbers
+
+    Parameters
+    ----------
+    blocks_in, blocks_out : sequence of (int, int)
+        Degree and multiplicity of every block.
+    hidden : int
+        K.
+    graph : Graph
+        Density.
+
+    Returns
+    -------
+    float
+        Nanoseconds a node.
+    """
     rho, twins = graph.edges_per_node, 2 if graph.symmetric else 1
-    rows = m_a * pair.num_paths * mul_b
-    total = 8 * rho * rows * m_b / COUPLING
-    if order == "nodes":
-        sums = 60 * rho / (rho + 3)
-        return total + 6 * rows * hidden * mul_a / LARGE + 8 * rho * rows * hidden / sums
-    applied = 60 * m_a * twins / (m_a * twins + 10)
-    weights = 8 * rho / twins * pair.num_paths * mul_b * hidden * mul_a / WEIGHTS
-    return total + weights + 6 * rho * rows * mul_a / applied
+    both = (*blocks_in, *blocks_out)
+    max_order = min(max(degree for degree, _ in blocks) for blocks in (blocks_in, blocks_out))
+    total = TERM * len(both)
+    for m in range(max_order + 1):
+        members = [[mul for degree, mul in b if degree >= m] for b in (blocks_in, blocks_out)]
+        size = sum(members[0]) * sum(members[1])
+        total += 8 * rho / twins * hidden * size / WEIGHTS
+        total += 6 * rho * (2 if m else 1) * size / APPLYING
+        total += TERM * len(members[1])
+    for degree, mul in both:
+        rows, dim = min(2 * degree + 1, 2 * max_order + 1), 2 * degree + 1
+        total += 6 * rho * rows * dim * mul / TURNING + MOVING_EDGES * rho * (rows + dim) * mul
+    return total
 
 
-def choose(pairs: Sequence[PairShape], hidden: int, graph: Graph) -> list[Choice]:
-    """Choose one order for all pairs of a layer, and the direction of each pair.
+def plan_layer(
+    pairs: Sequence[PairShape], blocks_in: Blocks, blocks_out: Blocks, hidden: int, graph: Graph
+) -> Plan:
+    """Choose how to contract a layer.
 
     Parameters
     ----------
     pairs : sequence of PairShape
         All paths of the layer.
+    blocks_in, blocks_out : sequence of (int, int)
+        Degree and multiplicity of every block.
     hidden : int
         Radial channels.
     graph : Graph
@@ -133,15 +174,12 @@ def choose(pairs: Sequence[PairShape], hidden: int, graph: Graph) -> list[Choice
 
     Returns
     -------
-    list of Choice
-        One a pair, all of the same order.
+    Plan
     """
-    plans = []
-    for order in ORDERS:
-        plan = []
-        for pair in pairs:
-            costs = [(cost(pair, hidden, graph, order, way), way) for way in DIRECTIONS]
-            least, direction = min(costs, key=lambda entry: entry[0])
-            plan.append(Choice(order, direction, least))
-        plans.append(plan)
-    return min(plans, key=lambda plan: sum(choice.cost for choice in plan))
+    costs = [{way: node_cost(pair, hidden, graph, way) for way in DIRECTIONS} for pair in pairs]
+    directions = tuple(min(cost, key=cost.__getitem__) for cost in costs)
+    cost: dict[Order, float] = {
+        "nodes": sum(min(cost.values()) for cost in costs),
+        "edges": edge_cost(blocks_in, blocks_out, hidden, graph),
+    }
+    return Plan(min(ORDERS, key=cost.__getitem__), directions, cost)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -16,10 +17,12 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from networks.clebsch_gordan import Path, tensor_product_paths
-from networks.contractions import Form, Pair, send_messages
-from networks.cost_model import Direction, Graph, Order, PairShape, choose
+from networks.cost_model import Direction, Graph, PairShape, Plan, plan_layer
+from networks.edge_contraction import EdgeForm, Side, send_along_edges
+from networks.edge_frames import polar_coupling
 from networks.geometry import Geometry
-from networks.slot_geometry import Couplings, is_symmetric, slot_geometry
+from networks.node_contraction import NodeForm, NodePair, send_between_nodes
+from networks.slot_geometry import Couplings, edge_geometry, is_symmetric, node_geometry
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,11 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs that are contracted together."""
+    """Pairs whose sums over neighbours are taken together."""
 
-    order: Order
     direction: Direction
     pairs: tuple[_Pair, ...]
-    form: Form
+    form: NodeForm
     couplings: tuple[tuple[int, Couplings], ...]
 
 
@@ -55,10 +57,16 @@ class FastConvolution(nn.Module):
                        sum_m1 Gamma_p,ij[m1, m3] x_j[u, m1],    Gamma_p = sum_m2 C_p Y[m2]
 
     may be summed in any order. e3nn forms W_e for all edges at once (11,264 numbers an edge for
-    three degrees of 32 channels) and keeps it for the backward pass; here the sums go through
-    products of matrices that stay in cache (`networks.contractions`), in an order chosen for each
-    layer by operation counts (`networks.cost_model`; `describe` prints the choice). Gamma and
-    basis depend on the geometry only and are shared by all layers (`networks.slot_geometry`).
+    three degrees of 32 channels) and keeps it for the backward pass. Here a layer runs in one of
+    two orders, chosen by operation counts (`networks.cost_model`; `describe` prints the choice):
+
+    - "nodes" (`networks.node_contraction`): sums over neighbours first, then the weights. For
+      many neighbours.
+    - "edges" (`networks.edge_contraction`): the weights of a few edges at a time, in frames in
+      which the tensor product is diagonal. For few neighbours.
+
+    Both are products of matrices that stay in cache. Gamma, frames and basis depend on the
+    geometry only and are shared by all layers (`networks.slot_geometry`).
 
     Everything is a constant or a float64 table rounded once to the features' dtype, so results
     agree with e3nn's to rounding in float64 too. (e3nn rounds its 3j symbols to the default
@@ -108,7 +116,8 @@ class FastConvolution(nn.Module):
             [num_radial, radial_hidden, sum(path.num_weights for path in self.paths)],
             nn.functional.silu,
         )
-        self._plans: dict[Graph, list[_Group]] = {}
+        self._plans: dict[Graph, Plan] = {}
+        self._kept_mixtures: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Convolve node features.
@@ -128,14 +137,40 @@ class FastConvolution(nn.Module):
         x = _m_major(x, self.irreps_in)
         sizes = [path.num_weights for path in self.paths]
         weights = dict(zip(self.paths, self.radial.layer1.weight.split(sizes, dim=1)))
-        out = x.new_zeros(x.shape[0], self.irreps_out.dim)
-        for group in self._plan(graph_of(geometry)):
-            out = out + self._send(group, weights, x, geometry)
+        plan = self.plan(graph_of(geometry))
+        if not self.paths:
+            out = x.new_zeros(x.shape[0], self.irreps_out.dim)
+        elif plan.order == "edges":
+            out = self._along_edges(weights, x, geometry)
+        else:
+            out = self._between_nodes(plan, weights, x, geometry)
         scales = {path.block_out: path.coefficient / self.neighbor_norm for path in self.paths}
         return _e3nn_order(out, self.irreps_out, scales)
 
+    def plan(self, graph: Graph) -> Plan:
+        """Choose the order of contraction.
+
+        Parameters
+        ----------
+        graph : Graph
+            Density of the batches.
+
+        Returns
+        -------
+        Plan
+        """
+        if graph not in self._plans:
+            self._plans[graph] = plan_layer(
+                [pair.shape for pair in self.pairs],
+                [(ir.l, mul) for mul, ir in self.irreps_in],
+                [(ir.l, mul) for mul, ir in self.irreps_out],
+                self.radial_hidden,
+                graph,
+            )
+        return self._plans[graph]
+
     def describe(self, graph: Graph) -> str:
-        """Say which order runs for each pair of blocks, and what the cost model gave for it.
+        """Say which order runs and why.
 
         Parameters
         ----------
@@ -145,29 +180,92 @@ class FastConvolution(nn.Module):
         Returns
         -------
         str
-            One line a pair: blocks, edge degrees, order, direction, nanoseconds a node.
+            A line for the layer with the cost model's nanoseconds a node, then one for every pair
+            of blocks ("nodes") or every order m ("edges").
         """
-        choices = choose([pair.shape for pair in self.pairs], self.radial_hidden, graph)
-        return "\n".join(
-            f"{self.irreps_in[pair.block_in]} -> {self.irreps_out[pair.block_out]} "
-            f"(edges {','.join(map(str, pair.degrees))}): {choice.order}, {choice.direction}, "
-            f"{choice.cost:.0f} ns a node"
-            for pair, choice in zip(self.pairs, choices)
-        )
-
-    def _plan(self, graph: Graph) -> list[_Group]:
-        """Group the pairs by order and direction."""
-        if graph not in self._plans:
-            choices = choose([pair.shape for pair in self.pairs], self.radial_hidden, graph)
-            groups: dict[tuple[Order, Direction], list[_Pair]] = {}
-            for pair, choice in zip(self.pairs, choices):
-                groups.setdefault((choice.order, choice.direction), []).append(pair)
-            self._plans[graph] = [
-                self._group(order, direction, pairs) for (order, direction), pairs in groups.items()
+        plan = self.plan(graph)
+        costs = ", ".join(f"{order} {cost:,.0f}" for order, cost in plan.cost.items())
+        lines = [f"{self.irreps_in} -> {self.irreps_out}: {plan.order} first (ns a node: {costs})"]
+        if plan.order == "edges":
+            form = self._edge_form
+            for m in range(form.max_order + 1):
+                ends = (sum(side.channels(m)) for side in (form.sender, form.receiver))
+                lines.append("  m = {}: {} -> {} channels".format(m, *ends))
+        else:
+            lines += [
+                f"  {self.irreps_in[pair.block_in]} -> {self.irreps_out[pair.block_out]} "
+                f"(edges {','.join(map(str, pair.degrees))}): {direction}"
+                for pair, direction in zip(self.pairs, plan.directions)
             ]
-        return self._plans[graph]
+        return "\n".join(lines)
 
-    def _group(self, order: Order, direction: Direction, pairs: list[_Pair]) -> _Group:
+    def _along_edges(self, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry) -> Tensor:
+        """Messages, weights first: [n, irreps_out.dim] m-major, without path coefficients."""
+        around = edge_geometry(geometry)
+        turns = around.turns(self._irreps)
+        tables = self._tables_by_order(weights)
+        h = self._hidden(around.radial)
+        return send_along_edges(self._edge_form, around.slots, x, h, turns, tables, around.scratch)
+
+    @cached_property
+    def _irreps(self) -> tuple[o3.Irrep, ...]:
+        """Every irrep of inputs and outputs once."""
+        return tuple(sorted({ir for _, ir in (*self.irreps_in, *self.irreps_out)}))
+
+    @cached_property
+    def _edge_form(self) -> EdgeForm:
+        sender, receiver = (
+            Side(_shapes(irreps), tuple(self._irreps.index(ir) for _, ir in irreps))
+            for irreps in (self.irreps_in, self.irreps_out)
+        )
+        return EdgeForm(sender, receiver, min(self.irreps_in.lmax, self.irreps_out.lmax))
+
+    def _mixtures(self, like: Tensor) -> list[Tensor]:
+        """For every pair [m, q]: what its paths contribute to order m in an edge's frame."""
+        key = (like.dtype, like.device)
+        if key not in self._kept_mixtures:
+            with torch.inference_mode(False):  # kept, so they must be of use to autograd later
+                self._kept_mixtures[key] = [self._mixture(pair).to(like) for pair in self.pairs]
+        return self._kept_mixtures[key]
+
+    def _mixture(self, pair: _Pair) -> Tensor:
+        ends = self.irreps_in[pair.block_in].ir, self.irreps_out[pair.block_out].ir
+        rows = [0, *range(1, 2 * min(ends[0].l, ends[1].l), 2)]  # m = 0, then the rows +m
+        polar = [polar_coupling(ends[0], degree, ends[1]) for degree in pair.degrees]
+        return torch.stack([each.diagonal()[rows] for each in polar], dim=1)
+
+    def _tables_by_order(self, weights: dict[Path, Tensor]) -> list[Tensor]:
+        """T [k, (i u w)] of every order and receiving block from the paths' weights [k, (u w)]."""
+        mixed: dict[tuple[int, int], Tensor] = {}
+        for pair, mixture in zip(self.pairs, self._mixtures(self.radial.layer1.weight)):
+            stacked = torch.stack([weights[path] for path in pair.paths])
+            by_order = mixture @ stacked.flatten(1)
+            mixed[pair.block_in, pair.block_out] = by_order.view(-1, *stacked.shape[1:])
+        form, tables = self._edge_form, []
+        for m in range(form.max_order + 1):
+            for o in form.receiver.members(m):
+                column = [
+                    mixed[i, o][m] if (i, o) in mixed else self._no_weights(i, o)
+                    for i in form.sender.members(m)
+                ]
+                tables.append(torch.cat(column, dim=1))
+        return tables
+
+    def _no_weights(self, block_in: int, block_out: int) -> Tensor:
+        num_weights = self.irreps_in[block_in].mul * self.irreps_out[block_out].mul
+        return self.radial.layer1.weight.new_zeros(self.radial_hidden, num_weights)
+
+    def _between_nodes(
+        self, plan: Plan, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry
+    ) -> Tensor:
+        """Messages, sums first: [n, irreps_out.dim] m-major, without path coefficients."""
+        out = x.new_zeros(x.shape[0], self.irreps_out.dim)
+        for direction in sorted(set(plan.directions)):
+            pairs = [p for p, way in zip(self.pairs, plan.directions) if way == direction]
+            out = out + self._send(self._group(direction, pairs), weights, x, geometry)
+        return out
+
+    def _group(self, direction: Direction, pairs: list[_Pair]) -> _Group:
         """Sort pairs by neighbour block and lay out that block's Gamma."""
         down = direction == "down"
         shapes_in, shapes_out = _shapes(self.irreps_in), _shapes(self.irreps_out)
@@ -182,32 +280,39 @@ class FastConvolution(nn.Module):
             start = sum((2 * degree + 1) * len(each) for degree, each in before)
             stop = start + (2 * l_center + 1) * len(pair.degrees)
             couplings[neighbor] = (l_neighbor, (*before, (l_center, pair.degrees)))
-            members.append(Pair(center, neighbor, slice(start, stop)))
-        form = Form(
+            members.append(NodePair(center, neighbor, slice(start, stop)))
+        form = NodeForm(
             tuple(members),
             center_shapes=shapes_out if down else shapes_in,
             neighbor_shapes=shapes_in if down else shapes_out,
         )
-        return _Group(order, direction, tuple(pairs), form, tuple(couplings.values()))
+        return _Group(direction, tuple(pairs), form, tuple(couplings.values()))
 
     def _send(
         self, group: _Group, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry
     ) -> Tensor:
-        """Messages of one group, [n, irreps_out.dim] m-major, without path coefficients."""
+        """Messages of one group."""
         down = group.direction == "down"
-        around = slot_geometry(geometry, group.order, center_is_target=down)
+        around = node_geometry(geometry, center_is_target=down)
         gammas = [around.gamma(*coupling) for coupling in group.couplings]
         tables = []
         for pair in group.pairs:
-            channels = (pair.shape.mul_in, pair.shape.mul_out)
-            weights_kuw = [weights[path].unflatten(1, channels) for path in pair.paths]
-            table = _arrange(weights_kuw, group.order, group.direction)
+            # B [w, (q u k)], or [u, (q w k)] where messages come from the centers.
+            table = torch.stack(
+                [
+                    weights[path]
+                    .unflatten(1, (pair.shape.mul_in, pair.shape.mul_out))
+                    .permute((2, 1, 0) if down else (1, 2, 0))
+                    for path in pair.paths
+                ],
+                dim=1,
+            ).flatten(1)
             # Y(-r) = (-1)^l2 Y(r), and exchanging input and output changes the 3j symbols by
             # (-1)^(l1 + l2 + l3).
             odd = (pair.shape.l_in + pair.shape.l_out) % 2 == 1
             tables.append(-table if odd and not down else table)
         h = self._hidden(around.radial)
-        return send_messages(
+        return send_between_nodes(
             group.form, around.slots, group.direction, x, h, gammas, tables, around.scratch
         )
 
@@ -218,8 +323,8 @@ class FastConvolution(nn.Module):
         return h * (layer.act.cst / self.radial_hidden**0.5)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the plans out of copies and pickles; they are made again when needed."""
-        return {**self.__dict__, "_plans": {}}
+        """Leave plans and tables out of copies and pickles; they are made again when needed."""
+        return {**self.__dict__, "_plans": {}, "_kept_mixtures": {}}
 
 
 def graph_of(geometry: Geometry) -> Graph:
@@ -253,17 +358,6 @@ def _pairs(
         shape = PairShape(ir_in.l, ir_out.l, mul_in, mul_out, len(members))
         pairs.append(_Pair(i, o, tuple(members), degrees, shape))
     return pairs
-
-
-def _arrange(weights_kuw: list[Tensor], order: Order, direction: Direction) -> Tensor:
-    """B of one pair from its paths' weights [k, u, w], as `send_messages` wants it."""
-    dims = {
-        ("nodes", "down"): (2, 1, 0),
-        ("nodes", "up"): (1, 2, 0),
-        ("edges", "down"): (0, 1, 2),
-        ("edges", "up"): (0, 2, 1),
-    }[order, direction]
-    return torch.stack([weight.permute(dims) for weight in weights_kuw], dim=1).flatten(1)
 
 
 def _shapes(irreps: o3.Irreps) -> tuple[tuple[int, int], ...]:

@@ -5,6 +5,7 @@ Imports torch, e3nn and this package only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
@@ -14,24 +15,24 @@ from e3nn import o3
 from torch import Tensor
 
 from networks.clebsch_gordan import coupling
-from networks.contractions import Scratch
-from networks.cost_model import Order
+from networks.edge_frames import edge_frames, order_rows, wigner_d
 from networks.geometry import Geometry
 from networks.neighborhoods import EdgeSlots, NodeSlots, group_by_center, pair_edges
+from networks.scratch import Scratch
 
 Couplings = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 @dataclass
-class SlotGeometry:
-    """Slots with their radial basis and harmonics.
+class NodeGeometry:
+    """Edges grouped by node, with their radial basis and harmonics.
 
     Attributes
     ----------
-    slots : NodeSlots or EdgeSlots
+    slots : NodeSlots
         Arrangement of the edges.
     radial : Tensor
-        [s, k], or [s / 2, k] for twins, which share their length; zero in padding.
+        [s, k], zero in padding.
     harmonics : Tensor
         [s, m] harmonics of the vector from the center to the neighbour.
     irreps_harmonics : o3.Irreps
@@ -40,7 +41,7 @@ class SlotGeometry:
         Memory for intermediate results, shared by all layers.
     """
 
-    slots: NodeSlots | EdgeSlots
+    slots: NodeSlots
     radial: Tensor
     harmonics: Tensor
     irreps_harmonics: o3.Irreps
@@ -77,6 +78,55 @@ class SlotGeometry:
         gamma = (y @ table).view(y.shape[0], table.shape[1] // num_b, num_b)
         self._gammas[l_neighbor, couplings] = gamma
         return gamma
+
+
+@dataclass
+class EdgeGeometry:
+    """Single edges, each next to its reverse where all have one, with frames of their own.
+
+    Attributes
+    ----------
+    slots : EdgeSlots
+        Arrangement of the edges.
+    radial : Tensor
+        [s, k], or [s / 2, k] for twins, which share their length.
+    frames : Tensor
+        [s, 3, 3], or [s / 2, 3, 3] for twins, float64: the first one's vector becomes the y axis.
+    scratch : Scratch
+        Memory for intermediate results, shared by all layers.
+    """
+
+    slots: EdgeSlots
+    radial: Tensor
+    frames: Tensor
+    scratch: Scratch
+    _turns: dict[o3.Irrep, Tensor] = field(default_factory=dict)
+    _degrees: list[Tensor] = field(default_factory=list)
+
+    def turns(self, irreps: Sequence[o3.Irrep]) -> list[Tensor]:
+        """Turn irreps into the frames of the edges.
+
+        Parameters
+        ----------
+        irreps : sequence of o3.Irrep
+            Irreps.
+
+        Returns
+        -------
+        list of Tensor
+            [s, 2 l + 1, 2 l + 1] of each, rows sorted by order (`order_rows`); computed once. The
+            reverse of an edge is inverted: its rows are multiplied by the parity.
+        """
+        degree = max(ir.l for ir in irreps)
+        if degree >= len(self._degrees):
+            self._degrees = wigner_d(self.frames, degree)
+        for ir in irreps:
+            if ir not in self._turns:
+                d = order_rows(ir, self.frames.device) @ self._degrees[ir.l]
+                if self.slots.twins == 2:
+                    d = torch.stack([d, ir.p * d], dim=1).flatten(0, 1)
+                self._turns[ir] = d.to(self.radial.dtype)
+        return [self._turns[ir] for ir in irreps]
 
 
 @cache
@@ -125,8 +175,8 @@ def _pairs(geometry: Geometry) -> EdgeSlots | None:
     return pairs
 
 
-def slot_geometry(geometry: Geometry, order: Order, center_is_target: bool) -> SlotGeometry:
-    """Arrange a batch's edges for an order of contraction, once.
+def node_geometry(geometry: Geometry, center_is_target: bool) -> NodeGeometry:
+    """Group a batch's edges by node, once.
 
     A symmetric graph (every edge with its reverse) needs one arrangement for both directions.
 
@@ -134,43 +184,62 @@ def slot_geometry(geometry: Geometry, order: Order, center_is_target: bool) -> S
     ----------
     geometry : Geometry
         The batch.
-    order : {"nodes", "edges"}
-        Order of contraction, see `networks.contractions`.
     center_is_target : bool
-        Whether centers receive.
+        Whether the nodes receive.
 
     Returns
     -------
-    SlotGeometry
+    NodeGeometry
     """
-    pairs = _pairs(geometry)
-    outward = center_is_target or pairs is not None
-    key = ("slots", order, outward)
+    outward = center_is_target or is_symmetric(geometry)
+    key = ("nodes", outward)
     if key not in geometry.shared:
         source, target = geometry.edge_index
         ends = (target, source) if outward else (source, target)
-        slots: NodeSlots | EdgeSlots
-        if order == "nodes":
-            slots = group_by_center(*ends, geometry.num_nodes)
-        elif pairs is not None:
-            slots = pairs
-        else:
+        slots = group_by_center(*ends, geometry.num_nodes)
+        radial = geometry.radial.index_select(0, slots.edge)
+        if slots.mask is not None:
+            radial = radial * slots.mask.unsqueeze(1)
+        harmonics = geometry.harmonics.index_select(0, slots.edge)
+        if not outward:
+            signs = [(-1.0) ** ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
+            harmonics = harmonics * harmonics.new_tensor(signs)
+        geometry.shared[key] = NodeGeometry(
+            slots, radial, harmonics, geometry.irreps_harmonics, _scratch(geometry)
+        )
+    found: NodeGeometry = geometry.shared[key]
+    return found
+
+
+def edge_geometry(geometry: Geometry) -> EdgeGeometry:
+    """Arrange a batch's edges and give them frames, once.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The batch.
+
+    Returns
+    -------
+    EdgeGeometry
+    """
+    if "edges" not in geometry.shared:
+        slots = _pairs(geometry)
+        if slots is None:
+            source, target = geometry.edge_index
             edge = torch.arange(source.shape[0], device=source.device)
-            slots = EdgeSlots(*ends, edge, 1, geometry.num_nodes)
-        geometry.shared[key] = _expand(slots, geometry, outward)
-    expanded: SlotGeometry = geometry.shared[key]
-    return expanded
+            slots = EdgeSlots(target, source, edge, 1, geometry.num_nodes)
+        first = slots.edge[:: slots.twins]
+        geometry.shared["edges"] = EdgeGeometry(
+            slots,
+            geometry.radial.index_select(0, first),
+            edge_frames(geometry.vectors.index_select(0, first)),
+            _scratch(geometry),
+        )
+    found: EdgeGeometry = geometry.shared["edges"]
+    return found
 
 
-def _expand(slots: NodeSlots | EdgeSlots, geometry: Geometry, outward: bool) -> SlotGeometry:
-    """Radial basis and harmonics of slots whose edges point from center to neighbour or back."""
-    one_a_twin = slots.edge[:: slots.twins] if isinstance(slots, EdgeSlots) else slots.edge
-    radial = geometry.radial.index_select(0, one_a_twin)
-    if isinstance(slots, NodeSlots) and slots.mask is not None:
-        radial = radial * slots.mask.unsqueeze(1)
-    harmonics = geometry.harmonics.index_select(0, slots.edge)
-    if not outward:
-        signs = [(-1.0) ** ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
-        harmonics = harmonics * harmonics.new_tensor(signs)
-    scratch = geometry.shared.setdefault("scratch", Scratch())
-    return SlotGeometry(slots, radial, harmonics, geometry.irreps_harmonics, scratch)
+def _scratch(geometry: Geometry) -> Scratch:
+    scratch: Scratch = geometry.shared.setdefault("scratch", Scratch())
+    return scratch

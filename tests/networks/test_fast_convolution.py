@@ -172,12 +172,21 @@ def test_chunks_do_not_change_results(order: Order, monkeypatch: pytest.MonkeyPa
     data = batch([6, 9, 1, 4])
     with only(order, fast):
         whole = outputs_and_gradients(fast, data)
-        monkeypatch.setattr("networks.contractions.CHUNK_NUMBERS", 100)
+        monkeypatch.setattr(f"networks.{order[:-1]}_contraction.CHUNK_NUMBERS", 100)
         assert relative_difference(whole, outputs_and_gradients(fast, data)) < 1e-12
 
 
-def test_description_names_an_order_for_every_pair_of_blocks() -> None:
+def test_description_names_the_order_and_its_parts() -> None:
     layer = EquivariantConvNet("8x0e+8x1o+8x2e").layers[1]
     lines = layer.describe(Graph(2.0, symmetric=True)).splitlines()
-    assert len(lines) == 9
-    assert lines[0].startswith("8x0e -> 8x0e (edges 0): edges")
+    assert lines[0].startswith("8x0e+8x1o+8x2e -> 8x0e+8x1o+8x2e: edges first (ns a node: nodes ")
+    assert lines[1:] == [
+        "  m = 0: 24 -> 24 channels",
+        "  m = 1: 16 -> 16 channels",
+        "  m = 2: 8 -> 8 channels",
+    ]
+    layer = EquivariantConvNet("32x0e+32x1o+32x2e").layers[1]
+    lines = layer.describe(Graph(16.0, symmetric=True)).splitlines()
+    assert ": nodes first" in lines[0]
+    assert lines[1] == "  32x0e -> 32x0e (edges 0): down"
+    assert len(lines) == 1 + 9

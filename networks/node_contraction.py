@@ -1,4 +1,4 @@
-"""Sums over neighbours as batched matrix products, with their derivatives written out.
+"""Messages as batched matrix products, sums over neighbours before the weights.
 
 Everything here is a partial derivative of one multilinear form, a sum over slots (center i,
 neighbour j) and over pairs (a, b) of a center's and a neighbour's block; q counts the edge
@@ -8,49 +8,36 @@ degrees that couple the two:
 
 Messages summed at the centers are dF/dc for given v ("down": a has the smaller degree and
 receives); messages that centers send are dF/dv for given c ("up"). The backward pass of either
-needs the other derivatives of the same F. In both orders of contraction
+needs the other derivatives of the same F:
 
     T_ij[(a q), u] = sum_b Gamma_ij[(a q), b] v_j[b, u]
-
-In the order "nodes" the sums over neighbours come before the weights:
-
     A_i[a, (q u k)] = sum_j T_ij[(a q), u] h_ij[k]
     Z_i[a, (q u k)] = sum_w c_i[a, w] B[w, (q u k)]
-    dF/dc = A B^T      dF/dB = c^T A      dF/dh = T Z
     S_ij[(a q), u] = sum_k h_ij[k] Z_i[a, (q u k)]
 
-in the order "edges" the weights come first, of an edge and its reverse at once:
+    dF/dc = A B^T    dF/dB = c^T A    dF/dh = T Z    dF/dv = Gamma^T S    dF/dGamma = S v^T
 
-    W_ij[(q u), w] = sum_k h_ij[k] B[k, (q u w)]
-    dW_ij[(q u), w] = sum_a T_ij[a, (q u)] c_i[a, w]
-    dF/dc = T W        dF/dB = h^T dW     dF/dh = dW B^T
-    S_ij[a, (q u)] = sum_w c_i[a, w] W_ij[(q u), w]
-
-and in both dF/dv = Gamma^T S, dF/dGamma = S v^T. T, A, Z, W and S exist for one chunk of centers
-or edges at a time and are computed again in the backward pass. Imports torch and this package
-only.
+T, A, Z and S exist for one chunk of centers at a time and are computed again in the backward
+pass. Imports torch and this package only.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from networks.neighborhoods import EdgeSlots, NodeSlots
+from networks.neighborhoods import NodeSlots
+from networks.scratch import CHUNK_NUMBERS, Scratch, Shapes, split_blocks
 
 Direction = Literal["down", "up"]
-Shapes = tuple[tuple[int, int], ...]
-CHUNK_NUMBERS = 1 << 20
-"""Numbers in the largest intermediate result of a chunk (4 MB in float32: in cache)."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class NodePair:
     """A center's and a neighbour's block with all edge degrees that couple the two.
 
     Attributes
@@ -67,19 +54,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Form:
+class NodeForm:
     """Which blocks F couples, and their shapes.
 
     Attributes
     ----------
-    pairs : tuple of Pair
+    pairs : tuple of NodePair
         In the order of their neighbour blocks; each has one B.
     center_shapes, neighbor_shapes : tuple of (int, int)
         (2 l + 1, multiplicity) of all blocks. Node values are [n, dim], each block m-major: its
         2 l + 1 components one after the other, each of all channels.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[NodePair, ...]
     center_shapes: Shapes
     neighbor_shapes: Shapes
 
@@ -89,54 +76,9 @@ class Form:
         return sorted({pair.neighbor for pair in self.pairs})
 
 
-@dataclass
-class Scratch:
-    """Memory for the intermediate results of one chunk, used again by the next one.
-
-    Fresh memory costs a page fault every 4 kB, which is as slow as filling it.
-
-    Attributes
-    ----------
-    memory : dict
-        Flat tensors by name; replaced by larger ones when needed.
-    views : dict
-        Those of all shapes asked for so far.
-    """
-
-    memory: dict[str, Tensor] = field(default_factory=dict)
-    views: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
-
-    def empty(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Memory to be overwritten.
-
-        Parameters
-        ----------
-        name : str
-            What it is for; asking again for the same name overwrites it.
-        like : Tensor
-            Gives dtype and device.
-        *shape : int
-            Shape.
-
-        Returns
-        -------
-        Tensor
-        """
-        found = self.views.get((name, shape))
-        if found is None:
-            numel = math.prod(shape)
-            flat = self.memory.get(name)
-            if flat is None or flat.numel() < numel:
-                with torch.inference_mode(False):
-                    flat = torch.empty(numel, dtype=like.dtype, device=like.device)
-                self.memory[name] = flat
-            found = self.views[name, shape] = flat[:numel].view(shape)
-        return found
-
-
-def send_messages(
-    form: Form,
-    slots: NodeSlots | EdgeSlots,
+def send_between_nodes(
+    form: NodeForm,
+    slots: NodeSlots,
     direction: Direction,
     values: Tensor,
     h: Tensor,
@@ -148,20 +90,20 @@ def send_messages(
 
     Parameters
     ----------
-    form : Form
+    form : NodeForm
         Pairs and shapes.
-    slots : NodeSlots or EdgeSlots
-        The graph; decides the order of contraction.
+    slots : NodeSlots
+        The graph.
     direction : {"down", "up"}
         To the centers, dF/dc, or from the centers, dF/dv.
     values : Tensor
         [n, dim] values of the nodes that send.
     h : Tensor
-        Radial features, zero in padding: [s, k], or [s / 2, k] for twins.
+        Radial features, zero in padding: [s, k].
     gammas : sequence of Tensor
         [s, (a q) of all pairs, b] a neighbour block that occurs.
     weights : sequence of Tensor
-        B a pair: [w, q u k] for `NodeSlots`, [k, q u w] for `EdgeSlots`.
+        B [w, q u k] a pair.
     scratch : Scratch
         Memory to work in.
 
@@ -171,11 +113,11 @@ def send_messages(
         [n, dim] of the nodes that receive. Can be differentiated any number of times.
     """
     tables = (*gammas, *weights)
-    out: Tensor = _SendMessages.apply(form, slots, direction, scratch, values, h, *tables)
+    out: Tensor = _SendBetweenNodes.apply(form, slots, direction, scratch, values, h, *tables)
     return out
 
 
-class _SendMessages(torch.autograd.Function):
+class _SendBetweenNodes(torch.autograd.Function):
     """One derivative of F forward, the others backward.
 
     With create_graph, autograd records the backward pass like any other code, so that second
@@ -185,8 +127,8 @@ class _SendMessages(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        form: Form,
-        slots: NodeSlots | EdgeSlots,
+        form: NodeForm,
+        slots: NodeSlots,
         direction: Direction,
         scratch: Scratch,
         values: Tensor,
@@ -230,8 +172,8 @@ class _Derivatives:
 
     def __init__(
         self,
-        form: Form,
-        slots: NodeSlots | EdgeSlots,
+        form: NodeForm,
+        slots: NodeSlots,
         v: Tensor | None,
         c: Tensor | None,
         h: Tensor,
@@ -242,12 +184,12 @@ class _Derivatives:
         self.form, self.h, self.scratch = form, h, scratch
         self.gammas = dict(zip(form.neighbors, tables))
         self.weights = tables[len(self.gammas) :]
-        self.by_neighbor: dict[int, list[tuple[int, Pair]]] = {b: [] for b in self.gammas}
+        self.by_neighbor: dict[int, list[tuple[int, NodePair]]] = {b: [] for b in self.gammas}
         for p, pair in enumerate(form.pairs):
             self.by_neighbor[pair.neighbor].append((p, pair))
         self.by_center = {pair.center for pair in form.pairs}
-        self.v = None if v is None else _split(v, form.neighbor_shapes)
-        self.c = None if c is None else _split(c, form.center_shapes)
+        self.v = None if v is None else split_blocks(v, form.neighbor_shapes)
+        self.c = None if c is None else split_blocks(c, form.center_shapes)
         self.out: dict[str, list[Tensor]] = {}
         for side, shapes in (("v", form.neighbor_shapes), ("c", form.center_shapes)):
             if side in wanted:
@@ -257,12 +199,12 @@ class _Derivatives:
                 self.out[name] = [torch.zeros_like(tensor) for tensor in like]
         self.out_gammas = dict(zip(self.gammas, self.out.get("gammas", [])))
         if h.shape[0] > 0:
-            self._at_nodes(slots) if isinstance(slots, NodeSlots) else self._at_edges(slots)
+            self._add(slots)
         for side in {"v", "c"} & wanted:
             self.out[side] = [torch.cat(self.out[side], dim=1)]
 
-    def _at_nodes(self, slots: NodeSlots) -> None:
-        """Add to `out` in the order "nodes"."""
+    def _add(self, slots: NodeSlots) -> None:
+        """Add to `out`, chunk by chunk."""
         form, out, num_k = self.form, self.out, self.h.shape[1]
         num_centers = slots.centers.shape[0]
         own = None if self.c is None else [c.index_select(0, slots.centers) for c in self.c]
@@ -285,12 +227,12 @@ class _Derivatives:
                     if self.v is not None:
                         t = t_b[:, :, pair.rows.start * u : pair.rows.stop * u]
                     if "c" in out or "weights" in out:
-                        a = self._bmm("a", t.transpose(1, 2), h_ndk).view(n * m, -1)
+                        a = self.scratch.bmm("a", t.transpose(1, 2), h_ndk).view(n * m, -1)
                     if own is not None:
                         c = own[pair.center].view(-1, w)[here]
-                        z = self._mm("z", c, weight).view(n, -1, num_k)
+                        z = self.scratch.mm("z", c, weight).view(n, -1, num_k)
                     if "v" in out or "gammas" in out:
-                        s = self._bmm("s", h_ndk, z.transpose(1, 2)).view(n * degree, -1, u)
+                        s = self.scratch.bmm("s", h_ndk, z.transpose(1, 2)).view(n * degree, -1, u)
                     if "c" in out:
                         received[pair.center][here].addmm_(a, weight.t())
                     if "weights" in out:
@@ -307,51 +249,6 @@ class _Derivatives:
             for total, values in zip(out["c"], received):
                 total.index_copy_(0, slots.centers, values.view(num_centers, -1))
 
-    def _at_edges(self, slots: EdgeSlots) -> None:
-        """Add to `out` in the order "edges"; g counts edges together with their reverse."""
-        form, out, twins = self.form, self.out, slots.twins
-        size = max(1, CHUNK_NUMBERS // max(weight.shape[1] for weight in self.weights))
-        for start in range(0, self.h.shape[0], size):
-            h_gk = self.h[start : start + size]
-            g = h_gk.shape[0]
-            inside = slice(start * twins, (start + g) * twins)
-            center, neighbor = slots.center[inside], slots.neighbor[inside]
-            own, received = dict[int, Tensor](), dict[int, Tensor]()
-            if self.c is not None:
-                own = {i: self.c[i].index_select(0, center) for i in self.by_center}
-            for b, pairs in self.by_neighbor.items():
-                u = form.neighbor_shapes[b][1]
-                gamma_b, sent = self.gammas[b][inside], None
-                if self.v is not None:
-                    near = self.v[b].index_select(0, neighbor).view(-1, *form.neighbor_shapes[b])
-                for p, pair in pairs:
-                    weight, (m, w) = self.weights[p], form.center_shapes[pair.center]
-                    gamma = gamma_b[:, pair.rows]
-                    if self.v is not None:
-                        t = self._couple("t", gamma, near).view(g, twins * m, -1)
-                    if own:
-                        c = own[pair.center].view(g, twins * m, w)
-                    if "c" in out or "v" in out or "gammas" in out:
-                        w_edge = self._mm("w", h_gk, weight).view(g, -1, w)
-                    if "v" in out or "gammas" in out:
-                        s = self._bmm("s", c, w_edge.transpose(1, 2)).view(g * twins, -1, u)
-                    if "c" in out:
-                        received[pair.center] = _add_product(received.get(pair.center), t, w_edge)
-                    if "h" in out or "weights" in out:
-                        dw = self._bmm("w", t.transpose(1, 2), c).view(g, -1)
-                    if "weights" in out:
-                        out["weights"][p].addmm_(h_gk.t(), dw)
-                    if "h" in out:
-                        out["h"][0][start : start + g].addmm_(dw, weight.t())
-                    if "v" in out:
-                        sent = _add_product(sent, gamma.transpose(1, 2), s)
-                    if "gammas" in out:
-                        self.out_gammas[b][inside, pair.rows] = s @ near.mT
-                if sent is not None:
-                    out["v"][b].index_add_(0, neighbor, sent.flatten(1))
-            for i, values in received.items():
-                out["c"][i].index_add_(0, center, values.view(g * twins, -1))
-
     def _numbers_of_center(self, degree: int) -> int:
         """Size of the larger of T of a neighbour block and A of a pair, for one center."""
         a = max(
@@ -367,19 +264,9 @@ class _Derivatives:
     def _couple(self, name: str, gamma: Tensor, v: Tensor) -> Tensor:
         """T [s, (a q), u] = sum_b Gamma [s, (a q), b] v [s, b, u]."""
         if gamma.shape[1] > 1:
-            return self._bmm(name, gamma, v)
+            return self.scratch.bmm(name, gamma, v)
         # torch.bmm is slow with a single row.
         return gamma * v if v.shape[1] == 1 else (gamma.transpose(1, 2) * v).sum(1)
-
-    def _bmm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
-        if torch.is_grad_enabled():  # autograd keeps every result
-            return torch.bmm(a, b)
-        return torch.bmm(a, b, out=self.scratch.empty(name, a, a.shape[0], a.shape[1], b.shape[2]))
-
-    def _mm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return torch.mm(a, b)
-        return torch.mm(a, b, out=self.scratch.empty(name, a, a.shape[0], b.shape[1]))
 
 
 def _add_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
@@ -403,8 +290,3 @@ def _node_chunks(slots: NodeSlots, numbers: Callable[[int], int]) -> list[tuple[
             inside = slice(first + start * degree, first + stop * degree)
             chunks.append((centers, inside, degree))
     return chunks
-
-
-def _split(values: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Blocks [n, (2 l + 1) mul] of [n, dim], each contiguous."""
-    return [block.contiguous() for block in values.split([m * mul for m, mul in shapes], dim=1)]

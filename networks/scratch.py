@@ -1,0 +1,103 @@
+"""Memory for the intermediate results of contractions, and the cut of node values into blocks.
+
+Imports torch only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Shapes = tuple[tuple[int, int], ...]
+CHUNK_NUMBERS = 1 << 20
+"""Numbers in the largest intermediate result of a chunk (4 MB in float32: in cache)."""
+
+
+@dataclass
+class Scratch:
+    """Memory for the intermediate results of one chunk, used again by the next one.
+
+    Fresh memory costs a page fault every 4 kB, which is as slow as filling it. Where autograd
+    records (a backward pass with create_graph) it keeps every result, and they get fresh memory.
+
+    Attributes
+    ----------
+    memory : dict
+        Flat tensors by name; replaced by larger ones when needed.
+    views : dict
+        Those of all shapes asked for so far.
+    """
+
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    views: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+
+    def mm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """Product of matrices; overwrites the last one of that name.
+
+        Parameters
+        ----------
+        name : str
+            What it is for.
+        a, b : Tensor
+            [i, j] and [j, k].
+
+        Returns
+        -------
+        Tensor
+            [i, k].
+        """
+        if torch.is_grad_enabled():
+            return torch.mm(a, b)
+        return torch.mm(a, b, out=self._empty(name, a, a.shape[0], b.shape[1]))
+
+    def bmm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """Products of matrices; overwrites the last ones of that name.
+
+        Parameters
+        ----------
+        name : str
+            What they are for.
+        a, b : Tensor
+            [s, i, j] and [s, j, k].
+
+        Returns
+        -------
+        Tensor
+            [s, i, k].
+        """
+        if torch.is_grad_enabled():
+            return torch.bmm(a, b)
+        return torch.bmm(a, b, out=self._empty(name, a, a.shape[0], a.shape[1], b.shape[2]))
+
+    def _empty(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        found = self.views.get((name, shape))
+        if found is None:
+            numel = math.prod(shape)
+            flat = self.memory.get(name)
+            if flat is None or flat.numel() < numel:
+                with torch.inference_mode(False):
+                    flat = torch.empty(numel, dtype=like.dtype, device=like.device)
+                self.memory[name] = flat
+            found = self.views[name, shape] = flat[:numel].view(shape)
+        return found
+
+
+def split_blocks(values: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Cut node values into blocks.
+
+    Parameters
+    ----------
+    values : Tensor
+        [n, dim].
+    shapes : tuple of (int, int)
+        (2 l + 1, multiplicity) of each block.
+
+    Returns
+    -------
+    list of Tensor
+        [n, (2 l + 1) mul], each contiguous.
+    """
+    return [block.contiguous() for block in values.split([m * mul for m, mul in shapes], dim=1)]
