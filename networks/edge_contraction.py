@@ -139,32 +139,37 @@ class _SendAlongEdges(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        form: EdgeForm = ctx.form
-        values, h, *tables = ctx.saved_tensors
-        chunks = _Chunks(form, ctx.slots, ctx.scratch, h, tables)
-        senders = split_blocks(values, form.sender.shapes)
-        receivers = split_blocks(grad, form.receiver.shapes)
-        d_senders = chunks.zeros(form.sender)
-        d_h, d_tables = torch.zeros_like(h), [torch.zeros_like(table) for table in tables]
-        num_frames = len(tables) - len(form.terms())
-        turned = any(ctx.needs_input_grad[5 : 5 + num_frames])
-        d_frames, d_weights = d_tables[:num_frames], d_tables[num_frames:]
-        for chunk in chunks:
-            x = chunk.join(chunk.into_frames(form.sender, chunk.neighbor, senders))
-            d_y = chunk.into_frames(form.receiver, chunk.center, receivers)
-            d_joined: dict[int, Tensor] = {}
-            for (m, o), table, d_table in zip(form.terms(), chunk.weights, d_weights):
-                w = chunk.mixed(table, x[m])
-                d_joined[m] = _product(d_y[m][o], w.mT, d_joined.get(m))
-                d_w = chunk.outer(x[m], d_y[m][o])
-                d_table.addmm_(chunk.h.t(), d_w)
-                d_h[chunk.edges].addmm_(d_w, table.t())
-            d_x = [d.split(form.sender.channels(m), dim=2) for m, d in d_joined.items()]
-            chunk.out_of_frames(form.sender, chunk.neighbor, d_x, d_senders)
-            if turned:
-                chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
-                chunk.turn(form.sender, chunk.neighbor, senders, d_x, d_frames)
-        return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
+        with torch.autocast(grad.device.type, enabled=False):
+            return _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    form: EdgeForm = ctx.form
+    values, h, *tables = ctx.saved_tensors
+    chunks = _Chunks(form, ctx.slots, ctx.scratch, h, tables)
+    senders = split_blocks(values, form.sender.shapes)
+    receivers = split_blocks(grad, form.receiver.shapes)
+    d_senders = chunks.zeros(form.sender)
+    d_h, d_tables = torch.zeros_like(h), [torch.zeros_like(table) for table in tables]
+    num_frames = len(tables) - len(form.terms())
+    turned = any(ctx.needs_input_grad[5 : 5 + num_frames])
+    d_frames, d_weights = d_tables[:num_frames], d_tables[num_frames:]
+    for chunk in chunks:
+        x = chunk.join(chunk.into_frames(form.sender, chunk.neighbor, senders))
+        d_y = chunk.into_frames(form.receiver, chunk.center, receivers)
+        d_joined: dict[int, Tensor] = {}
+        for (m, o), table, d_table in zip(form.terms(), chunk.weights, d_weights):
+            w = chunk.mixed(table, x[m])
+            d_joined[m] = _product(d_y[m][o], w.mT, d_joined.get(m))
+            d_w = chunk.outer(x[m], d_y[m][o])
+            d_table.addmm_(chunk.h.t(), d_w)
+            d_h[chunk.edges].addmm_(d_w, table.t())
+        d_x = [d.split(form.sender.channels(m), dim=2) for m, d in d_joined.items()]
+        chunk.out_of_frames(form.sender, chunk.neighbor, d_x, d_senders)
+        if turned:
+            chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
+            chunk.turn(form.sender, chunk.neighbor, senders, d_x, d_frames)
+    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
 
 
 class _Chunks:

@@ -132,8 +132,13 @@ class FastConvolution(nn.Module):
         Returns
         -------
         Tensor
-            [n, irreps_out.dim].
+            [n, irreps_out.dim]. Under autocast too everything here is computed in the weights'
+            own precision: sums over many products of different size do not bear less.
         """
+        with torch.autocast(x.device.type, enabled=False):
+            return self._convolve(x.to(self.radial.layer1.weight.dtype), geometry)
+
+    def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
         x = _m_major(x, self.irreps_in)
         sizes = [path.num_weights for path in self.paths]
         weights = dict(zip(self.paths, self.radial.layer1.weight.split(sizes, dim=1)))

@@ -143,25 +143,30 @@ class _SendBetweenNodes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values, h, *tables = ctx.saved_tensors
-        sender, v, c = ("v", values, grad) if ctx.direction == "down" else ("c", grad, values)
-        num_gammas = len(ctx.form.neighbors)
-        needs = ctx.needs_input_grad[4:]
-        needed = {
-            sender: needs[0],
-            "h": needs[1],
-            "gammas": any(needs[2 : 2 + num_gammas]),
-            "weights": any(needs[2 + num_gammas :]),
-        }
-        wanted = {name for name in needed if needed[name]}
-        out = _Derivatives(ctx.form, ctx.slots, v, c, h, tables, wanted, ctx.scratch).out
-        return (
-            *(None, None, None, None),
-            *out.get(sender, [None]),
-            *out.get("h", [None]),
-            *out.get("gammas", [None] * num_gammas),
-            *out.get("weights", [None] * len(ctx.form.pairs)),
-        )
+        with torch.autocast(grad.device.type, enabled=False):
+            return _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, h, *tables = ctx.saved_tensors
+    sender, v, c = ("v", values, grad) if ctx.direction == "down" else ("c", grad, values)
+    num_gammas = len(ctx.form.neighbors)
+    needs = ctx.needs_input_grad[4:]
+    needed = {
+        sender: needs[0],
+        "h": needs[1],
+        "gammas": any(needs[2 : 2 + num_gammas]),
+        "weights": any(needs[2 + num_gammas :]),
+    }
+    wanted = {name for name in needed if needed[name]}
+    out = _Derivatives(ctx.form, ctx.slots, v, c, h, tables, wanted, ctx.scratch).out
+    return (
+        *(None, None, None, None),
+        *out.get(sender, [None]),
+        *out.get("h", [None]),
+        *out.get("gammas", [None] * num_gammas),
+        *out.get("weights", [None] * len(ctx.form.pairs)),
+    )
 
 
 class _Derivatives:

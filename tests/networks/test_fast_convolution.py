@@ -190,3 +190,18 @@ def test_description_names_the_order_and_its_parts() -> None:
     assert ": nodes first" in lines[0]
     assert lines[1] == "  32x0e -> 32x0e (edges 0): down"
     assert len(lines) == 1 + 9
+
+
+@pytest.mark.parametrize("graph", ["bonds", "radius"])
+def test_autocast_leaves_the_convolution_in_its_weights_precision(graph: str) -> None:
+    _, fast = twins(irreps_of([0, 1, 2], 4), num_layers=3)
+    fast.float()
+    data = batch([5, 6], graph)
+    data.pos = data.pos.float()
+    usual = outputs_and_gradients(fast, data)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = outputs_and_gradients(fast, data)
+    exact = [name for name in usual if name.startswith("features")]
+    assert relative_difference({k: usual[k] for k in exact}, {k: mixed[k] for k in exact}) < 1e-5
+    assert mixed["prediction"].dtype == torch.bfloat16
+    assert relative_difference(usual, {k: v.float() for k, v in mixed.items()}) < 3e-2
