@@ -12,6 +12,7 @@ import shlex
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ class Run:
                 self._end("stopped", 0)
                 self._say(f"Stopped by W&B after the last finished epoch: {self.directory.path}")
                 return 0
-            self._end("preempted", stop.exit_code)
+            with suppress(CannotWriteError):  # the checkpoint alone says where to go on
+                self._end("preempted", stop.exit_code)
             self._say(
                 f"Stopped ({stop}). The same command continues after the last finished epoch: "
                 f"{self.directory.path}"
@@ -141,7 +143,7 @@ class Run:
         """Mark the run failed. Damaged data, a full disk or a NaN is one line for the user."""
         text = " ".join(_message(error).split()) or type(error).__name__
         details = traceback.format_exc()
-        log = self.directory.path / "error.txt"
+        log = self.directory.error
         where = f" (details: {_shown(log)})"
         try:
             self._end("failed", FAILED, error=text)
@@ -215,6 +217,7 @@ class Run:
 
     def _write_start(self, resume: bool) -> None:
         write_text(self.directory.config, self.cli.config_yaml())
+        self.directory.error.unlink(missing_ok=True)
         if not self.summary.get("wandb_run_id"):
             run_id = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
             self._record(wandb_run_id=run_id)

@@ -53,6 +53,11 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def error(self) -> Path:
+        """What went wrong the last time, in detail, until the run goes on."""
+        return self.path / "error.txt"
+
+    @property
     def predictions(self) -> Path:
         """Default output of ``train.py predict``."""
         return self.path / "predictions.csv"

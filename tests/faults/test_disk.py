@@ -54,6 +54,7 @@ def test_a_disk_that_fills_up_costs_the_epoch_only(server: TrainServer, tmp_path
     assert again.wait() == 0, again.output()
     finished = metrics_of(run)
     assert sorted(finished) == list(range(10))
+    assert not (run / "error.txt").exists(), "of a failure that is overcome"
     assert {e: finished[e] for e in rows} == rows
 
 
