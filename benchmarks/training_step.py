@@ -95,7 +95,7 @@ def training_step(
     batch : Batch
         Molecules.
     compile_layers : bool
-        Compile the convolutions with `torch.compile`.
+        Compile e3nn's tensor products with `torch.compile`.
 
     Returns
     -------
@@ -107,8 +107,7 @@ def training_step(
     options = published if variant == "e3nn" else {}
     network = EquivariantConvNet(row.irreps, **options).to(batch.pos.device)
     if compile_layers:
-        for layer in network.layers:
-            layer.compile()
+        network.compile_tensor_products()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
 
     def step() -> torch.Tensor:

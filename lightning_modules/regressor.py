@@ -53,7 +53,7 @@ convolution, trim_unreachable
     patience : int
         Of the plateau schedule.
     compile : bool
-        Compile the network with `torch.compile`.
+        Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
         For searches over multiplicities: if any is given they replace `irreps`, natural parity;
         0 leaves a degree out.
@@ -122,7 +122,7 @@ convolution, trim_unreachable
         self.train_loss = MeanMetric()
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
         if compile:
-            self.network.compile()
+            self.network.compile_tensor_products()
 
     @override
     def setup(self, stage: str) -> None:
