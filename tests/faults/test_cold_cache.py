@@ -21,7 +21,7 @@ PREPARING = "Preparing QM9"
 
 
 def test_eight_processes_and_the_holder_of_the_lock_killed(tmp_path: Path) -> None:
-    source = copy_source(tmp_path / "csv", rows=1000)
+    source = copy_source(tmp_path / "csv", rows=500)
     cache = tmp_path / "cache"
     arguments = [str(cache), str(source.directory), str(source.num_molecules), str(PROCESSES)]
     logs = [tmp_path / f"cache.{number}.log" for number in range(PROCESSES)]
