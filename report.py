@@ -153,12 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             for line in save_dashboards(given.wandb, given.sweep, given.reference):
                 print(line)
-    except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+    except (ReportError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR if isinstance(error, ReportError) else FAILED
     return 0
 
 

@@ -36,7 +36,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """Say in one line what the user should change, and exit with 2."""
-    print(f"sweep.py: error: {message}", file=sys.stderr)
+    print(f"sweep.py: error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 
 

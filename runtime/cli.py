@@ -36,8 +36,8 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 USAGE_ERROR = 2
 MAX_SEED = 2**32 - 1
 """NumPy's."""
-PRECISIONS = ("32-true", "64-true", "32", "64")
-"""Those that the network's sums over neighbours are written for."""
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "32", "64")
+"""Those with weights in single or double precision."""
 
 
 class UsageError(Exception):
@@ -185,7 +185,7 @@ class IrrepscopeCLI(LightningCLI):
     def _set_seed(self) -> None:
         """Seed all generators; True draws a seed, which the run then records."""
         seed = self.options["seed_everything"]
-        if not isinstance(seed, bool) and not 0 <= seed <= MAX_SEED:
+        if seed is None or not (isinstance(seed, bool) or 0 <= seed <= MAX_SEED):
             raise UsageError(f"seed_everything {seed} is out of range: give 0 to {MAX_SEED}")
         if seed is not False:
             drawn = seed_everything(None if seed is True else seed, workers=True, verbose=False)

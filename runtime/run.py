@@ -383,12 +383,10 @@ class Run:
         if self.wandb is None:
             return
         session, self.wandb = self.wandb, None
-        if preempted:
-            session.run.mark_preempting()
-        elif self.summary.get("test/mae") is not None:
-            # "test/mae" and its kind also belong in W&B's summary of the run.
-            session.run.summary.update({k: v for k, v in self.summary.items() if "/" in k})
-        if warning := session.finish(exit_code, preempted):
+        # "test/mae" and its kind also belong in W&B's summary of the run.
+        tested = not preempted and self.summary.get("test/mae") is not None
+        results = {k: v for k, v in self.summary.items() if "/" in k} if tested else None
+        if warning := session.finish(exit_code, preempted, results):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
 
     def _conclude(self, summary: dict[str, Any] | None = None, again: bool = False) -> None:

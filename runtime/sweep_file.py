@@ -216,6 +216,8 @@ def _check_numbers(label: str, distribution: str, settings: dict[str, Any]) -> N
         raise ValueError(
             f"parameter `{label}`: min {settings['min']} is not less than max {settings['max']}"
         )
+    if distribution == "int_uniform" and not all(type(n) is int for n in settings.values()):
+        raise ValueError(f"parameter `{label}`: min and max of int_uniform must be whole numbers")
     if settings.get("q", 1) <= 0:
         raise ValueError(f"parameter `{label}`: q must be positive, got {settings['q']}")
     if distribution.endswith("log_uniform_values") and settings["min"] <= 0:

@@ -5,6 +5,7 @@ Imports wandb, Lightning and this package only.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from runtime.metrics_csv import Row
+from runtime.wandb_session import SERVICE_GONE
 
 
 class EpochWandbLogger(WandbLogger):
@@ -74,7 +76,7 @@ class EpochWandbLogger(WandbLogger):
                 # Lightning logs the training part of an epoch once more after its checkpoint.
                 late = {k: v for k, v in late.items() if self._last_row.get(k) != v}
             if late:
-                self.experiment.log({**late, "epoch": epoch})
+                self._log({**late, "epoch": epoch})
             return
         self._pending.setdefault(epoch, {"epoch": epoch}).update(metrics)
         if step is not None:
@@ -111,7 +113,12 @@ class EpochWandbLogger(WandbLogger):
     def _send(self, epoch: int, row: dict[str, Any]) -> None:
         # "epochs" counts finished epochs; unlike "epoch" no late row sets it back.
         self._last_row = {**row, "epoch": epoch, "epochs": epoch + 1}
-        self.experiment.log(self._last_row)
+        self._log(self._last_row)
         self._sent = max(self._sent, epoch)
         if self._record is not None:
             self._record(epoch)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        # The end of the run tells of it, once.
+        with contextlib.suppress(*SERVICE_GONE):
+            self.experiment.log(row)

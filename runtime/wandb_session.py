@@ -25,11 +25,14 @@ from typing import Any
 
 import wandb
 from wandb.sdk.lib import wbauth
+from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 PROBE_SECONDS = 5.0
 PREEMPTED_SECONDS = 20.0
 """A preempted process has to be gone within 30 s, whatever the options say. Not less: W&B's service
 writes what it holds to its file every 15 s only."""
+SERVICE_GONE = (ConnectionError, HandleAbandonedError, MailboxClosedError)
+"""What W&B's calls raise when its service process has been killed."""
 MODES = ("online", "offline", "disabled")
 _NOBODY = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
@@ -111,7 +114,9 @@ class WandbSession:
     preempted_timeout: float = PREEMPTED_SECONDS
     _timed_out: bool = False
 
-    def finish(self, exit_code: int, preempted: bool = False) -> str | None:
+    def finish(
+        self, exit_code: int, preempted: bool = False, summary: dict[str, Any] | None = None
+    ) -> str | None:
         """End the run and wait for its uploads, no longer than `finish_timeout`.
 
         Parameters
@@ -119,13 +124,26 @@ class WandbSession:
         exit_code : int
             0 for a finished run.
         preempted : bool
-            Whether `preempted_timeout` counts too.
+            Whether the run is to be requeued; `preempted_timeout` counts then too.
+        summary : dict, optional
+            To add to W&B's summary of the run.
 
         Returns
         -------
         str or None
             One line if W&B has not got everything: the cause, and how to upload the rest.
         """
+        try:
+            if preempted:
+                self.run.mark_preempting()
+            self.run.summary.update(summary or {})
+        except SERVICE_GONE:
+            # W&B would only fail once more when Python exits.
+            atexit.register(_leave_at_once, exit_code)
+            return (
+                "W&B's service process has ended: what W&B lacks of this run is in metrics.csv and "
+                "the other files beside it"
+            )
         if preempted and self.finish_timeout > self.preempted_timeout:
             complete = self._finish_within(self.preempted_timeout, exit_code)
         else:

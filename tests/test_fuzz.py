@@ -50,15 +50,15 @@ def one_line(message: str) -> None:
 
 
 def run_program(main: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Exit code; with 2 goes one line and nothing else."""
+    """Exit code; with 1 (the file system's word) and 2 goes one line and nothing else."""
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
             code = main(arguments)
         except SystemExit as end:
             code = int(end.code or 0)
-    assert code in (0, 2), errors.getvalue()
-    if code == 2:
+    assert code in (0, 1, 2), errors.getvalue()
+    if code != 0:
         one_line(errors.getvalue().rstrip("\n"))
     return code
 

@@ -196,7 +196,6 @@ session.preempted_timeout = float(sys.argv[2])
 session.run.log({"epoch": 0})
 print("started", flush=True)
 sys.stdin.readline()
-session.run.mark_preempting()
 print(session.finish(143, preempted=True))
 sys.exit(143)
 """
@@ -225,3 +224,37 @@ def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(
         if seconds == PREEMPTED_SECONDS:
             upload(output, server, tmp_path)
             assert [row["epoch"] for row in server.runs["abc"].history] == [0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from runtime.wandb_logger import EpochWandbLogger
+from runtime.wandb_session import start_wandb
+
+session = start_wandb("offline", "", Path(sys.argv[1]), run_id="abc", name="tiny", project="p",
+                      config={}, stop=lambda: None, start_timeout=60, finish_timeout=60)
+logger = EpochWandbLogger(session.run)
+lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+for child in sum(lists, []):
+    if "wandb-core" in Path(f"/proc/{child}/comm").read_text():
+        os.kill(int(child), signal.SIGKILL)
+for epoch in range(3):
+    logger.log_metrics({"epoch": epoch, "val/mae": 1.0})
+    logger.send_through(epoch)
+print(session.finish(0, summary={"test/mae": 1.0}))
+"""
+
+
+def test_a_run_outlives_wandbs_own_process(tmp_path: Path) -> None:
+    """As when memory is short, and the service is what the kernel kills."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "service process has ended" in done.stdout
