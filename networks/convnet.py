@@ -187,7 +187,8 @@ class EquivariantConvNet(nn.Module):
         ----------
         data : Data or Batch
             With ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several molecules,
-            ``batch`` [n] and ``num_graphs``.
+            ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
+            each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so.
 
         Returns
         -------
@@ -207,6 +208,7 @@ class EquivariantConvNet(nn.Module):
             irreps_harmonics=self.irreps_harmonics,
             num_radial=self.num_radial,
             cutoff=self.cutoff,
+            neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
         )
 
     def features(self, z: Tensor, geometry: Geometry) -> list[Tensor]:

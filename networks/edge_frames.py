@@ -35,7 +35,8 @@ def edge_frames(vectors: Tensor) -> Tensor:
         [s, 3, 3] float64.
     """
     polar = torch.nn.functional.normalize(vectors.double(), dim=1)
-    furthest = torch.nn.functional.one_hot(polar.detach().abs().argmin(dim=1), 3).to(polar.dtype)
+    least = polar.detach().abs().argmin(dim=1, keepdim=True)
+    furthest = torch.zeros_like(polar).scatter(1, least, 1.0)
     first = torch.nn.functional.normalize(torch.linalg.cross(furthest, polar), dim=1)
     return torch.stack([first, polar, torch.linalg.cross(first, polar)], dim=1)
 

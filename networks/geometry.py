@@ -1,6 +1,6 @@
 """Everything about a batch that depends on positions and edges alone, not on weights.
 
-Computed once a batch and shared by all layers. Imports torch and e3nn only.
+Computed once a batch and shared by all layers. Imports NumPy, torch and e3nn only.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from e3nn import o3
 from e3nn.math import soft_one_hot_linspace
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -36,6 +38,9 @@ class Geometry:
         Number of radial functions.
     cutoff : float
         Length over which they are defined, angstrom.
+    neighbor_counts : array or None
+        [n] edges into every node, on the host. Also a promise: the edges are sorted by target,
+        then source, and each has its reverse. Then nothing is ever read back from the device.
     shared : dict
         What a convolution derives from the above once and uses in every layer.
     """
@@ -49,6 +54,7 @@ class Geometry:
     irreps_harmonics: o3.Irreps
     num_radial: int
     cutoff: float
+    neighbor_counts: NDArray[np.int64] | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property

@@ -1,7 +1,7 @@
 """A graph's edges arranged as tables of slots, so that sums over edges are matrix products.
 
-A slot is an edge seen from its center; the other end is its neighbour. Imports torch and this
-package only.
+A slot is an edge seen from its center; the other end is its neighbour. Imports NumPy, torch
+and this package only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LEAST_FILL = 0.85
@@ -87,7 +89,9 @@ class EdgeSlots:
     num_nodes: int
 
 
-def group_by_center(center: Tensor, neighbor: Tensor, num_nodes: int) -> NodeSlots:
+def group_by_center(
+    center: Tensor, neighbor: Tensor, num_nodes: int, counts: NDArray[np.int64] | None = None
+) -> NodeSlots:
     """Group edges by center.
 
     Parameters
@@ -96,17 +100,18 @@ def group_by_center(center: Tensor, neighbor: Tensor, num_nodes: int) -> NodeSlo
         [e] int64, the two ends of each edge, in any order.
     num_nodes : int
         Number of nodes.
+    counts : array, optional
+        [n] edges of every center; without them they are read from the device.
 
     Returns
     -------
     NodeSlots
-        Its block sizes are read on the host.
     """
-    degree = torch.bincount(center, minlength=num_nodes)
+    degree = center.new_zeros(num_nodes).index_add_(0, center, torch.ones_like(center))
     first_edge = degree.cumsum(0) - degree
     by_center = center.argsort(stable=True)
     degree, nodes = degree.sort(descending=True, stable=True)
-    blocks = _cut(degree.tolist())
+    blocks = _cut(degree.tolist() if counts is None else np.sort(counts)[::-1].tolist())
     places, real = [by_center[:0]], [by_center[:0].bool()]
     for block in blocks:
         centers = slice(block.start, block.start + block.num_centers)
@@ -162,4 +167,26 @@ def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | No
     if not torch.equal(key_up, key_down):
         return None
     edge = torch.stack([up[order_up], down[order_down]], dim=1).flatten()
+    return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)
+
+
+def pair_sorted_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots:
+    """Put every edge next to its reverse, without reading anything from the device.
+
+    Parameters
+    ----------
+    source, target : Tensor
+        [e] int64, sorted by target, then source; each edge must have its reverse.
+    num_nodes : int
+        Number of nodes.
+
+    Returns
+    -------
+    EdgeSlots
+        Centers are targets.
+    """
+    # Sorted by source, then target, the reverse of the k-th edge is the k-th one.
+    reverse = source.argsort(stable=True)
+    up = (source > target).to(torch.uint8).argsort(stable=True)[: source.shape[0] // 2]
+    edge = torch.stack([up, reverse.index_select(0, up)], dim=1).flatten()
     return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)

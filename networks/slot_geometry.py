@@ -17,7 +17,13 @@ from torch import Tensor
 from networks.clebsch_gordan import coupling
 from networks.edge_frames import edge_frames, order_rows, wigner_d
 from networks.geometry import Geometry
-from networks.neighborhoods import EdgeSlots, NodeSlots, group_by_center, pair_edges
+from networks.neighborhoods import (
+    EdgeSlots,
+    NodeSlots,
+    group_by_center,
+    pair_edges,
+    pair_sorted_edges,
+)
 from networks.scratch import Scratch
 
 Couplings = tuple[tuple[int, tuple[int, ...]], ...]
@@ -153,7 +159,7 @@ def _coupling_table(
 
 
 def is_symmetric(geometry: Geometry) -> bool:
-    """Whether every edge has its reverse; looked at once a batch, on the host.
+    """Whether every edge has its reverse; looked at once a batch, unless it is promised.
 
     Parameters
     ----------
@@ -170,7 +176,8 @@ def is_symmetric(geometry: Geometry) -> bool:
 def _pairs(geometry: Geometry) -> EdgeSlots | None:
     if "pairs" not in geometry.shared:
         source, target = geometry.edge_index
-        geometry.shared["pairs"] = pair_edges(source, target, geometry.num_nodes)
+        pair = pair_edges if geometry.neighbor_counts is None else pair_sorted_edges
+        geometry.shared["pairs"] = pair(source, target, geometry.num_nodes)
     pairs: EdgeSlots | None = geometry.shared["pairs"]
     return pairs
 
@@ -196,7 +203,8 @@ def node_geometry(geometry: Geometry, center_is_target: bool) -> NodeGeometry:
     if key not in geometry.shared:
         source, target = geometry.edge_index
         ends = (target, source) if outward else (source, target)
-        slots = group_by_center(*ends, geometry.num_nodes)
+        # Where all edges have their reverse, as many come in as go out.
+        slots = group_by_center(*ends, geometry.num_nodes, geometry.neighbor_counts)
         radial = geometry.radial.index_select(0, slots.edge)
         if slots.mask is not None:
             radial = radial * slots.mask.unsqueeze(1)

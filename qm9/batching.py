@@ -6,7 +6,7 @@ May import NumPy, torch and torch_geometric.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,7 +53,8 @@ class MoleculeStore:
     node_offsets
         int64 [mol + 1], first node of each molecule and the total.
     edges
-        int8 [2, e], row 0 source j and row 1 target i, local to each molecule.
+        int8 [2, e], row 0 source j and row 1 target i, local to each molecule, sorted by target
+        then source, each with its reverse.
     edge_offsets
         int64 [mol + 1], first edge of each molecule and the total.
     y
@@ -78,6 +79,7 @@ class MoleculeStore:
         self.z = z.to(self.device)
         self.pos = pos.to(self.device)
         self.edges = edges.to(self.device)
+        self._neighbor_counts = _neighbor_counts(self._nodes, self._edges, edges.cpu().numpy())
         self.y = y.to(self.device)
 
     def __len__(self) -> int:
@@ -105,7 +107,7 @@ class MoleculeStore:
         Batch
             `z` int64 [n], `pos` [n, 3], `edge_index` int64 [2, e] sorted by target then source,
             `batch` int64 [n], `ptr` int64 [g + 1], `y` float64 [g], `idx` int64 [g] (rows of the
-            data set).
+            data set), and NumPy `neighbor_counts` int64 [n], edges into every node.
         """
         limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []
@@ -135,9 +137,10 @@ class MoleculeStore:
         edge_index = self.edges.index_select(1, take_e).long()
         edge_index += spread(base, edges, plan.num_edges)
         y = self.y.index_select(0, idx)
+        counts = self._neighbor_counts[plan.node_rows()]
         made = []
         for part in plan.parts():
-            fields = {
+            fields: dict[str, Any] = {
                 "z": z[part.nodes],
                 "pos": pos[part.nodes],
                 "edge_index": edge_index[:, part.edges].contiguous(),
@@ -146,6 +149,7 @@ class MoleculeStore:
                 "batch": batch[part.nodes],
                 "ptr": ptr[part.ptr],
             }
+            fields["neighbor_counts"] = counts[part.nodes]
             made.append(_as_batch(fields, plan.ptr[part.ptr], plan.edge_ptr[part.ptr]))
         return made
 
@@ -198,13 +202,19 @@ class _Plan:
         """First node, nodes, first edge, edges, graph number, first node in its batch, row."""
         return torch.from_numpy(self._rows).to(device, non_blocking=True).unbind()
 
+    def node_rows(self) -> NDArray[np.int64]:
+        """Row of every node in the data set."""
+        first, sizes = self._rows[0], self._rows[1]
+        before = np.cumsum(sizes) - sizes
+        return np.arange(self.num_nodes) + np.repeat(first - before, sizes)
+
     def parts(self) -> Iterator[_Part]:
         bounds = (self.first_graph, self.first_node, self.first_edge, self.first_ptr)
         edges = [list(map(slice, b[:-1].tolist(), b[1:].tolist())) for b in bounds]
         return (_Part(*slices) for slices in zip(*edges))
 
 
-def _as_batch(fields: dict[str, Tensor], ptr: Tensor, edge_ptr: Tensor) -> Batch:
+def _as_batch(fields: dict[str, Any], ptr: Tensor, edge_ptr: Tensor) -> Batch:
     """Make a `Batch` that PyG can also take apart again (`ptr`, `edge_ptr` on the host)."""
     # Batch(...) would look its class and its signature up anew every time: most of a batch's cost.
     made: Batch = type.__call__(_batch_class(), **fields)
@@ -218,6 +228,12 @@ def _as_batch(fields: dict[str, Tensor], ptr: Tensor, edge_ptr: Tensor) -> Batch
 @cache
 def _batch_class() -> type[Batch]:
     return type(Batch())
+
+
+def _neighbor_counts(nodes: _Ragged, edges: _Ragged, ends: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Edges into every node of the data set, int64 [n]."""
+    targets = np.repeat(nodes.first[:-1], edges.sizes) + ends[1, : edges.first[-1]]
+    return np.bincount(targets, minlength=int(nodes.first[-1]))
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
