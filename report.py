@@ -65,6 +65,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--sweep", metavar="ID", help="with --wandb: this sweep's runs only")
     given = parser.parse_args(arguments)
+    for name, value in vars(given).items():
+        if isinstance(value, list) and name != "runs":  # what argparse makes of --name=--
+            parser.error(f"--{name} needs a value")
     if not given.runs and given.wandb is None:
         parser.error("give run directories, e.g. runs/quickstart, or --wandb ENTITY/PROJECT")
     if given.sweep and given.wandb is None:

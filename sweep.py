@@ -56,6 +56,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
     given = parser.parse_args(arguments)
+    for name, value in vars(given).items():
+        if isinstance(value, list):  # what argparse makes of --name=--
+            parser.error(f"--{name} needs a value")
     for name in ("workers", "count"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
             parser.error(f"--{name} must be at least 1")

@@ -67,7 +67,7 @@ EXCEPTIONS = {
 def timeouts(stage: Stage) -> dict[str, float]:
     """Waits at both ends; the one with the fault is outlasted by it."""
     # The question who is there is answered in 2 s, but not all that it takes to start a run.
-    short = 5.0 if stage.fault == "slow" else 2.0
+    short = 3.0 if stage.fault == "slow" else 2.0
     return {f"{end}_timeout": short if stage.moment == end else LONG for end in ("start", "finish")}
 
 
