@@ -26,7 +26,7 @@ COMMAND = [
     *TINY,
     "--trainer.max_epochs=2",
     "--trainer.enable_progress_bar=false",
-    # A learning rate at which a difference of rounding does not grow.
+    # Weights that move, but at a rate at which a difference of rounding does not grow.
     "--model.lr=0.001",
     # Neither 50 nor the batches of 32 and 18 can be shared out in equal numbers of whole batches,
     # and 35 and 15 not in equal halves.

@@ -119,12 +119,11 @@ def test_three_kills_leave_no_trace_in_the_result(
     server: TrainServer, whole_run: Path, tmp_path: Path
 ) -> None:
     campaign = Campaign(server.start, TINY, tmp_path, seed=0, whole=whole_run)
-    # The comparison has power: epochs without a new best, and a learning rate that has changed.
+    # The comparison has power: a schedule that depends on earlier epochs has changed the rate.
     rates = [row["lr"] for epoch, row in metrics_of(campaign.whole).items() if epoch >= 0]
     assert rates[-1] < rates[0]
-    checkpoints = campaign.whole / "checkpoints"
-    assert read_checkpoint(checkpoints / "best.ckpt")["epoch"] < EPOCHS - 1
-    assert read_checkpoint(checkpoints / "last.ckpt")["epoch"] == EPOCHS - 1
+    last = read_checkpoint(campaign.whole / "checkpoints" / "last.ckpt")
+    assert last["epoch"] == EPOCHS - 1
     campaign.kill_in("checkpoint", epoch=1)
     campaign.kill_in("utilization", epoch=2)
     campaign.kill_in("test")
