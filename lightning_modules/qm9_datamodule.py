@@ -138,7 +138,7 @@ class QM9DataModule(LightningDataModule):
             self._load()
         device, dtype = self._device(), self._dtype()
         if self._store is None or (self._store.device, self._store.pos.dtype) != (device, dtype):
-            self._store = self._place(device, dtype)
+            self._store = self.place(device, dtype)
 
     def _load(self) -> None:
         hp = self.hparams
@@ -156,7 +156,20 @@ class QM9DataModule(LightningDataModule):
         # A single molecule has no spread to divide by.
         self.target_std = float(train_y.std(correction=0)) or 1.0
 
-    def _place(self, device: torch.device, dtype: torch.dtype) -> MoleculeStore:
+    def place(self, device: torch.device, dtype: torch.dtype = torch.float32) -> MoleculeStore:
+        """Put all molecules and their edges on a device, ready to be collated there.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where.
+        dtype : torch.dtype
+            Of the positions.
+
+        Returns
+        -------
+        MoleculeStore
+        """
         data = self.data
         if self.hparams["graph"] == "bonds":
             edges, offsets = data.bonds, data.bond_offsets

@@ -174,6 +174,18 @@ class FastConvolution(nn.Module):
             )
         return self._plans[graph]
 
+    def force(self, graph: Graph, plan: Plan) -> None:
+        """Contract batches of one density as told from now on.
+
+        Parameters
+        ----------
+        graph : Graph
+            Density of the batches.
+        plan : Plan
+            To be followed.
+        """
+        self._plans[graph] = plan
+
     def describe(self, graph: Graph) -> str:
         """Say which order runs and why.
 

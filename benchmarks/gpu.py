@@ -1,0 +1,240 @@
+"""Training speed on a GPU: ``python -m benchmarks.gpu [--device cuda] [--rows IRREPS …]``.
+
+For every published set of irreps: epoch time, molecules/s and memory of the fast convolution, and
+its ratio to e3nn's layers as published, to e3nn's with trimmed irreps and compiled products, and
+to cuEquivariance's and OpenEquivariance's products where those are installed. The molecules lie on
+the device. ``--device cpu`` runs the same on a CPU. Imports everything; nothing imports it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch_geometric.data import Batch
+
+from benchmarks.rivals import MODULES, installed, replace_products
+from lightning_modules.qm9_datamodule import QM9DataModule
+from networks.convnet import EquivariantConvNet
+from qm9.batching import EpochSampler, MoleculeLoader
+from runtime.sweep_file import load_sweep_file
+from runtime.sweep_space import grid
+
+SWEEPS = ("paper_single_degree", "paper_lmax", "paper_long")
+EPOCH = 110_000
+"""Molecules of the epoch whose time is given."""
+BATCH = 32
+VARIANTS = ("fast", "e3nn", "e3nn compiled", *MODULES)
+
+
+def published() -> dict[str, int]:
+    """Epochs of every published set of irreps, summed over its sweeps, for one seed.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    epochs: dict[str, int] = {}
+    for name in SWEEPS:
+        trials = list(grid(load_sweep_file(Path("sweeps") / f"{name}.yaml").parameters))
+        seed = trials[0]["seed_everything"]
+        for trial in trials:
+            if trial["seed_everything"] == seed:
+                irreps = trial["model.irreps"]
+                epochs[irreps] = epochs.get(irreps, 0) + int(trial["trainer.max_epochs"])
+    return epochs
+
+
+def build(irreps: str, variant: str, device: torch.device) -> EquivariantConvNet:
+    """Build a network.
+
+    Parameters
+    ----------
+    irreps : str
+        Features.
+    variant : str
+        One of `VARIANTS`.
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    EquivariantConvNet
+    """
+    torch.manual_seed(0)
+    if variant == "fast":
+        return EquivariantConvNet(irreps).to(device)
+    trimmed = variant != "e3nn"  # as published, nothing is trimmed
+    network = EquivariantConvNet(irreps, convolution="e3nn", trim_unreachable=trimmed).to(device)
+    if variant == "e3nn compiled":
+        network.compile_tensor_products()
+    elif variant in MODULES:
+        replace_products(network, variant)
+    return network
+
+
+def measure(
+    network: EquivariantConvNet, batches: Callable[[], Iterator[Batch]], seconds: float
+) -> dict[str, float]:
+    """Train for some seconds.
+
+    Parameters
+    ----------
+    network : EquivariantConvNet
+        On its device.
+    batches : callable
+        Gives an endless stream of batches with standardized ``y``.
+    seconds : float
+        Time to measure, after five steps of warm-up.
+
+    Returns
+    -------
+    dict
+        ``molecules_per_s``, ``memory_mb`` (peak allocated beyond what lay there before; NaN on a
+        CPU), ``steps``.
+    """
+    device = network.embedding.weight.device
+    on_gpu = device.type == "cuda"
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    stream = batches()
+
+    def step() -> int:
+        batch = next(stream)
+        optimizer.zero_grad(set_to_none=True)
+        torch.nn.functional.mse_loss(network(batch), batch.y).backward()
+        optimizer.step()
+        return batch.num_graphs
+
+    def wait() -> None:
+        if on_gpu:
+            torch.cuda.synchronize(device)
+
+    for _ in range(5):
+        step()
+    wait()
+    before = torch.cuda.memory_allocated(device) if on_gpu else 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    start, molecules, steps = time.perf_counter(), 0, 0
+    # A look at the clock after ten steps: the host runs ahead of the device.
+    while time.perf_counter() - start < seconds:
+        for _ in range(10 if on_gpu else 1):
+            molecules += step()
+            steps += 1
+        wait()
+    elapsed = time.perf_counter() - start
+    memory = (torch.cuda.max_memory_allocated(device) - before) / 2**20 if on_gpu else math.nan
+    return {"molecules_per_s": molecules / elapsed, "memory_mb": memory, "steps": steps}
+
+
+def stream_of(graph: str, device: torch.device) -> Callable[[], Iterator[Batch]]:
+    """Shuffled batches of the training part, collated on the device.
+
+    Parameters
+    ----------
+    graph : {"bonds", "radius"}
+        Edges.
+    device : torch.device
+        Where the molecules lie.
+
+    Returns
+    -------
+    callable
+    """
+    data = QM9DataModule(graph=graph, cutoff=5.0 if graph == "radius" else 6.0, batch_size=BATCH)
+    data.prepare_data()
+    data.setup("fit")
+    loader = MoleculeLoader(data.place(device), EpochSampler(data.splits["train"], BATCH, seed=0))
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            for batch in loader:
+                batch.y = ((batch.y - data.target_mean) / data.target_std).float()
+                yield batch
+
+    return batches
+
+
+def table(results: list[dict[str, Any]], variants: list[str]) -> str:
+    """Write the figures as a Markdown table.
+
+    Parameters
+    ----------
+    results : list of dict
+        One a set of irreps: ``irreps`` and the variants' figures.
+    variants : list of str
+        Columns.
+
+    Returns
+    -------
+    str
+    """
+    rivals = [variant for variant in variants if variant != "fast"]
+    header = ["irreps", "epoch s", "molecules/s", "memory MB", *(f"× {name}" for name in rivals)]
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    for result in results:
+        fast = result["fast"]
+        cells = [
+            result["irreps"],
+            f"{EPOCH / fast['molecules_per_s']:.1f}",
+            f"{fast['molecules_per_s']:,.0f}",
+            "–" if math.isnan(fast["memory_mb"]) else f"{fast['memory_mb']:,.0f}",
+        ]
+        for name in rivals:
+            ratio = fast["molecules_per_s"] / result[name]["molecules_per_s"]
+            cells.append(f"{ratio:.1f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the table.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Command line, by default the program's.
+    """
+    epochs = published()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--graph", choices=["bonds", "radius"], default="bonds")
+    parser.add_argument("--rows", nargs="+", default=list(epochs), metavar="IRREPS")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all installed")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    options = parser.parse_args(arguments)
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("there is no CUDA device: give --device cpu to run on the CPU")
+    device = torch.device(options.device)
+    variants = options.variants or [v for v in VARIANTS if v not in MODULES or installed(v)]
+    batches = stream_of(options.graph, device)
+    results = []
+    for irreps in options.rows:
+        result: dict[str, Any] = {"irreps": irreps}
+        for variant in variants:
+            result[variant] = measure(build(irreps, variant, device), batches, options.seconds)
+            rate = result[variant]["molecules_per_s"]
+            print(f"{irreps}, {variant}: {rate:,.0f} molecules/s", flush=True)
+        results.append(result)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"\n{name}, {options.graph} graph, batches of {BATCH}, float32\n")
+    print(table(results, variants))
+    if set(options.rows) == set(epochs):
+        times = [epochs[r["irreps"]] * EPOCH / r["fast"]["molecules_per_s"] for r in results]
+        print(f"\nAll published runs, one seed: {sum(times) / 3600:.1f} hours on this device")
+    if options.json is not None:
+        temporary = options.json.with_name(f".{options.json.name}.tmp")
+        temporary.write_text(json.dumps(results, indent=1))
+        os.replace(temporary, options.json)
+
+
+if __name__ == "__main__":
+    main()
