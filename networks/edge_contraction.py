@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from networks.neighborhoods import EdgeSlots
-from networks.scratch import CHUNK_NUMBERS, Scratch, split_blocks
+from networks.products import CHUNK_NUMBERS, Scratch, batched_product, split_blocks
 
 Values = Sequence[Sequence[Tensor]]
 """By order m and member: a block's rows +m and -m in the frames of the edges."""
@@ -160,7 +160,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         d_joined: dict[int, Tensor] = {}
         for (m, o), table, d_table in zip(form.terms(), chunk.weights, d_weights):
             w = chunk.mixed(table, x[m])
-            d_joined[m] = _product(d_y[m][o], w.mT, d_joined.get(m))
+            d_joined[m] = batched_product(d_y[m][o], w.mT, d_joined.get(m))
             d_w = chunk.outer(x[m], d_y[m][o])
             d_table.addmm_(chunk.h.t(), d_w)
             d_h[chunk.edges].addmm_(d_w, table.t())
@@ -217,7 +217,7 @@ class _Chunk:
         for (dim, mul), f, block in zip(side.shapes, side.frames, values):
             rows = min(dim, 2 * self.form.max_order + 1)
             near = block.index_select(0, nodes).view(-1, dim, mul)
-            turned = _turn(self.frames[f][:, :rows], near)
+            turned = batched_product(self.frames[f][:, :rows], near)
             for m, part in enumerate(turned.split([1] + [2] * (rows // 2), dim=1)):
                 found[m].append(part.reshape(self.h.shape[0], -1, mul))
         return found
@@ -230,7 +230,7 @@ class _Chunk:
         """Messages in the edges' frames, [e, rows, mul] of every order and member."""
         found: list[list[Tensor]] = [[] for _ in x]
         for (m, _), table in zip(self.form.terms(), self.weights):
-            found[m].append(torch.bmm(x[m], self.mixed(table, x[m])))
+            found[m].append(batched_product(x[m], self.mixed(table, x[m])))
         return found
 
     def mixed(self, table: Tensor, x: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ class _Chunk:
         """Turn values back from the edges' frames and add them at the nodes."""
         for b, joined in self._by_block(side, values):
             back = self.frames[side.frames[b]][:, : joined.shape[1]].mT
-            out[b].index_add_(0, nodes, _turn(back, joined).flatten(1))
+            out[b].index_add_(0, nodes, batched_product(back, joined).flatten(1))
 
     def turn(
         self,
@@ -260,7 +260,7 @@ class _Chunk:
             dim, mul = side.shapes[b]
             near = outside[b].index_select(0, nodes).view(-1, dim, mul)
             d_frame = d_frames[side.frames[b]]
-            d_frame[self.slots, : joined.shape[1]] += torch.bmm(joined, near.mT)
+            d_frame[self.slots, : joined.shape[1]] += batched_product(joined, near.mT)
 
     def _by_block(self, side: Side, values: Values) -> list[tuple[int, Tensor]]:
         """Each block's rows [s, rows, mul] from those of every order."""
@@ -270,16 +270,3 @@ class _Chunk:
                 row = part.reshape(self.center.shape[0], -1, part.shape[2])
                 rows.setdefault(b, []).append(row)
         return [(b, torch.cat(parts, dim=1)) for b, parts in rows.items()]
-
-
-def _product(a: Tensor, b: Tensor, total: Tensor | None) -> Tensor:
-    return torch.bmm(a, b) if total is None else total.baddbmm_(a, b)
-
-
-def _turn(frame: Tensor, x: Tensor) -> Tensor:
-    """Product [s, a, b] [s, b, u]; torch.bmm is slow with a single row."""
-    if frame.shape[2] == 1:
-        return frame * x
-    if frame.shape[1] == 1:
-        return (frame.transpose(1, 2) * x).sum(1, keepdim=True)
-    return torch.bmm(frame, x)

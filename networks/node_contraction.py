@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from networks.neighborhoods import NodeSlots
-from networks.scratch import CHUNK_NUMBERS, Scratch, Shapes, split_blocks
+from networks.products import CHUNK_NUMBERS, Scratch, Shapes, batched_product, split_blocks
 
 Direction = Literal["down", "up"]
 
@@ -224,7 +224,7 @@ class _Derivatives:
                 gamma_b, sent = self.gammas[b][inside], None
                 if self.v is not None:
                     near = self.v[b].index_select(0, neighbor).view(-1, *form.neighbor_shapes[b])
-                    t_b = self._couple("t", gamma_b, near).view(n, degree, -1)
+                    t_b = self.scratch.bmm("t", gamma_b, near).view(n, degree, -1)
                 for p, pair in pairs:
                     weight, (m, w) = self.weights[p], form.center_shapes[pair.center]
                     here = slice(centers.start * m, centers.stop * m)
@@ -245,9 +245,9 @@ class _Derivatives:
                     if "h" in out:
                         dh_ndk.baddbmm_(t, z)
                     if "v" in out:
-                        sent = _add_product(sent, gamma.transpose(1, 2), s)
+                        sent = batched_product(gamma.transpose(1, 2), s, sent)
                     if "gammas" in out:
-                        self.out_gammas[b][inside, pair.rows] = s @ near.mT
+                        self.out_gammas[b][inside, pair.rows] = batched_product(s, near.mT)
                 if sent is not None:
                     out["v"][b].index_add_(0, neighbor, sent.flatten(1))
         if "c" in out:
@@ -265,20 +265,6 @@ class _Derivatives:
             for b, gamma in self.gammas.items()
         )
         return max(a, t)
-
-    def _couple(self, name: str, gamma: Tensor, v: Tensor) -> Tensor:
-        """T [s, (a q), u] = sum_b Gamma [s, (a q), b] v [s, b, u]."""
-        if gamma.shape[1] > 1:
-            return self.scratch.bmm(name, gamma, v)
-        # torch.bmm is slow with a single row.
-        return gamma * v if v.shape[1] == 1 else (gamma.transpose(1, 2) * v).sum(1)
-
-
-def _add_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    """Add the batched product a b to `total`, if there is one yet."""
-    if a.shape[2] == 1:  # torch.bmm is slow with a single row
-        return a * b if total is None else total.addcmul_(a, b)
-    return torch.bmm(a, b) if total is None else total.baddbmm_(a, b)
 
 
 def _node_chunks(slots: NodeSlots, numbers: Callable[[int], int]) -> list[tuple[slice, slice, int]]:

@@ -24,7 +24,7 @@ from networks.neighborhoods import (
     pair_edges,
     pair_sorted_edges,
 )
-from networks.scratch import Scratch
+from networks.products import Scratch
 
 Couplings = tuple[tuple[int, tuple[int, ...]], ...]
 
