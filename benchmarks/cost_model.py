@@ -16,8 +16,9 @@ from torch_geometric.data import Batch
 from benchmarks.training_step import Row, molecules
 from networks.convnet import EquivariantConvNet
 from networks.cost_model import ORDERS, Order, Plan
-from networks.fast_convolution import FastConvolution, graph_of
+from networks.fast_convolution import FastConvolution
 from networks.geometry import Geometry
+from networks.layer_contraction import graph_of
 
 SETS = (
     ((0,), 32),
@@ -55,7 +56,7 @@ def layer_time(layer: FastConvolution, order: Order, geometry: Geometry, plan: P
         Nanoseconds a node, the least of some repeats.
     """
     x = torch.randn(geometry.num_nodes, layer.irreps_in.dim, requires_grad=True)
-    layer.force(graph_of(geometry), Plan(order, plan.directions, plan.cost))
+    layer.contraction.force(graph_of(geometry), Plan(order, plan.directions, plan.cost))
     times = []
     for _ in range(REPEATS + 2):
         start = time.perf_counter()
@@ -85,7 +86,7 @@ def compare(row: Row, batch: Batch) -> list[str]:
     lines = []
     for name, k in LAYERS.items():
         layer: Any = network.layers[k]
-        plan = layer.plan(graph_of(geometry))
+        plan = layer.contraction.plan(graph_of(geometry))
         times = {order: layer_time(layer, order, geometry, plan) for order in ORDERS}
         best = min(ORDERS, key=times.__getitem__)
         loss = "" if plan.order == best else f"{times[plan.order] / times[best]:.2f}"

@@ -188,7 +188,8 @@ class EquivariantConvNet(nn.Module):
         data : Data or Batch
             With ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several molecules,
             ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
-            each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so.
+            each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so;
+            ``elements`` [t] may hold the atomic numbers that occur, ascending.
 
         Returns
         -------
@@ -209,6 +210,7 @@ class EquivariantConvNet(nn.Module):
             num_radial=self.num_radial,
             cutoff=self.cutoff,
             neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
+            elements=data.elements if "elements" in data else None,
         )
 
     def features(self, z: Tensor, geometry: Geometry) -> list[Tensor]:
@@ -226,12 +228,21 @@ class EquivariantConvNet(nn.Module):
         list of Tensor
             Layer k's [n, layer_irreps[k].dim], residual included.
         """
-        outputs: list[Tensor] = []
-        x = self.embedding(z)
-        for k in range(len(self.layers)):
-            x = self.layer(k, x, geometry)
-            outputs.append(x)
+        outputs = [self._first_layer(z, geometry)]
+        for k in range(1, len(self.layers)):
+            outputs.append(self.layer(k, outputs[-1], geometry))
         return outputs
+
+    def _first_layer(self, z: Tensor, geometry: Geometry) -> Tensor:
+        """Features after layer 0, [n, dim]."""
+        first = self.layers[0]
+        if not isinstance(first, FastConvolution):
+            return self.layer(0, self.embedding(z), geometry)
+        elements = geometry.elements
+        if elements is None:
+            elements = z.unique()
+        # Atoms of one element have the same embedding.
+        return first.of_species(self.embedding(elements), torch.searchsorted(elements, z), geometry)
 
     def layer(self, k: int, x: Tensor, geometry: Geometry) -> Tensor:
         """Apply layer k with its residual.
@@ -272,13 +283,28 @@ class EquivariantConvNet(nn.Module):
         Tensor
             [g] standardized predictions.
         """
-        for later in range(k + 1, len(self.layers)):
+        last = len(self.layers) - 1
+        for later in range(k + 1, last):
             x = self.layer(later, x, geometry)
-        atom_n1 = self.readout(x)
+        atom_n1 = self.readout(x) if k == last else self._last_layer(x, geometry)
         molecule_g1 = atom_n1.new_zeros(geometry.num_graphs, 1).index_add(
             0, geometry.batch, atom_n1
         )
         return self.output(molecule_g1).squeeze(-1)
+
+    def _last_layer(self, x: Tensor, geometry: Geometry) -> Tensor:
+        """Readout of the last layer's output from the output of the layer before, [n, 1]."""
+        k = len(self.layers) - 1
+        layer = self.layers[k]
+        if not isinstance(layer, FastConvolution):
+            out: Tensor = self.readout(self.layer(k, x, geometry))
+            return out
+        # Of the messages the readout needs but one combination of the scalars.
+        scalars = torch.eye(self.layer_irreps[k].dim, dtype=x.dtype, device=x.device)
+        block = [ir for _, ir in self.layer_irreps[k]].index(o3.Irrep("0e"))
+        mixing = self.readout(scalars[self.layer_irreps[k].slices()[block]])
+        residual = self.readout(_restrict(x, self.layer_irreps[k - 1], self.layer_irreps[k]))
+        return layer.scalars(x, geometry, mixing) + residual
 
     def forward(self, data: Data) -> Tensor:
         """Predict the standardized target of every molecule.
@@ -294,7 +320,7 @@ class EquivariantConvNet(nn.Module):
             [g].
         """
         geometry = self.geometry(data)
-        return self.predict_from(0, self.layer(0, self.embedding(data.z), geometry), geometry)
+        return self.predict_from(0, self._first_layer(data.z, geometry), geometry)
 
     def num_parameters(self) -> int:
         """Trainable parameters without the two of the affine output, as published counts do.

@@ -5,45 +5,15 @@ Imports torch, e3nn and this package only.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import cached_property
-from operator import attrgetter
-from typing import Any
-
 import torch
 from e3nn import nn as e3nn_nn
 from e3nn import o3
 from torch import Tensor, nn
 
-from networks.clebsch_gordan import Path, tensor_product_paths
-from networks.cost_model import Direction, Graph, PairShape, Plan, plan_layer
-from networks.edge_contraction import EdgeForm, Side, send_along_edges
-from networks.edge_frames import polar_coupling
+from networks.clebsch_gordan import Path
 from networks.geometry import Geometry
-from networks.node_contraction import NodeForm, NodePair, send_between_nodes
-from networks.slot_geometry import Couplings, edge_geometry, is_symmetric, node_geometry
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """All paths from one input block to one output block; they differ in the edges' degree."""
-
-    block_in: int
-    block_out: int
-    paths: tuple[Path, ...]
-    degrees: tuple[int, ...]
-    shape: PairShape
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Pairs whose sums over neighbours are taken together."""
-
-    direction: Direction
-    pairs: tuple[_Pair, ...]
-    form: NodeForm
-    couplings: tuple[tuple[int, Couplings], ...]
+from networks.layer_contraction import LayerContraction
+from networks.species_contraction import send_from_species
 
 
 class FastConvolution(nn.Module):
@@ -57,16 +27,10 @@ class FastConvolution(nn.Module):
                        sum_m1 Gamma_p,ij[m1, m3] x_j[u, m1],    Gamma_p = sum_m2 C_p Y[m2]
 
     may be summed in any order. e3nn forms W_e for all edges at once (11,264 numbers an edge for
-    three degrees of 32 channels) and keeps it for the backward pass. Here a layer runs in one of
-    two orders, chosen by operation counts (`networks.cost_model`; `describe` prints the choice):
-
-    - "nodes" (`networks.node_contraction`): sums over neighbours first, then the weights. For
-      many neighbours.
-    - "edges" (`networks.edge_contraction`): the weights of a few edges at a time, in frames in
-      which the tensor product is diagonal. For few neighbours.
-
-    Both are products of matrices that stay in cache. Gamma, frames and basis depend on the
-    geometry only and are shared by all layers (`networks.slot_geometry`).
+    three degrees of 32 channels) and keeps it for the backward pass; `LayerContraction` says what
+    is done here. Two layers have less to do: the first one's features are the same for all atoms
+    of an element (`of_species`), and of the last one's only one linear combination of scalars is
+    asked for (`scalars`).
 
     Everything is a constant or a float64 table rounded once to the features' dtype, so results
     agree with e3nn's to rounding in float64 too. (e3nn rounds its 3j symbols to the default
@@ -110,14 +74,16 @@ class FastConvolution(nn.Module):
         self.radial_hidden = radial_hidden
         self.cutoff = cutoff
         self.neighbor_norm = neighbor_norm
-        self.paths = tensor_product_paths(irreps_in, irreps_harmonics, irreps_out)
-        self.pairs = _pairs(self.paths, irreps_in, irreps_harmonics, irreps_out)
+        self.contraction = LayerContraction(
+            irreps_in, irreps_harmonics, irreps_out, radial_hidden, neighbor_norm
+        )
+        self.to_scalar = LayerContraction(
+            irreps_in, irreps_harmonics, o3.Irreps("1x0e"), radial_hidden, neighbor_norm
+        )
         self.radial = e3nn_nn.FullyConnectedNet(
-            [num_radial, radial_hidden, sum(path.num_weights for path in self.paths)],
+            [num_radial, radial_hidden, sum(path.num_weights for path in self.contraction.paths)],
             nn.functional.silu,
         )
-        self._plans: dict[Graph, Plan] = {}
-        self._kept_mixtures: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Convolve node features.
@@ -136,262 +102,76 @@ class FastConvolution(nn.Module):
             own precision: sums over many products of different size do not bear less.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return self._convolve(x.to(self.radial.layer1.weight.dtype), geometry)
-
-    def _convolve(self, x: Tensor, geometry: Geometry) -> Tensor:
-        x = _m_major(x, self.irreps_in)
-        sizes = [path.num_weights for path in self.paths]
-        weights = dict(zip(self.paths, self.radial.layer1.weight.split(sizes, dim=1)))
-        plan = self.plan(graph_of(geometry))
-        if not self.paths:
-            out = x.new_zeros(x.shape[0], self.irreps_out.dim)
-        elif plan.order == "edges":
-            out = self._along_edges(weights, x, geometry)
-        else:
-            out = self._between_nodes(plan, weights, x, geometry)
-        scales = {path.block_out: path.coefficient / self.neighbor_norm for path in self.paths}
-        return _e3nn_order(out, self.irreps_out, scales)
-
-    def plan(self, graph: Graph) -> Plan:
-        """Choose the order of contraction.
-
-        Parameters
-        ----------
-        graph : Graph
-            Density of the batches.
-
-        Returns
-        -------
-        Plan
-        """
-        if graph not in self._plans:
-            self._plans[graph] = plan_layer(
-                [pair.shape for pair in self.pairs],
-                [(ir.l, mul) for mul, ir in self.irreps_in],
-                [(ir.l, mul) for mul, ir in self.irreps_out],
-                self.radial_hidden,
-                graph,
+            return self.contraction(
+                self._weights(), self._hidden, x.to(self.radial.layer1.weight.dtype), geometry
             )
-        return self._plans[graph]
 
-    def force(self, graph: Graph, plan: Plan) -> None:
-        """Contract batches of one density as told from now on.
-
-        Parameters
-        ----------
-        graph : Graph
-            Density of the batches.
-        plan : Plan
-            To be followed.
-        """
-        self._plans[graph] = plan
-
-    def describe(self, graph: Graph) -> str:
-        """Say which order runs and why.
+    def scalars(self, x: Tensor, geometry: Geometry, mixing: Tensor) -> Tensor:
+        """One linear combination of the scalar messages, without computing the others.
 
         Parameters
         ----------
-        graph : Graph
-            Density of the batches.
+        x : Tensor
+            [n, irreps_in.dim].
+        geometry : Geometry
+            The batch's edges.
+        mixing : Tensor
+            [c, 1] coefficients of the c channels of ``0e`` in `irreps_out`.
 
         Returns
         -------
-        str
-            A line for the layer with the cost model's nanoseconds a node, then one for every pair
-            of blocks ("nodes") or every order m ("edges").
+        Tensor
+            [n, 1] ``0e`` part of `forward` times `mixing`.
         """
-        plan = self.plan(graph)
-        costs = ", ".join(f"{order} {cost:,.0f}" for order, cost in plan.cost.items())
-        lines = [f"{self.irreps_in} -> {self.irreps_out}: {plan.order} first (ns a node: {costs})"]
-        if plan.order == "edges":
-            form = self._edge_form
-            for m in range(form.max_order + 1):
-                ends = (sum(side.channels(m)) for side in (form.sender, form.receiver))
-                lines.append("  m = {}: {} -> {} channels".format(m, *ends))
-        else:
-            lines += [
-                f"  {self.irreps_in[pair.block_in]} -> {self.irreps_out[pair.block_out]} "
-                f"(edges {','.join(map(str, pair.degrees))}): {direction}"
-                for pair, direction in zip(self.pairs, plan.directions)
-            ]
-        return "\n".join(lines)
+        block = [ir for _, ir in self.irreps_out].index(o3.Irrep("0e"))
+        to_block = [path for path in self.contraction.paths if path.block_out == block]
+        weights = self._weights()
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = self.radial.layer1.weight.dtype
+            mixed = {
+                one: (weights[path].unflatten(1, (-1, mixing.shape[0])) @ mixing.to(dtype)).flatten(
+                    1
+                )
+                for one, path in zip(self.to_scalar.paths, to_block)
+            }
+            return self.to_scalar(mixed, self._hidden, x.to(dtype), geometry)
 
-    def _along_edges(self, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry) -> Tensor:
-        """Messages, weights first: [n, irreps_out.dim] m-major, without path coefficients."""
-        around = edge_geometry(geometry)
-        turns = around.turns(self._irreps)
-        tables = self._tables_by_order(weights)
-        h = self._hidden(around.radial)
-        return send_along_edges(self._edge_form, around.slots, x, h, turns, tables, around.scratch)
+    def of_species(self, table: Tensor, species: Tensor, geometry: Geometry) -> Tensor:
+        """Convolve scalar features that all nodes of a species share.
 
-    @cached_property
-    def _irreps(self) -> tuple[o3.Irrep, ...]:
-        """Every irrep of inputs and outputs once."""
-        return tuple(sorted({ir for _, ir in (*self.irreps_in, *self.irreps_out)}))
+        Parameters
+        ----------
+        table : Tensor
+            [t, irreps_in.dim] features of every species; `irreps_in` must be ``0e`` alone.
+        species : Tensor
+            [n] int64 row of `table` of every node.
+        geometry : Geometry
+            The batch's edges.
 
-    @cached_property
-    def _edge_form(self) -> EdgeForm:
-        sender, receiver = (
-            Side(_shapes(irreps), tuple(self._irreps.index(ir) for _, ir in irreps))
-            for irreps in (self.irreps_in, self.irreps_out)
-        )
-        return EdgeForm(sender, receiver, min(self.irreps_in.lmax, self.irreps_out.lmax))
+        Returns
+        -------
+        Tensor
+            [n, irreps_out.dim], `forward` of ``table[species]``.
+        """
+        with torch.autocast(table.device.type, enabled=False):
+            table = table.to(self.radial.layer1.weight.dtype)
+            weights = self._weights()
+            sent = {
+                self.irreps_out[path.block_out]: path.coefficient
+                / self.neighbor_norm
+                * (table @ weights[path].unflatten(1, (table.shape[1], -1)))
+                for path in self.contraction.paths
+            }
+            return send_from_species(self.irreps_out, sent, self._hidden, species, geometry)
 
-    def _mixtures(self, like: Tensor) -> list[Tensor]:
-        """For every pair [m, q]: what its paths contribute to order m in an edge's frame."""
-        key = (like.dtype, like.device)
-        if key not in self._kept_mixtures:
-            with torch.inference_mode(False):  # kept, so they must be of use to autograd later
-                self._kept_mixtures[key] = [self._mixture(pair).to(like) for pair in self.pairs]
-        return self._kept_mixtures[key]
-
-    def _mixture(self, pair: _Pair) -> Tensor:
-        ends = self.irreps_in[pair.block_in].ir, self.irreps_out[pair.block_out].ir
-        rows = [0, *range(1, 2 * min(ends[0].l, ends[1].l), 2)]  # m = 0, then the rows +m
-        polar = [polar_coupling(ends[0], degree, ends[1]) for degree in pair.degrees]
-        return torch.stack([each.diagonal()[rows] for each in polar], dim=1)
-
-    def _tables_by_order(self, weights: dict[Path, Tensor]) -> list[Tensor]:
-        """T [k, (i u w)] of every order and receiving block from the paths' weights [k, (u w)]."""
-        mixed: dict[tuple[int, int], Tensor] = {}
-        for pair, mixture in zip(self.pairs, self._mixtures(self.radial.layer1.weight)):
-            stacked = torch.stack([weights[path] for path in pair.paths])
-            by_order = mixture @ stacked.flatten(1)
-            mixed[pair.block_in, pair.block_out] = by_order.view(-1, *stacked.shape[1:])
-        form, tables = self._edge_form, []
-        for m in range(form.max_order + 1):
-            for o in form.receiver.members(m):
-                column = [
-                    mixed[i, o][m] if (i, o) in mixed else self._no_weights(i, o)
-                    for i in form.sender.members(m)
-                ]
-                tables.append(torch.cat(column, dim=1))
-        return tables
-
-    def _no_weights(self, block_in: int, block_out: int) -> Tensor:
-        num_weights = self.irreps_in[block_in].mul * self.irreps_out[block_out].mul
-        return self.radial.layer1.weight.new_zeros(self.radial_hidden, num_weights)
-
-    def _between_nodes(
-        self, plan: Plan, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry
-    ) -> Tensor:
-        """Messages, sums first: [n, irreps_out.dim] m-major, without path coefficients."""
-        out = x.new_zeros(x.shape[0], self.irreps_out.dim)
-        for direction in sorted(set(plan.directions)):
-            pairs = [p for p, way in zip(self.pairs, plan.directions) if way == direction]
-            out = out + self._send(self._group(direction, pairs), weights, x, geometry)
-        return out
-
-    def _group(self, direction: Direction, pairs: list[_Pair]) -> _Group:
-        """Sort pairs by neighbour block and lay out that block's Gamma."""
-        down = direction == "down"
-        shapes_in, shapes_out = _shapes(self.irreps_in), _shapes(self.irreps_out)
-        sides = ("block_in", "block_out") if down else ("block_out", "block_in")
-        pairs = sorted(pairs, key=attrgetter(*sides))
-        couplings: dict[int, tuple[int, Couplings]] = {}
-        members = []
-        for pair in pairs:
-            ends = (pair.block_out, pair.block_in), (pair.shape.l_out, pair.shape.l_in)
-            (center, neighbor), (l_center, l_neighbor) = ends if down else (e[::-1] for e in ends)
-            before = couplings.get(neighbor, (l_neighbor, ()))[1]
-            start = sum((2 * degree + 1) * len(each) for degree, each in before)
-            stop = start + (2 * l_center + 1) * len(pair.degrees)
-            couplings[neighbor] = (l_neighbor, (*before, (l_center, pair.degrees)))
-            members.append(NodePair(center, neighbor, slice(start, stop)))
-        form = NodeForm(
-            tuple(members),
-            center_shapes=shapes_out if down else shapes_in,
-            neighbor_shapes=shapes_in if down else shapes_out,
-        )
-        return _Group(direction, tuple(pairs), form, tuple(couplings.values()))
-
-    def _send(
-        self, group: _Group, weights: dict[Path, Tensor], x: Tensor, geometry: Geometry
-    ) -> Tensor:
-        """Messages of one group."""
-        down = group.direction == "down"
-        around = node_geometry(geometry, center_is_target=down)
-        gammas = [around.gamma(*coupling) for coupling in group.couplings]
-        tables = []
-        for pair in group.pairs:
-            # B [w, (q u k)], or [u, (q w k)] where messages come from the centers.
-            table = torch.stack(
-                [
-                    weights[path]
-                    .unflatten(1, (pair.shape.mul_in, pair.shape.mul_out))
-                    .permute((2, 1, 0) if down else (1, 2, 0))
-                    for path in pair.paths
-                ],
-                dim=1,
-            ).flatten(1)
-            # Y(-r) = (-1)^l2 Y(r), and exchanging input and output changes the 3j symbols by
-            # (-1)^(l1 + l2 + l3).
-            odd = (pair.shape.l_in + pair.shape.l_out) % 2 == 1
-            tables.append(-table if odd and not down else table)
-        h = self._hidden(around.radial)
-        return send_between_nodes(
-            group.form, around.slots, group.direction, x, h, gammas, tables, around.scratch
-        )
+    def _weights(self) -> dict[Path, Tensor]:
+        """Every path's columns of the radial MLP's last layer, [k, mul_in * mul_out]."""
+        paths = self.contraction.paths
+        sizes = [path.num_weights for path in paths]
+        return dict(zip(paths, self.radial.layer1.weight.split(sizes, dim=1)))
 
     def _hidden(self, radial: Tensor) -> Tensor:
         """Hidden layer of the radial MLP, [s, k], divided by the square root of its width."""
         layer = self.radial.layer0
         h = nn.functional.silu(radial @ (layer.weight / self.num_radial**0.5))
         return h * (layer.act.cst / self.radial_hidden**0.5)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave plans and tables out of copies and pickles; they are made again when needed."""
-        return {**self.__dict__, "_plans": {}, "_kept_mixtures": {}}
-
-
-def graph_of(geometry: Geometry) -> Graph:
-    """Density of a batch, rounded so that similar batches are contracted alike.
-
-    Parameters
-    ----------
-    geometry : Geometry
-        The batch.
-
-    Returns
-    -------
-    Graph
-        Edges a node are rounded to a quarter of an octave.
-    """
-    edges_per_node = max(geometry.edge_index.shape[1], 1) / max(geometry.num_nodes, 1)
-    rounded = 2 ** (round(4 * math.log2(edges_per_node)) / 4)
-    return Graph(rounded, is_symmetric(geometry))
-
-
-def _pairs(
-    paths: list[Path], irreps_in: o3.Irreps, irreps_harmonics: o3.Irreps, irreps_out: o3.Irreps
-) -> list[_Pair]:
-    grouped: dict[tuple[int, int], list[Path]] = {}
-    for path in paths:
-        grouped.setdefault((path.block_in, path.block_out), []).append(path)
-    pairs = []
-    for (i, o), members in grouped.items():
-        (mul_in, ir_in), (mul_out, ir_out) = irreps_in[i], irreps_out[o]
-        degrees = tuple(irreps_harmonics[path.block_edge].ir.l for path in members)
-        shape = PairShape(ir_in.l, ir_out.l, mul_in, mul_out, len(members))
-        pairs.append(_Pair(i, o, tuple(members), degrees, shape))
-    return pairs
-
-
-def _shapes(irreps: o3.Irreps) -> tuple[tuple[int, int], ...]:
-    return tuple((ir.dim, mul) for mul, ir in irreps)
-
-
-def _m_major(x: Tensor, irreps: o3.Irreps) -> Tensor:
-    """From e3nn's channel-major blocks to m-major ones."""
-    pieces = x.split([mul_ir.dim for mul_ir in irreps], dim=1)
-    blocks = [piece.unflatten(1, (mul, ir.dim)) for piece, (mul, ir) in zip(pieces, irreps)]
-    return torch.cat([block.transpose(1, 2).flatten(1) for block in blocks], dim=1)
-
-
-def _e3nn_order(x: Tensor, irreps: o3.Irreps, scales: dict[int, float]) -> Tensor:
-    """Back to e3nn's order, blocks times `scales` (those without a path are zero)."""
-    pieces = x.split([mul_ir.dim for mul_ir in irreps], dim=1)
-    blocks = [piece.unflatten(1, (ir.dim, mul)) for piece, (mul, ir) in zip(pieces, irreps)]
-    return torch.cat(
-        [(b.transpose(1, 2) * scales.get(k, 1.0)).flatten(1) for k, b in enumerate(blocks)], dim=1
-    )

@@ -41,6 +41,8 @@ class Geometry:
     neighbor_counts : array or None
         [n] edges into every node, on the host. Also a promise: the edges are sorted by target,
         then source, and each has its reverse. Then nothing is ever read back from the device.
+    elements : Tensor or None
+        [t] int64, ascending: atomic numbers of which all nodes' are some.
     shared : dict
         What a convolution derives from the above once and uses in every layer.
     """
@@ -55,6 +57,7 @@ class Geometry:
     num_radial: int
     cutoff: float
     neighbor_counts: NDArray[np.int64] | None = None
+    elements: Tensor | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property

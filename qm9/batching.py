@@ -81,6 +81,7 @@ class MoleculeStore:
         self.edges = edges.to(self.device)
         self._neighbor_counts = _neighbor_counts(self._nodes, self._edges, edges.cpu().numpy())
         self.y = y.to(self.device)
+        self.elements = z.unique().long().to(self.device)
 
     def __len__(self) -> int:
         return len(self._nodes.sizes)
@@ -107,7 +108,8 @@ class MoleculeStore:
         Batch
             `z` int64 [n], `pos` [n, 3], `edge_index` int64 [2, e] sorted by target then source,
             `batch` int64 [n], `ptr` int64 [g + 1], `y` float64 [g], `idx` int64 [g] (rows of the
-            data set), and NumPy `neighbor_counts` int64 [n], edges into every node.
+            data set), NumPy `neighbor_counts` int64 [n], edges into every node, and `elements`,
+            the atomic numbers of the whole data set.
         """
         limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []
@@ -150,6 +152,7 @@ class MoleculeStore:
                 "ptr": ptr[part.ptr],
             }
             fields["neighbor_counts"] = counts[part.nodes]
+            fields["elements"] = self.elements
             made.append(_as_batch(fields, plan.ptr[part.ptr], plan.edge_ptr[part.ptr]))
         return made
 

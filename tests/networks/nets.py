@@ -70,7 +70,12 @@ def relative_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 @contextmanager
 def only(order: Order, net: EquivariantConvNet) -> Iterator[None]:
     """Let the cost model see one order of contraction only."""
-    plans = [layer._plans for layer in net.layers if isinstance(layer, FastConvolution)]
+    plans = [
+        contraction._plans
+        for layer in net.layers
+        if isinstance(layer, FastConvolution)
+        for contraction in (layer.contraction, layer.to_scalar)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("networks.cost_model.ORDERS", (order,))
         for plan in plans:

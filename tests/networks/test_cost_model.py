@@ -9,7 +9,7 @@ RADIUS = Graph(16.0, symmetric=True)
 
 def orders(irreps: str, graph: Graph) -> list[str]:
     """Chosen for the five layers of the published network."""
-    return [layer.plan(graph).order for layer in EquivariantConvNet(irreps).layers]
+    return [layer.contraction.plan(graph).order for layer in EquivariantConvNet(irreps).layers]
 
 
 def test_few_neighbours_take_the_weights_first_and_many_the_sums() -> None:
