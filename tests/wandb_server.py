@@ -179,6 +179,9 @@ class WandbServer:
         """Set up `os.environ` for a client in this process, and put it back afterwards."""
         before = dict(os.environ)
         settings = self.environment(folder, **extra)
+        # The client remembers the settings of an earlier test's run in this process.
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()
         os.environ.clear()
         os.environ.update(settings)
         try:
