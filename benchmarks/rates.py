@@ -92,7 +92,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates: dict[str, float] = {}
-    for path in arguments.sweeps or sorted(Path("sweeps").glob("*.yaml")):
+    # A search has no list of runs to add up.
+    grids = [p for p in sorted(Path("sweeps").glob("*.yaml")) if "\nmethod: grid" in p.read_text()]
+    for path in arguments.sweeps or grids:
         print(path)
         print(f"{path}: {sweep_hours(path, rates):,.1f} hours on {CORES} cores", flush=True)
 

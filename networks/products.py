@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 Shapes = tuple[tuple[int, int], ...]
-CHUNK_NUMBERS = 1 << 20
-"""Numbers in the largest intermediate result of a chunk (4 MB in float32: in cache)."""
+CHUNK_NUMBERS = 1 << 21
+"""Numbers in the largest intermediate result of a chunk (8 MB in float32: in the last cache)."""
 
 
 SMALL, LONGEST = 400, 12
