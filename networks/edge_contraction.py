@@ -24,7 +24,15 @@ import torch
 from torch import Tensor
 
 from networks.neighborhoods import EdgeSlots
-from networks.products import CHUNK_NUMBERS, Scratch, batched_product, split_blocks
+from networks.products import (
+    CHUNK_NUMBERS,
+    Scratch,
+    add_mm,
+    add_transposed_mm,
+    batched_product,
+    parts_of,
+    split_blocks,
+)
 
 Values = Sequence[Sequence[Tensor]]
 """By order m and member: a block's rows +m and -m in the frames of the edges."""
@@ -153,7 +161,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     d_h, d_tables = torch.zeros_like(h), [torch.zeros_like(table) for table in tables]
     num_frames = len(tables) - len(form.terms())
     turned = any(ctx.needs_input_grad[5 : 5 + num_frames])
-    d_frames, d_weights = d_tables[:num_frames], d_tables[num_frames:]
+    d_h = torch.zeros_like(h)
+    d_frames = [torch.zeros_like(frame) for frame in chunks.frames]
+    d_weights = [h.new_zeros(chunks.num_parts, *table.shape) for table in chunks.weights]
     for chunk in chunks:
         x = chunk.join(chunk.into_frames(form.sender, chunk.neighbor, senders))
         d_y = chunk.into_frames(form.receiver, chunk.center, receivers)
@@ -162,13 +172,14 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             w = chunk.mixed(table, x[m])
             d_joined[m] = batched_product(d_y[m][o], w.mT, d_joined.get(m))
             d_w = chunk.outer(x[m], d_y[m][o])
-            d_table.addmm_(chunk.h.t(), d_w)
-            d_h[chunk.edges].addmm_(d_w, table.t())
+            add_transposed_mm(d_table, chunk.h, d_w)
+            add_mm(d_h[chunk.edges], d_w, table.t(), chunk.num_parts)
         d_x = [d.split(form.sender.channels(m), dim=2) for m, d in d_joined.items()]
         chunk.out_of_frames(form.sender, chunk.neighbor, d_x, d_senders)
         if turned:
             chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
             chunk.turn(form.sender, chunk.neighbor, senders, d_x, d_frames)
+    d_tables = (*d_frames, *(d_table.sum(0) for d_table in d_weights))
     return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
 
 
@@ -186,6 +197,8 @@ class _Chunks:
         self.form, self.slots, self.scratch, self.h = form, slots, scratch, h
         num_frames = len(tables) - len(form.terms())
         self.frames, self.weights = tables[:num_frames], tables[num_frames:]
+        parts = parts_of(h.shape[0], h.device)
+        self.num_parts = parts if h.shape[0] % parts == 0 else 1
 
     def zeros(self, side: Side) -> list[Tensor]:
         """Node values of every block, [n, (2 l + 1) mul]."""
@@ -195,6 +208,7 @@ class _Chunks:
         num_edges = self.h.shape[0]
         size = max(1, CHUNK_NUMBERS // max(table.shape[1] for table in self.weights))
         size = -(-num_edges // max(1, -(-num_edges // size)))  # of equal size
+        size = -(-size // self.num_parts) * self.num_parts
         for start in range(0, num_edges, max(size, 1)):
             yield _Chunk(self, start, min(start + size, num_edges))
 
@@ -204,6 +218,7 @@ class _Chunk:
 
     def __init__(self, whole: _Chunks, start: int, stop: int) -> None:
         self.form, self.weights, self.scratch = whole.form, whole.weights, whole.scratch
+        self.num_parts = whole.num_parts
         twins = whole.slots.twins
         self.edges, self.slots = slice(start, stop), slice(start * twins, stop * twins)
         self.h = whole.h[self.edges]
@@ -235,7 +250,8 @@ class _Chunk:
 
     def mixed(self, table: Tensor, x: Tensor) -> Tensor:
         """W [e, (i u), w]."""
-        return self.scratch.mm("w", self.h, table).view(self.h.shape[0], x.shape[2], -1)
+        w = self.scratch.mm("w", self.h, table, self.num_parts)
+        return w.view(self.h.shape[0], x.shape[2], -1)
 
     def outer(self, x: Tensor, y: Tensor) -> Tensor:
         """Sum of x[a] y[b] over the rows, [e, (a b)]; overwrites W."""

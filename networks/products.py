@@ -20,6 +20,9 @@ SMALL, LONGEST = 400, 12
 """torch.bmm multiplies items of fewer than 400 multiplications one number at a time on a CPU;
 sums of up to 12 terms go faster one term after the other, over all items at once."""
 
+MIN_ROWS = 128
+"""Fewest rows of a matrix that are worth a thread of their own."""
+
 
 def batched_product(
     a: Tensor, b: Tensor, total: Tensor | None = None, out: Tensor | None = None
@@ -54,6 +57,65 @@ def batched_product(
     return torch.bmm(a, b, out=out)
 
 
+def parts_of(num_rows: int, device: torch.device) -> int:
+    """Into how many parts to cut the rows of tall matrices, so that each thread keeps its own.
+
+    Threads that share every product, each a part of its columns, have to fetch from one another
+    what the next product needs; where their cores share no cache, that takes longer than the
+    products.
+
+    Parameters
+    ----------
+    num_rows : int
+        Rows.
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    int
+        The number of threads on a CPU, if that leaves enough rows to each; otherwise 1.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return threads if num_rows >= MIN_ROWS * threads else 1
+
+
+def add_mm(total: Tensor, a: Tensor, b: Tensor, parts: int) -> None:
+    """Add a product of matrices, cut by rows.
+
+    Parameters
+    ----------
+    total : Tensor
+        [i, k], changed in place.
+    a, b : Tensor
+        [i, j] and [j, k].
+    parts : int
+        Number of parts; divides i.
+    """
+    if parts == 1:
+        total.addmm_(a, b)
+    else:
+        a_parts = a.view(parts, -1, a.shape[1])
+        total.view(parts, -1, b.shape[1]).baddbmm_(a_parts, b.expand(parts, -1, -1))
+
+
+def add_transposed_mm(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a^T b, the rows summed over in parts.
+
+    Parameters
+    ----------
+    total : Tensor
+        [parts, j, k], one sum for each part, changed in place.
+    a, b : Tensor
+        [i, j] and [i, k].
+    """
+    parts = total.shape[0]
+    if parts == 1:
+        total[0].addmm_(a.t(), b)
+    else:
+        total.baddbmm_(a.view(parts, -1, a.shape[1]).mT, b.view(parts, -1, b.shape[1]))
+
+
 @dataclass
 class Scratch:
     """Memory for the intermediate results of one chunk, used again by the next one.
@@ -72,7 +134,7 @@ class Scratch:
     memory: dict[str, Tensor] = field(default_factory=dict)
     views: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
 
-    def mm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+    def mm(self, name: str, a: Tensor, b: Tensor, parts: int = 1) -> Tensor:
         """Product of matrices; overwrites the last one of that name.
 
         Parameters
@@ -81,12 +143,17 @@ class Scratch:
             What it is for.
         a, b : Tensor
             [i, j] and [j, k].
+        parts : int
+            Cut the rows of `a` into so many (`parts_of`).
 
         Returns
         -------
         Tensor
             [i, k].
         """
+        if parts > 1:
+            a_parts = a.view(parts, -1, a.shape[1])
+            return self.bmm(name, a_parts, b.expand(parts, -1, -1)).flatten(0, 1)
         if torch.is_grad_enabled():
             return torch.mm(a, b)
         return torch.mm(a, b, out=self._empty(name, a, a.shape[0], b.shape[1]))

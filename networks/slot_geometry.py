@@ -24,7 +24,7 @@ from networks.neighborhoods import (
     pair_edges,
     pair_sorted_edges,
 )
-from networks.products import Scratch
+from networks.products import Scratch, parts_of
 
 Couplings = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -93,9 +93,9 @@ class EdgeGeometry:
     Attributes
     ----------
     slots : EdgeSlots
-        Arrangement of the edges.
+        Arrangement of the edges; the last ones may be padding.
     radial : Tensor
-        [s, k], or [s / 2, k] for twins, which share their length.
+        [s, k], or [s / 2, k] for twins, which share their length; zero in padding.
     frames : Tensor
         [s, 3, 3], or [s / 2, 3, 3] for twins, float64: the first one's vector becomes the y axis.
     scratch : Scratch
@@ -237,15 +237,32 @@ def edge_geometry(geometry: Geometry) -> EdgeGeometry:
             source, target = geometry.edge_index
             edge = torch.arange(source.shape[0], device=source.device)
             slots = EdgeSlots(target, source, edge, 1, geometry.num_nodes)
+        slots, num_edges = _fill_up(slots)
         first = slots.edge[:: slots.twins]
+        radial = geometry.radial.index_select(0, first)
+        if num_edges < first.shape[0]:
+            # Without a radial basis an edge carries nothing.
+            radial = torch.cat([radial[:num_edges], torch.zeros_like(radial[num_edges:])])
         geometry.shared["edges"] = EdgeGeometry(
             slots,
-            geometry.radial.index_select(0, first),
+            radial,
             edge_frames(geometry.vectors.index_select(0, first)),
             _scratch(geometry),
         )
     found: EdgeGeometry = geometry.shared["edges"]
     return found
+
+
+def _fill_up(slots: EdgeSlots) -> tuple[EdgeSlots, int]:
+    """Repeat some slots, so that edges can be shared out equally; how many edges are real."""
+    num_edges = slots.edge.shape[0] // slots.twins
+    more = -num_edges % parts_of(num_edges, slots.edge.device) * slots.twins
+    if more == 0:
+        return slots, num_edges
+    center, neighbor, edge = (
+        torch.cat([each, each[:more]]) for each in (slots.center, slots.neighbor, slots.edge)
+    )
+    return EdgeSlots(center, neighbor, edge, slots.twins, slots.num_nodes), num_edges
 
 
 def _scratch(geometry: Geometry) -> Scratch:
