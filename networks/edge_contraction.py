@@ -158,7 +158,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     senders = split_blocks(values, form.sender.shapes)
     receivers = split_blocks(grad, form.receiver.shapes)
     d_senders = chunks.zeros(form.sender)
-    d_h, d_tables = torch.zeros_like(h), [torch.zeros_like(table) for table in tables]
     num_frames = len(tables) - len(form.terms())
     turned = any(ctx.needs_input_grad[5 : 5 + num_frames])
     d_h = torch.zeros_like(h)
@@ -179,8 +178,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if turned:
             chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
             chunk.turn(form.sender, chunk.neighbor, senders, d_x, d_frames)
-    d_tables = (*d_frames, *(d_table.sum(0) for d_table in d_weights))
-    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
+    d_weights = [d_table.sum(0) for d_table in d_weights]
+    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_frames, *d_weights
 
 
 class _Chunks:

@@ -31,7 +31,16 @@ import torch
 from torch import Tensor
 
 from networks.neighborhoods import NodeSlots
-from networks.products import CHUNK_NUMBERS, Scratch, Shapes, batched_product, split_blocks
+from networks.products import (
+    CHUNK_NUMBERS,
+    Scratch,
+    Shapes,
+    add_mm,
+    add_transposed_mm,
+    batched_product,
+    parts_of,
+    split_blocks,
+)
 
 Direction = Literal["down", "up"]
 
@@ -199,14 +208,19 @@ class _Derivatives:
         for side, shapes in (("v", form.neighbor_shapes), ("c", form.center_shapes)):
             if side in wanted:
                 self.out[side] = [h.new_zeros(slots.num_nodes, m * mul) for m, mul in shapes]
-        for name, like in (("h", [h]), ("gammas", self.gammas.values()), ("weights", self.weights)):
+        for name, like in (("h", [h]), ("gammas", self.gammas.values())):
             if name in wanted:
                 self.out[name] = [torch.zeros_like(tensor) for tensor in like]
+        self.num_parts = parts_of(h.shape[0], h.device)
+        if "weights" in wanted:  # one sum for every thread
+            self.out["weights"] = [h.new_zeros(self.num_parts, *w.shape) for w in self.weights]
         self.out_gammas = dict(zip(self.gammas, self.out.get("gammas", [])))
         if h.shape[0] > 0:
             self._add(slots)
         for side in {"v", "c"} & wanted:
             self.out[side] = [torch.cat(self.out[side], dim=1)]
+        if "weights" in wanted:
+            self.out["weights"] = [each.sum(0) for each in self.out["weights"]]
 
     def _add(self, slots: NodeSlots) -> None:
         """Add to `out`, chunk by chunk."""
@@ -214,8 +228,9 @@ class _Derivatives:
         num_centers = slots.centers.shape[0]
         own = None if self.c is None else [c.index_select(0, slots.centers) for c in self.c]
         received = [self.h.new_zeros(num_centers * m, mul) for m, mul in form.center_shapes]
-        for centers, inside, degree in _node_chunks(slots, self._numbers_of_center):
+        for centers, inside, degree in _node_chunks(slots, self._numbers_of_center, self.num_parts):
             n = centers.stop - centers.start
+            parts = self.num_parts if n % self.num_parts == 0 else 1
             neighbor, h_ndk = slots.neighbor[inside], self.h[inside].view(n, degree, num_k)
             if "h" in out:
                 dh_ndk = out["h"][0][inside].view(n, degree, num_k)
@@ -235,13 +250,13 @@ class _Derivatives:
                         a = self.scratch.bmm("a", t.transpose(1, 2), h_ndk).view(n * m, -1)
                     if own is not None:
                         c = own[pair.center].view(-1, w)[here]
-                        z = self.scratch.mm("z", c, weight).view(n, -1, num_k)
+                        z = self.scratch.mm("z", c, weight, parts).view(n, -1, num_k)
                     if "v" in out or "gammas" in out:
                         s = self.scratch.bmm("s", h_ndk, z.transpose(1, 2)).view(n * degree, -1, u)
                     if "c" in out:
-                        received[pair.center][here].addmm_(a, weight.t())
+                        add_mm(received[pair.center][here], a, weight.t(), parts)
                     if "weights" in out:
-                        out["weights"][p].addmm_(c.t(), a)
+                        add_transposed_mm(out["weights"][p][:parts], c, a)
                     if "h" in out:
                         dh_ndk.baddbmm_(t, z)
                     if "v" in out:
@@ -267,13 +282,16 @@ class _Derivatives:
         return max(a, t)
 
 
-def _node_chunks(slots: NodeSlots, numbers: Callable[[int], int]) -> list[tuple[slice, slice, int]]:
+def _node_chunks(
+    slots: NodeSlots, numbers: Callable[[int], int], num_parts: int
+) -> list[tuple[slice, slice, int]]:
     """Centers, slots and degree of chunks with about CHUNK_NUMBERS numbers(degree) a center."""
     chunks = []
     for block in slots.blocks:
         size = max(1, CHUNK_NUMBERS // numbers(block.degree))
         pieces = -(-block.num_centers // size)
         size = -(-block.num_centers // pieces)  # of equal size
+        size += -size % num_parts
         for start in range(0, block.num_centers, size):
             stop = min(start + size, block.num_centers)
             first, degree = block.first_slot, block.degree

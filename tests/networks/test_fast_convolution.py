@@ -220,16 +220,17 @@ def test_autocast_leaves_the_convolution_in_its_weights_precision(graph: str) ->
     assert relative_difference(usual, {k: v.float() for k, v in mixed.items()}) < 3e-2
 
 
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("graph", ["bonds", "radius"])
 def test_results_do_not_depend_on_the_number_of_threads(
-    graph: str, monkeypatch: pytest.MonkeyPatch
+    graph: str, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, fast = twins(irreps_of([0, 1, 2]), num_layers=3)
     data = batch([6, 9, 1, 4, 7], graph)
-    with only("edges", fast):
+    with only(order, fast):
         whole = outputs_and_gradients(fast, data)
         monkeypatch.setattr("networks.products.MIN_ROWS", 1)
         for threads in (2, 3, 7):
             monkeypatch.setattr("torch.get_num_threads", lambda: threads)  # noqa: B023
             assert relative_difference(whole, outputs_and_gradients(fast, data)) < 1e-12
-            monkeypatch.setattr("networks.edge_contraction.CHUNK_NUMBERS", 100)
+            monkeypatch.setattr(f"networks.{order[:-1]}_contraction.CHUNK_NUMBERS", 1000)
