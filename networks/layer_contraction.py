@@ -91,6 +91,7 @@ class LayerContraction:
         self.pairs = _pairs(self.paths, irreps_in, irreps_harmonics, irreps_out)
         self._scales = {path.block_out: path.coefficient / neighbor_norm for path in self.paths}
         self._plans: dict[Graph, Plan] = {}
+        self._groups: dict[tuple[Direction, ...], list[_Group]] = {}
         self._kept_mixtures: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
     def __call__(
@@ -266,9 +267,13 @@ class LayerContraction:
     ) -> Tensor:
         """Messages, sums first: [n, irreps_out.dim] m-major, without path coefficients."""
         out = x.new_zeros(x.shape[0], self.irreps_out.dim)
-        for direction in sorted(set(plan.directions)):
-            pairs = [p for p, way in zip(self.pairs, plan.directions) if way == direction]
-            out = out + self._send(self._group(direction, pairs), weights, radial_mlp, x, geometry)
+        if plan.directions not in self._groups:
+            self._groups[plan.directions] = [
+                self._group(way, [p for p, its in zip(self.pairs, plan.directions) if its == way])
+                for way in sorted(set(plan.directions))
+            ]
+        for group in self._groups[plan.directions]:
+            out = out + self._send(group, weights, radial_mlp, x, geometry)
         return out
 
     def _group(self, direction: Direction, pairs: list[_Pair]) -> _Group:
@@ -329,7 +334,7 @@ class LayerContraction:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave plans and tables out of copies and pickles; they are made again when needed."""
-        return {**self.__dict__, "_plans": {}, "_kept_mixtures": {}}
+        return {**self.__dict__, "_plans": {}, "_groups": {}, "_kept_mixtures": {}}
 
 
 def graph_of(geometry: Geometry) -> Graph:

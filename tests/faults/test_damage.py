@@ -130,8 +130,9 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(broken: Path, tmp_pa
     last, best = broken / "checkpoints" / "last.ckpt", broken / "checkpoints" / "best.ckpt"
     torch.save(checkpoint, last)
     best.write_bytes(pickle.dumps(checkpoint))
+    # Loaded the unsafe way, by this test alone, the payload works: the refusals below are not luck.
     pickle.loads(pickle.dumps(checkpoint))
-    assert victim.exists(), "the payload works"
+    assert victim.exists()
     victim.unlink()
     for code, output in (
         go_on(broken),
