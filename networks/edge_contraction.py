@@ -2,10 +2,10 @@
 
 In the frame of an edge (`networks.edge_frames`) the tensor product is diagonal in the order m.
 With x_s[m, (i u)] the rows +m and -m (one row for m = 0) of slot s's sending node, all blocks i
-of degree >= m side by side, and y_s[m, o, w] those of block o of its message,
+of degree >= m side by side, and y_s[m, (o w)] those of its message,
 
-    W_e[m, o, (i u), w] = sum_k h_e[k] T[m, o, k, (i u), w]
-    y_s[m, o, w] = sum_(i u) x_s[m, (i u)] W_e[m, o, (i u), w]
+    W_e[m, (i u), (o w)] = sum_k h_e[k] T[m, k, (i u), (o w)]
+    y_s[m, (o w)] = sum_(i u) x_s[m, (i u)] W_e[m, (i u), (o w)]
 
 where T mixes the paths' weights by the polar couplings. x and y are turned into the frame and
 back by D_s. An edge and its reverse (s = 2 e and 2 e + 1) share W_e: in the frame of the edge its
@@ -25,17 +25,18 @@ from torch import Tensor
 
 from networks.neighborhoods import EdgeSlots
 from networks.products import (
-    CHUNK_NUMBERS,
     Scratch,
     add_mm,
     add_transposed_mm,
     batched_product,
+    chunk_numbers,
+    join,
     parts_of,
     split_blocks,
 )
 
-Values = Sequence[Sequence[Tensor]]
-"""By order m and member: a block's rows +m and -m in the frames of the edges."""
+Part = tuple[tuple[int, ...], Tensor]
+"""Blocks, and their rows of one order in the frames of the edges, [e, rows, channels of all]."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,38 @@ class Side:
     shapes: tuple[tuple[int, int], ...]
     frames: tuple[int, ...]
 
-    def members(self, m: int) -> list[int]:
-        """Blocks that have components of order m."""
-        return [b for b, (dim, _) in enumerate(self.shapes) if dim > 2 * m]
+    def columns(self, m: int) -> dict[int, slice]:
+        """Blocks that have components of order m, each with its channels among all of theirs."""
+        found: dict[int, slice] = {}
+        stop = 0
+        for block, (dim, mul) in enumerate(self.shapes):
+            if dim > 2 * m:
+                found[block] = slice(stop, stop + mul)
+                stop += mul
+        return found
 
-    def channels(self, m: int) -> list[int]:
-        """Multiplicity of each of them."""
-        return [self.shapes[b][1] for b in self.members(m)]
+    def width(self, m: int) -> int:
+        """Channels of all blocks that have components of order m."""
+        return sum(mul for dim, mul in self.shapes if dim > 2 * m)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of the messages of one order that is computed at once.
+
+    Attributes
+    ----------
+    m : int
+        Order.
+    blocks : tuple of int
+        Receiving blocks, one after the other.
+    columns : slice
+        Their channels among those of all receiving blocks of order m.
+    """
+
+    m: int
+    blocks: tuple[int, ...]
+    columns: slice
 
 
 @dataclass(frozen=True)
@@ -71,18 +97,46 @@ class EdgeForm:
     ----------
     sender, receiver : Side
         Blocks of both ends.
-    max_order : int
-        Largest m that both ends have.
+    terms : tuple of Term
+        By ascending order; each has one T.
     """
 
     sender: Side
     receiver: Side
-    max_order: int
+    terms: tuple[Term, ...]
 
-    def terms(self) -> list[tuple[int, int]]:
-        """(m, o) of every T: the order and the position among the receiver's members."""
-        orders = range(self.max_order + 1)
-        return [(m, o) for m in orders for o in range(len(self.receiver.members(m)))]
+    @property
+    def max_order(self) -> int:
+        """Largest m that both ends have."""
+        return self.terms[-1].m
+
+
+def cut_terms(sender: Side, receiver: Side, largest: float) -> tuple[Term, ...]:
+    """Share the messages out between terms.
+
+    Parameters
+    ----------
+    sender, receiver : Side
+        Blocks of both ends.
+    largest : float
+        Numbers of an edge's W beyond which a term is cut, if it has several blocks.
+
+    Returns
+    -------
+    tuple of Term
+    """
+    terms: list[Term] = []
+    dims = [max(dim for dim, _ in side.shapes) for side in (sender, receiver)]
+    for m in range(min(dims) // 2 + 1):
+        width, start = sender.width(m), 0
+        blocks: list[int] = []
+        for block, columns in receiver.columns(m).items():
+            if blocks and width * (columns.stop - start) > largest:
+                terms.append(Term(m, tuple(blocks), slice(start, columns.start)))
+                start, blocks = columns.start, []
+            blocks.append(block)
+        terms.append(Term(m, tuple(blocks), slice(start, receiver.width(m))))
+    return tuple(terms)
 
 
 def send_along_edges(
@@ -109,7 +163,7 @@ def send_along_edges(
     frames : sequence of Tensor
         D [s, 2 l + 1, 2 l + 1] of every irrep that occurs, rows sorted by order.
     weights : sequence of Tensor
-        T [k, (i u w)] of every term (m, o).
+        T [k, (i u o w)] of every term.
     scratch : Scratch
         Memory to work in.
 
@@ -141,7 +195,7 @@ class _SendAlongEdges(torch.autograd.Function):
         senders = split_blocks(values, form.sender.shapes)
         out = chunks.zeros(form.receiver)
         for chunk in chunks:
-            x = chunk.join(chunk.into_frames(form.sender, chunk.neighbor, senders))
+            x = chunk.into_frames(form.sender, chunk.neighbor, senders)
             chunk.out_of_frames(form.receiver, chunk.center, chunk.messages(x), out)
         return torch.cat(out, dim=1)
 
@@ -158,28 +212,28 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     senders = split_blocks(values, form.sender.shapes)
     receivers = split_blocks(grad, form.receiver.shapes)
     d_senders = chunks.zeros(form.sender)
-    num_frames = len(tables) - len(form.terms())
-    turned = any(ctx.needs_input_grad[5 : 5 + num_frames])
+    turned = any(ctx.needs_input_grad[5 : 5 + len(chunks.frames)])
     d_h = torch.zeros_like(h)
-    d_frames = [torch.zeros_like(frame) for frame in chunks.frames]
+    d_frames = [torch.zeros_like(frame) for frame in chunks.frames] if turned else []
     d_weights = [h.new_zeros(chunks.num_parts, *table.shape) for table in chunks.weights]
     for chunk in chunks:
-        x = chunk.join(chunk.into_frames(form.sender, chunk.neighbor, senders))
+        x = chunk.into_frames(form.sender, chunk.neighbor, senders)
         d_y = chunk.into_frames(form.receiver, chunk.center, receivers)
-        d_joined: dict[int, Tensor] = {}
-        for (m, o), table, d_table in zip(form.terms(), chunk.weights, d_weights):
-            w = chunk.mixed(table, x[m])
-            d_joined[m] = batched_product(d_y[m][o], w.mT, d_joined.get(m))
-            d_w = chunk.outer(x[m], d_y[m][o])
+        d_x: dict[int, Tensor] = {}
+        for term, table, d_table in zip(form.terms, chunk.weights, d_weights):
+            m, d_y_term = term.m, d_y[term.m][:, :, term.columns]
+            d_x[m] = batched_product(d_y_term, chunk.mixed(table, x[m]).mT, d_x.get(m))
+            d_w = chunk.outer(x[m], d_y_term)
             add_transposed_mm(d_table, chunk.h, d_w)
             add_mm(d_h[chunk.edges], d_w, table.t(), chunk.num_parts)
-        d_x = [d.split(form.sender.channels(m), dim=2) for m, d in d_joined.items()]
-        chunk.out_of_frames(form.sender, chunk.neighbor, d_x, d_senders)
+        by_order = [(tuple(form.sender.columns(m)), each) for m, each in d_x.items()]
+        chunk.out_of_frames(form.sender, chunk.neighbor, by_order, d_senders)
         if turned:
             chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
-            chunk.turn(form.sender, chunk.neighbor, senders, d_x, d_frames)
+            chunk.turn(form.sender, chunk.neighbor, senders, by_order, d_frames)
     d_weights = [d_table.sum(0) for d_table in d_weights]
-    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_frames, *d_weights
+    d_tables = *(d_frames or [None] * len(chunks.frames)), *d_weights
+    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
 
 
 class _Chunks:
@@ -194,7 +248,7 @@ class _Chunks:
         tables: Sequence[Tensor],
     ) -> None:
         self.form, self.slots, self.scratch, self.h = form, slots, scratch, h
-        num_frames = len(tables) - len(form.terms())
+        num_frames = len(tables) - len(form.terms)
         self.frames, self.weights = tables[:num_frames], tables[num_frames:]
         parts = parts_of(h.shape[0], h.device)
         self.num_parts = parts if h.shape[0] % parts == 0 else 1
@@ -205,7 +259,7 @@ class _Chunks:
 
     def __iter__(self) -> Any:
         num_edges = self.h.shape[0]
-        size = max(1, CHUNK_NUMBERS // max(table.shape[1] for table in self.weights))
+        size = max(1, chunk_numbers(self.h.device) // max(table.shape[1] for table in self.weights))
         size = -(-num_edges // max(1, -(-num_edges // size)))  # of equal size
         size = -(-size // self.num_parts) * self.num_parts
         for start in range(0, num_edges, max(size, 1)):
@@ -217,38 +271,36 @@ class _Chunk:
 
     def __init__(self, whole: _Chunks, start: int, stop: int) -> None:
         self.form, self.weights, self.scratch = whole.form, whole.weights, whole.scratch
-        self.num_parts = whole.num_parts
-        twins = whole.slots.twins
-        self.edges, self.slots = slice(start, stop), slice(start * twins, stop * twins)
+        self.num_parts, self.twins = whole.num_parts, whole.slots.twins
+        self.edges, self.slots = slice(start, stop), slice(start * self.twins, stop * self.twins)
         self.h = whole.h[self.edges]
         self.center = whole.slots.center[self.slots]
         self.neighbor = whole.slots.neighbor[self.slots]
         self.frames = [frame[self.slots] for frame in whole.frames]
 
-    def into_frames(self, side: Side, nodes: Tensor, values: list[Tensor]) -> list[list[Tensor]]:
-        """Turn node values into the edges' frames: [e, rows, mul] of every order and member."""
-        found: list[list[Tensor]] = [[] for _ in range(self.form.max_order + 1)]
+    def into_frames(self, side: Side, nodes: Tensor, values: list[Tensor]) -> list[Tensor]:
+        """Turn node values into the edges' frames: [e, rows, (i u)] of every order."""
+        turned = []
         for (dim, mul), f, block in zip(side.shapes, side.frames, values):
-            rows = min(dim, 2 * self.form.max_order + 1)
             near = block.index_select(0, nodes).view(-1, dim, mul)
-            turned = batched_product(self.frames[f][:, :rows], near)
-            for m, part in enumerate(turned.split([1] + [2] * (rows // 2), dim=1)):
-                found[m].append(part.reshape(self.h.shape[0], -1, mul))
+            frame = self.frames[f][:, : 2 * self.form.max_order + 1]
+            turned.append(batched_product(frame, near))
+        found = []
+        for m in range(self.form.max_order + 1):
+            rows = slice(max(2 * m - 1, 0), 2 * m + 1)
+            members = [turned[block][:, rows] for block in side.columns(m)]
+            found.append(join(members, 2).reshape(self.h.shape[0], -1, side.width(m)))
         return found
 
-    def join(self, values: list[list[Tensor]]) -> list[Tensor]:
-        """Members side by side."""
-        return [torch.cat(parts, dim=2) for parts in values]
-
-    def messages(self, x: list[Tensor]) -> list[list[Tensor]]:
-        """Messages in the edges' frames, [e, rows, mul] of every order and member."""
-        found: list[list[Tensor]] = [[] for _ in x]
-        for (m, _), table in zip(self.form.terms(), self.weights):
-            found[m].append(batched_product(x[m], self.mixed(table, x[m])))
-        return found
+    def messages(self, x: list[Tensor]) -> list[Part]:
+        """Messages in the edges' frames, of every term."""
+        return [
+            (term.blocks, batched_product(x[term.m], self.mixed(table, x[term.m])))
+            for term, table in zip(self.form.terms, self.weights)
+        ]
 
     def mixed(self, table: Tensor, x: Tensor) -> Tensor:
-        """W [e, (i u), w]."""
+        """W [e, (i u), (o w)] of a term."""
         w = self.scratch.mm("w", self.h, table, self.num_parts)
         return w.view(self.h.shape[0], x.shape[2], -1)
 
@@ -256,32 +308,34 @@ class _Chunk:
         """Sum of x[a] y[b] over the rows, [e, (a b)]; overwrites W."""
         return self.scratch.bmm("w", x.transpose(1, 2), y).flatten(1)
 
-    def out_of_frames(self, side: Side, nodes: Tensor, values: Values, out: list[Tensor]) -> None:
+    def out_of_frames(
+        self, side: Side, nodes: Tensor, values: list[Part], out: list[Tensor]
+    ) -> None:
         """Turn values back from the edges' frames and add them at the nodes."""
-        for b, joined in self._by_block(side, values):
-            back = self.frames[side.frames[b]][:, : joined.shape[1]].mT
-            out[b].index_add_(0, nodes, batched_product(back, joined).flatten(1))
+        for f, joined, total in zip(side.frames, self._by_block(side, values), out):
+            back = self.frames[f][:, : joined.shape[1]].mT
+            total.index_add_(0, nodes, batched_product(back, joined).flatten(1))
 
     def turn(
         self,
         side: Side,
         nodes: Tensor,
         outside: list[Tensor],
-        inside: Values,
+        inside: list[Part],
         d_frames: list[Tensor],
     ) -> None:
         """Add the derivative by D of sum inside D outside."""
-        for b, joined in self._by_block(side, inside):
-            dim, mul = side.shapes[b]
-            near = outside[b].index_select(0, nodes).view(-1, dim, mul)
-            d_frame = d_frames[side.frames[b]]
-            d_frame[self.slots, : joined.shape[1]] += batched_product(joined, near.mT)
+        by_block = zip(side.shapes, side.frames, self._by_block(side, inside), outside)
+        for (dim, mul), f, joined, block in by_block:
+            near = block.index_select(0, nodes).view(-1, dim, mul)
+            d_frames[f][self.slots, : joined.shape[1]] += batched_product(joined, near.mT)
 
-    def _by_block(self, side: Side, values: Values) -> list[tuple[int, Tensor]]:
-        """Each block's rows [s, rows, mul] from those of every order."""
-        rows: dict[int, list[Tensor]] = {}
-        for m, parts in enumerate(values):
-            for b, part in zip(side.members(m), parts):
-                row = part.reshape(self.center.shape[0], -1, part.shape[2])
-                rows.setdefault(b, []).append(row)
-        return [(b, torch.cat(parts, dim=1)) for b, parts in rows.items()]
+    def _by_block(self, side: Side, values: list[Part]) -> list[Tensor]:
+        """Each block's rows [s, rows, mul], those of all orders below one another."""
+        rows: list[list[Tensor]] = [[] for _ in side.shapes]
+        for blocks, value in values:
+            by_slot = value.view(self.center.shape[0], -1, value.shape[2])
+            widths = [side.shapes[block][1] for block in blocks]
+            for block, part in zip(blocks, by_slot.split(widths, dim=2)):
+                rows[block].append(part)
+        return [join(parts, 1) for parts in rows]

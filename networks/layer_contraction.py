@@ -18,11 +18,15 @@ from torch import Tensor
 
 from networks.clebsch_gordan import Path, tensor_product_paths
 from networks.cost_model import Direction, Graph, PairShape, Plan, plan_layer
-from networks.edge_contraction import EdgeForm, Side, send_along_edges
+from networks.edge_contraction import EdgeForm, Side, cut_terms, send_along_edges
 from networks.edge_frames import polar_coupling
 from networks.geometry import Geometry
 from networks.node_contraction import NodeForm, NodePair, send_between_nodes
+from networks.products import join
 from networks.slot_geometry import Couplings, edge_geometry, is_symmetric, node_geometry
+
+TERM_NUMBERS = 2048
+"""Weights of an edge that a CPU computes at once (`cut_terms`), so that chunks have many edges."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class LayerContraction:
         self.pairs = _pairs(self.paths, irreps_in, irreps_harmonics, irreps_out)
         self._scales = {path.block_out: path.coefficient / neighbor_norm for path in self.paths}
         self._plans: dict[Graph, Plan] = {}
+        self._forms: dict[float, EdgeForm] = {}
         self._groups: dict[tuple[Direction, ...], list[_Group]] = {}
         self._kept_mixtures: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
 
@@ -181,9 +186,9 @@ class LayerContraction:
         costs = ", ".join(f"{order} {cost:,.0f}" for order, cost in plan.cost.items())
         lines = [f"{self.irreps_in} -> {self.irreps_out}: {plan.order} first (ns a node: {costs})"]
         if plan.order == "edges":
-            form = self._edge_form
-            for m in range(form.max_order + 1):
-                ends = (sum(side.channels(m)) for side in (form.sender, form.receiver))
+            max_order = min(self.irreps_in.lmax, self.irreps_out.lmax)
+            for m in range(max_order + 1):
+                ends = (side.width(m) for side in self._sides)
                 lines.append("  m = {}: {} -> {} channels".format(m, *ends))
         else:
             lines += [
@@ -205,7 +210,8 @@ class LayerContraction:
         turns = around.turns(self._irreps)
         tables = self._tables_by_order(weights)
         h = radial_mlp(around.radial)
-        return send_along_edges(self._edge_form, around.slots, x, h, turns, tables, around.scratch)
+        form = self._edge_form(x.device)
+        return send_along_edges(form, around.slots, x, h, turns, tables, around.scratch)
 
     @cached_property
     def _irreps(self) -> tuple[o3.Irrep, ...]:
@@ -213,19 +219,38 @@ class LayerContraction:
         return tuple(sorted({ir for _, ir in (*self.irreps_in, *self.irreps_out)}))
 
     @cached_property
-    def _edge_form(self) -> EdgeForm:
+    def _sides(self) -> tuple[Side, Side]:
         sender, receiver = (
             Side(_shapes(irreps), tuple(self._irreps.index(ir) for _, ir in irreps))
             for irreps in (self.irreps_in, self.irreps_out)
         )
-        return EdgeForm(sender, receiver, min(self.irreps_in.lmax, self.irreps_out.lmax))
+        return sender, receiver
+
+    def _edge_form(self, device: torch.device) -> EdgeForm:
+        largest = TERM_NUMBERS if device.type == "cpu" else math.inf
+        if largest not in self._forms:
+            self._forms[largest] = EdgeForm(*self._sides, cut_terms(*self._sides, largest))
+        return self._forms[largest]
+
+    @cached_property
+    def _alike(self) -> list[list[_Pair]]:
+        """Pairs sorted by what their weights can be mixed together by."""
+        found: dict[tuple[int, ...], list[_Pair]] = {}
+        for pair in self.pairs:
+            shape = pair.shape
+            key = (min(shape.l_in, shape.l_out), shape.num_paths, shape.mul_in, shape.mul_out)
+            found.setdefault(key, []).append(pair)
+        return list(found.values())
 
     def _mixtures(self, like: Tensor) -> list[Tensor]:
-        """For every pair [m, q]: what its paths contribute to order m in an edge's frame."""
+        """For pairs alike [p, m, q]: what their paths contribute to order m in an edge's frame."""
         key = (like.dtype, like.device)
         if key not in self._kept_mixtures:
             with torch.inference_mode(False):  # kept, so they must be of use to autograd later
-                self._kept_mixtures[key] = [self._mixture(pair).to(like) for pair in self.pairs]
+                self._kept_mixtures[key] = [
+                    torch.stack([self._mixture(pair) for pair in pairs]).to(like)
+                    for pairs in self._alike
+                ]
         return self._kept_mixtures[key]
 
     def _mixture(self, pair: _Pair) -> Tensor:
@@ -235,27 +260,34 @@ class LayerContraction:
         return torch.stack([each.diagonal()[rows] for each in polar], dim=1)
 
     def _tables_by_order(self, weights: dict[Path, Tensor]) -> list[Tensor]:
-        """T [k, (i u w)] of every order and receiving block from the paths' weights [k, (u w)]."""
-        mixed: dict[tuple[int, int], Tensor] = {}
+        """T [k, (i u o w)] of every term from the paths' weights [k, (u w)]."""
+        mixed: dict[tuple[int, int, int], Tensor] = {}
         like = weights[self.paths[0]]
-        for pair, mixture in zip(self.pairs, self._mixtures(like)):
-            stacked = torch.stack([weights[path] for path in pair.paths])
-            by_order = mixture @ stacked.flatten(1)
-            mixed[pair.block_in, pair.block_out] = by_order.view(-1, *stacked.shape[1:])
-        form, tables = self._edge_form, []
-        for m in range(form.max_order + 1):
-            for o in form.receiver.members(m):
-                column = [
-                    mixed[i, o][m] if (i, o) in mixed else self._no_weights(like, i, o)
-                    for i in form.sender.members(m)
-                ]
-                tables.append(torch.cat(column, dim=1))
-        return tables
+        for pairs, mixture in zip(self._alike, self._mixtures(like)):
+            shape, orders = pairs[0].shape, range(mixture.shape[1])
+            stacked = torch.stack([weights[path] for pair in pairs for path in pair.paths])
+            by_order = mixture @ stacked.view(len(pairs), shape.num_paths, -1)
+            by_order = by_order.view(-1, self.hidden, shape.mul_in, shape.mul_out)
+            keys = [(m, pair.block_in, pair.block_out) for pair in pairs for m in orders]
+            mixed.update(zip(keys, by_order.unbind()))
+        return [
+            join(
+                [
+                    join([self._weights_of(mixed, like, term.m, i, o) for o in term.blocks], dim=2)
+                    for i in self._sides[0].columns(term.m)
+                ],
+                dim=1,
+            ).flatten(1)
+            for term in self._edge_form(like.device).terms
+        ]
 
-    def _no_weights(self, like: Tensor, block_in: int, block_out: int) -> Tensor:
-        return like.new_zeros(
-            self.hidden, self.irreps_in[block_in].mul * self.irreps_out[block_out].mul
-        )
+    def _weights_of(
+        self, mixed: dict[tuple[int, int, int], Tensor], like: Tensor, m: int, i: int, o: int
+    ) -> Tensor:
+        """[k, u, w]; zero where no path leads from block i to block o."""
+        if (m, i, o) in mixed:
+            return mixed[m, i, o]
+        return like.new_zeros(self.hidden, self.irreps_in[i].mul, self.irreps_out[o].mul)
 
     def _between_nodes(
         self,
@@ -334,7 +366,7 @@ class LayerContraction:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave plans and tables out of copies and pickles; they are made again when needed."""
-        return {**self.__dict__, "_plans": {}, "_groups": {}, "_kept_mixtures": {}}
+        return {**self.__dict__, "_plans": {}, "_forms": {}, "_groups": {}, "_kept_mixtures": {}}
 
 
 def graph_of(geometry: Geometry) -> Graph:

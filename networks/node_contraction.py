@@ -32,12 +32,12 @@ from torch import Tensor
 
 from networks.neighborhoods import NodeSlots
 from networks.products import (
-    CHUNK_NUMBERS,
     Scratch,
     Shapes,
     add_mm,
     add_transposed_mm,
     batched_product,
+    chunk_numbers,
     parts_of,
     split_blocks,
 )
@@ -228,7 +228,10 @@ class _Derivatives:
         num_centers = slots.centers.shape[0]
         own = None if self.c is None else [c.index_select(0, slots.centers) for c in self.c]
         received = [self.h.new_zeros(num_centers * m, mul) for m, mul in form.center_shapes]
-        for centers, inside, degree in _node_chunks(slots, self._numbers_of_center, self.num_parts):
+        most = chunk_numbers(self.h.device)
+        for centers, inside, degree in _node_chunks(
+            slots, self._numbers_of_center, self.num_parts, most
+        ):
             n = centers.stop - centers.start
             parts = self.num_parts if n % self.num_parts == 0 else 1
             neighbor, h_ndk = slots.neighbor[inside], self.h[inside].view(n, degree, num_k)
@@ -283,12 +286,12 @@ class _Derivatives:
 
 
 def _node_chunks(
-    slots: NodeSlots, numbers: Callable[[int], int], num_parts: int
+    slots: NodeSlots, numbers: Callable[[int], int], num_parts: int, most: int
 ) -> list[tuple[slice, slice, int]]:
-    """Centers, slots and degree of chunks with about CHUNK_NUMBERS numbers(degree) a center."""
+    """Centers, slots and degree of chunks with about `most` numbers, numbers(degree) a center."""
     chunks = []
     for block in slots.blocks:
-        size = max(1, CHUNK_NUMBERS // numbers(block.degree))
+        size = max(1, most // numbers(block.degree))
         pieces = -(-block.num_centers // size)
         size = -(-block.num_centers // pieces)  # of equal size
         size += -size % num_parts

@@ -6,14 +6,16 @@ Imports torch only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 Shapes = tuple[tuple[int, int], ...]
-CHUNK_NUMBERS = 1 << 21
-"""Numbers in the largest intermediate result of a chunk (8 MB in float32: in the last cache)."""
+CHUNK_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 23}
+"""Numbers in the largest intermediate result of a chunk (8 and 32 MB in float32: they stay in the
+last cache of a CPU core and of a large GPU)."""
 
 
 SMALL, LONGEST = 400, 12
@@ -78,6 +80,21 @@ def parts_of(num_rows: int, device: torch.device) -> int:
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     return threads if num_rows >= MIN_ROWS * threads else 1
+
+
+def chunk_numbers(device: torch.device) -> int:
+    """Numbers that the largest intermediate result of a chunk may have.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    int
+    """
+    return CHUNK_NUMBERS["cpu" if device.type == "cpu" else "cuda"]
 
 
 def add_mm(total: Tensor, a: Tensor, b: Tensor, parts: int) -> None:
@@ -189,6 +206,23 @@ class Scratch:
                 self.memory[name] = flat
             found = self.views[name, shape] = flat[:numel].view(shape)
         return found
+
+
+def join(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """Concatenate, without a copy where there is only one.
+
+    Parameters
+    ----------
+    parts : sequence of Tensor
+        At least one.
+    dim : int
+        Along which dimension.
+
+    Returns
+    -------
+    Tensor
+    """
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 def split_blocks(values: Tensor, shapes: Shapes) -> list[Tensor]:
