@@ -1,6 +1,6 @@
 """`QM9DataModule`: QM9's molecules for training, validation, test and prediction.
 
-Imports Lightning and `qm9`.
+Imports Lightning, `networks` and `qm9`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
+from networks.padding import BatchShape, likely_shape
 from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.cache import PreparedData, load_or_build
 from qm9.graphs import radius_edges
@@ -229,6 +230,16 @@ class QM9DataModule(LightningDataModule):
         """
         rows = torch.as_tensor(indices, dtype=torch.int64, device="cpu").reshape(-1)
         return self.store[rows]
+
+    def batch_shape(self) -> BatchShape:
+        """Room for nearly every training batch, so that all can be given one shape.
+
+        Returns
+        -------
+        BatchShape
+        """
+        num_nodes, neighbor_counts = self.store.sizes(self.splits["train"])
+        return likely_shape(num_nodes, neighbor_counts, self.hparams["batch_size"])
 
     def smiles(self, index: int) -> str:
         """SMILES of the molecule in a row of `data`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, cast, get_args
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch_geometric.data import Batch
@@ -16,6 +16,7 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
+from networks.padding import PaddedNetwork
 from networks.selection_rules import natural_parity, parse_irreps
 from qm9.targets import get_target
 
@@ -54,6 +55,9 @@ convolution, trim_unreachable
         Of the plateau schedule.
     compile : bool
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
+    cuda_graph : bool
+        Record a training step on the GPU and replay it, batches padded to one shape
+        (`networks.padding`); one GPU, full precision.
     channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
         For searches over multiplicities: if any is given they replace `irreps`, natural parity;
         0 leaves a degree out.
@@ -88,6 +92,7 @@ convolution, trim_unreachable
         lr_schedule: ScheduleName = "constant",
         patience: int = 10,
         compile: bool = False,
+        cuda_graph: bool = False,
         channels_l0: int | None = None,
         channels_l1: int | None = None,
         channels_l2: int | None = None,
@@ -123,6 +128,36 @@ convolution, trim_unreachable
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
         if compile:
             self.network.compile_tensor_products()
+        self._padded_network: PaddedNetwork | None = None
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse a trainer that cannot do what the options ask for.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Before it does anything.
+
+        Raises
+        ------
+        ValueError
+            If a CUDA graph is asked for that could not be recorded or would train wrongly.
+        """
+        if not self.hparams["cuda_graph"]:
+            return
+        device, precision = trainer.strategy.root_device, str(trainer.precision)
+        steps = trainer.accumulate_grad_batches
+        for met, given, allowed in (
+            (device.type == "cuda", f"the device is {device}", "a CUDA device"),
+            (trainer.world_size == 1, f"{trainer.world_size} devices are asked for", "one device"),
+            (precision.endswith("-true"), f"precision is {precision}", "precision 32-true"),
+            # A replayed backward pass writes where the last one's gradients still are.
+            (steps == 1, f"accumulate_grad_batches is {steps}", "a step for every batch"),
+        ):
+            if not met:
+                raise ValueError(
+                    f"cuda_graph needs {allowed}, but {given}: leave model.cuda_graph at false"
+                )
 
     @override
     def setup(self, stage: str) -> None:
@@ -131,6 +166,9 @@ convolution, trim_unreachable
             datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
             self.target_mean.fill_(datamodule.target_mean)
             self.target_std.fill_(datamodule.target_std)
+            self.check_trainer(self.trainer)
+            if self.hparams["cuda_graph"]:
+                self._padded_network = PaddedNetwork(self.network, datamodule.batch_shape())
 
     def standardize(self, y: Tensor) -> Tensor:
         """Standardize a target.
@@ -193,7 +231,8 @@ convolution, trim_unreachable
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error of the standardized target."""
-        loss: Tensor = self.loss(self(batch), self.standardize(batch.y))
+        predict = self._padded_network or self
+        loss: Tensor = self.loss(predict(batch), self.standardize(batch.y))
         self.train_loss.update(loss.detach(), batch.num_graphs)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         # Processes may hold unequal shares of a batch; gradients are averaged over processes.

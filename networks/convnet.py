@@ -189,7 +189,8 @@ class EquivariantConvNet(nn.Module):
             With ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several molecules,
             ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
             each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so;
-            ``elements`` [t] may hold the atomic numbers that occur, ascending.
+            ``elements`` [t] may hold the atomic numbers that occur, ascending; ``num_idle``
+            says that the last nodes are padding, see `Geometry`.
 
         Returns
         -------
@@ -210,6 +211,7 @@ class EquivariantConvNet(nn.Module):
             num_radial=self.num_radial,
             cutoff=self.cutoff,
             neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
+            num_idle=data.num_idle if "num_idle" in data else 0,
             elements=data.elements if "elements" in data else None,
         )
 

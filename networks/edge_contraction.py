@@ -232,8 +232,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
             chunk.turn(form.sender, chunk.neighbor, senders, by_order, d_frames)
     d_weights = [d_table.sum(0) for d_table in d_weights]
-    d_tables = *(d_frames or [None] * len(chunks.frames)), *d_weights
-    return None, None, None, torch.cat(d_senders, dim=1), d_h, *d_tables
+    no_frames = [None] * (0 if turned else len(chunks.frames))
+    d_sender = torch.cat(d_senders, dim=1)
+    return None, None, None, d_sender, d_h, *d_frames, *no_frames, *d_weights
 
 
 class _Chunks:

@@ -41,6 +41,10 @@ class Geometry:
     neighbor_counts : array or None
         [n] edges into every node, on the host. Also a promise: the edges are sorted by target,
         then source, and each has its reverse. Then nothing is ever read back from the device.
+    num_idle : int
+        The last so many nodes are padding, and so are all edges between them, which must be as
+        long as the cutoff. `neighbor_counts` are upper bounds then, descending, of the busiest
+        node's edges, the next one's and so on, so that shapes depend on nothing else.
     elements : Tensor or None
         [t] int64, ascending: atomic numbers of which all nodes' are some.
     shared : dict
@@ -57,6 +61,7 @@ class Geometry:
     num_radial: int
     cutoff: float
     neighbor_counts: NDArray[np.int64] | None = None
+    num_idle: int = 0
     elements: Tensor | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 

@@ -90,7 +90,11 @@ class EdgeSlots:
 
 
 def group_by_center(
-    center: Tensor, neighbor: Tensor, num_nodes: int, counts: NDArray[np.int64] | None = None
+    center: Tensor,
+    neighbor: Tensor,
+    num_nodes: int,
+    counts: NDArray[np.int64] | None = None,
+    num_idle: int = 0,
 ) -> NodeSlots:
     """Group edges by center.
 
@@ -102,6 +106,9 @@ def group_by_center(
         Number of nodes.
     counts : array, optional
         [n] edges of every center; without them they are read from the device.
+    num_idle : int
+        The last so many nodes and the edges between them are left out; `counts` are upper bounds
+        then, of the busiest center's edges, the next one's and so on.
 
     Returns
     -------
@@ -109,6 +116,7 @@ def group_by_center(
     """
     degree = center.new_zeros(num_nodes).index_add_(0, center, torch.ones_like(center))
     first_edge = degree.cumsum(0) - degree
+    degree[num_nodes - num_idle :].zero_()
     by_center = center.argsort(stable=True)
     degree, nodes = degree.sort(descending=True, stable=True)
     blocks = _cut(degree.tolist() if counts is None else np.sort(counts)[::-1].tolist())
@@ -117,12 +125,13 @@ def group_by_center(
         centers = slice(block.start, block.start + block.num_centers)
         column = torch.arange(block.degree, device=center.device)
         real.append((column < degree[centers, None]).flatten())
-        first = first_edge[nodes[centers], None]
+        first = first_edge[nodes[centers], None].clamp(max=center.shape[0] - 1)
         places.append(
             (first + column).flatten().where(real[-1], first.expand(-1, block.degree).flatten())
         )
     edge = by_center[torch.cat(places)]
-    mask = torch.cat(real) if edge.shape[0] > center.shape[0] else None
+    padded = num_idle > 0 or edge.shape[0] > center.shape[0]
+    mask = torch.cat(real) if padded else None
     num_centers = sum(block.num_centers for block in blocks)
     return NodeSlots(nodes[:num_centers], neighbor[edge], edge, mask, blocks, num_nodes)
 

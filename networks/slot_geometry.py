@@ -204,7 +204,9 @@ def node_geometry(geometry: Geometry, center_is_target: bool) -> NodeGeometry:
         source, target = geometry.edge_index
         ends = (target, source) if outward else (source, target)
         # Where all edges have their reverse, as many come in as go out.
-        slots = group_by_center(*ends, geometry.num_nodes, geometry.neighbor_counts)
+        slots = group_by_center(
+            *ends, geometry.num_nodes, geometry.neighbor_counts, geometry.num_idle
+        )
         radial = geometry.radial.index_select(0, slots.edge)
         if slots.mask is not None:
             radial = radial * slots.mask.unsqueeze(1)

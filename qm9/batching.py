@@ -90,6 +90,11 @@ class MoleculeStore:
         """One batch of the given molecules; lets `DataLoader(store, batch_size=None)` work."""
         return next(self.batches([torch.as_tensor(rows, dtype=torch.int64)]))
 
+    def sizes(self, rows: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Atoms of every molecule, int64 [mol], and edges into every atom, int64 [n]."""
+        first, sizes = self._nodes.first[rows.numpy()], self._nodes.sizes[rows.numpy()]
+        return sizes, self._neighbor_counts[_rows(first, sizes)]
+
     def data(self, row: int) -> Data:
         """One molecule as a plain PyG `Data`, the same fields as in a batch."""
         batch = self[[row]]
@@ -207,9 +212,7 @@ class _Plan:
 
     def node_rows(self) -> NDArray[np.int64]:
         """Row of every node in the data set."""
-        first, sizes = self._rows[0], self._rows[1]
-        before = np.cumsum(sizes) - sizes
-        return np.arange(self.num_nodes) + np.repeat(first - before, sizes)
+        return _rows(self._rows[0], self._rows[1])
 
     def parts(self) -> Iterator[_Part]:
         bounds = (self.first_graph, self.first_node, self.first_edge, self.first_ptr)
@@ -237,6 +240,12 @@ def _neighbor_counts(nodes: _Ragged, edges: _Ragged, ends: NDArray[np.int8]) -> 
     """Edges into every node of the data set, int64 [n]."""
     targets = np.repeat(nodes.first[:-1], edges.sizes) + ends[1, : edges.first[-1]]
     return np.bincount(targets, minlength=int(nodes.first[-1]))
+
+
+def _rows(first: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """first[0], first[0] + 1, … of every range, one range after the other."""
+    before = np.cumsum(sizes) - sizes
+    return np.arange(sizes.sum()) + np.repeat(first - before, sizes)
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

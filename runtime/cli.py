@@ -226,9 +226,14 @@ class IrrepscopeCLI(LightningCLI):
         remarks.setLevel(logging.ERROR)
         try:
             with warnings.catch_warnings(action="ignore"):
-                self.build_trainer([])
+                trainer = self.build_trainer([])
         finally:
             remarks.setLevel(level)
+        if self.subcommand == "fit":
+            try:
+                self.model.check_trainer(trainer)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
 
     def _find_run(self) -> RunDirectory:
         options = self.options

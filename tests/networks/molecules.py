@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from qm9.batching import MoleculeStore
+from qm9.cache import PreparedData
+from qm9.graphs import radius_edges
+
 
 def cluster(num_atoms: int, generator: torch.Generator) -> Tensor:
     """Positions [n, 3] float64 at least 0.9 apart, so that distances are those of molecules."""
@@ -38,3 +42,15 @@ def directed_batch(seed: int = 0) -> Batch:
     order = torch.randperm(whole.edge_index.shape[1], generator=generator)
     whole.edge_index = whole.edge_index[:, order[: 2 * len(order) // 3]]
     return whole
+
+
+def real_store(data: PreparedData, graph: str) -> MoleculeStore:
+    """QM9's first 40 molecules, with bonds or all pairs within 3 angstrom."""
+    count = 40
+    nodes = int(data.node_offsets[count])
+    offsets = data.node_offsets[: count + 1]
+    edges, edge_offsets = data.bonds, data.bond_offsets[: count + 1]
+    if graph == "radius":
+        edges, edge_offsets = radius_edges(data.pos[:nodes], offsets, 3.0)
+    z, pos, y = data.z[:nodes], data.pos[:nodes].float(), data.target("U0")[:count]
+    return MoleculeStore(z, pos, offsets, edges, edge_offsets, y)

@@ -1,0 +1,42 @@
+"""What a computation would do on an accelerator, seen on a CPU."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+WAITING = {
+    "_local_scalar_dense",
+    "bincount",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "nonzero",
+    "repeat_interleave",
+    "unique_consecutive",
+    "unique_dim",
+    "_unique2",
+}
+"""Operations whose result, or its size, CUDA brings to the host."""
+
+
+class Watch(TorchDispatchMode):
+    """Notes every operation with the shapes that go in, and those that would wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+        self.operations: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
+        self.operations.append((name, *(tuple(each.shape) for each in tensors)))
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1] or ()
+        )
+        if by_mask or name in WAITING:
+            self.waits.append(name)
+        return func(*args, **(kwargs or {}))
