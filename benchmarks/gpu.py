@@ -1,9 +1,10 @@
 """Training speed on a GPU: ``python -m benchmarks.gpu [--device cuda] [--rows IRREPS …]``.
 
-For every published set of irreps: epoch time, molecules/s and memory of the fast convolution, and
-its ratio to e3nn's layers as published, to e3nn's with trimmed irreps and compiled products, and
-to cuEquivariance's and OpenEquivariance's products where those are installed. The molecules lie on
-the device. ``--device cpu`` runs the same on a CPU. Imports everything; nothing imports it.
+For every published set of irreps: epoch time, molecules/s and memory of the fast convolution, its
+step replayed from a CUDA graph, and its ratio to itself without a graph, to e3nn's layers as
+published, to e3nn's with trimmed irreps and compiled products, and to cuEquivariance's and
+OpenEquivariance's products where those are installed. The molecules lie on the device.
+``--device cpu`` runs the same on a CPU, without a graph. Imports everything; nothing imports it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch_geometric.data import Batch
 from benchmarks.rivals import MODULES, installed, replace_products
 from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
+from networks.padding import BatchShape, PaddedNetwork
 from qm9.batching import EpochSampler, MoleculeLoader
 from runtime.sweep_file import load_sweep_file
 from runtime.sweep_space import grid
@@ -31,7 +33,9 @@ SWEEPS = ("paper_single_degree", "paper_lmax", "paper_long")
 EPOCH = 110_000
 """Molecules of the epoch whose time is given."""
 BATCH = 32
-VARIANTS = ("fast", "e3nn", "e3nn compiled", *MODULES)
+GRAPH = "fast, CUDA graph"
+VARIANTS = (GRAPH, "fast", "e3nn", "e3nn compiled", *MODULES)
+"""The epoch's time is that of the first one measured; the others are compared with it."""
 
 
 def published() -> dict[str, int]:
@@ -69,7 +73,7 @@ def build(irreps: str, variant: str, device: torch.device) -> EquivariantConvNet
     EquivariantConvNet
     """
     torch.manual_seed(0)
-    if variant == "fast":
+    if variant in (GRAPH, "fast"):
         return EquivariantConvNet(irreps).to(device)
     trimmed = variant != "e3nn"  # as published, nothing is trimmed
     network = EquivariantConvNet(irreps, convolution="e3nn", trim_unreachable=trimmed).to(device)
@@ -81,7 +85,10 @@ def build(irreps: str, variant: str, device: torch.device) -> EquivariantConvNet
 
 
 def measure(
-    network: EquivariantConvNet, batches: Callable[[], Iterator[Batch]], seconds: float
+    network: EquivariantConvNet,
+    batches: Callable[[], Iterator[Batch]],
+    seconds: float,
+    shape: BatchShape | None = None,
 ) -> dict[str, float]:
     """Train for some seconds.
 
@@ -93,6 +100,8 @@ def measure(
         Gives an endless stream of batches with standardized ``y``.
     seconds : float
         Time to measure, after five steps of warm-up.
+    shape : BatchShape, optional
+        Pad the batches to this shape, and on CUDA replay a recorded step.
 
     Returns
     -------
@@ -103,12 +112,13 @@ def measure(
     device = network.embedding.weight.device
     on_gpu = device.type == "cuda"
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    predict = network if shape is None else PaddedNetwork(network, shape)
     stream = batches()
 
     def step() -> int:
         batch = next(stream)
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.mse_loss(network(batch), batch.y).backward()
+        torch.nn.functional.mse_loss(predict(batch), batch.y).backward()
         optimizer.step()
         return batch.num_graphs
 
@@ -134,7 +144,7 @@ def measure(
     return {"molecules_per_s": molecules / elapsed, "memory_mb": memory, "steps": steps}
 
 
-def stream_of(graph: str, device: torch.device) -> Callable[[], Iterator[Batch]]:
+def stream_of(graph: str, device: torch.device) -> tuple[Callable[[], Iterator[Batch]], BatchShape]:
     """Shuffled batches of the training part, collated on the device.
 
     Parameters
@@ -146,7 +156,8 @@ def stream_of(graph: str, device: torch.device) -> Callable[[], Iterator[Batch]]
 
     Returns
     -------
-    callable
+    tuple of callable and BatchShape
+        Endless batches, and the shape that nearly all of them fit.
     """
     data = QM9DataModule(graph=graph, cutoff=5.0 if graph == "radius" else 6.0, batch_size=BATCH)
     data.prepare_data()
@@ -159,7 +170,7 @@ def stream_of(graph: str, device: torch.device) -> Callable[[], Iterator[Batch]]
                 batch.y = ((batch.y - data.target_mean) / data.target_std).float()
                 yield batch
 
-    return batches
+    return batches, data.batch_shape()
 
 
 def table(results: list[dict[str, Any]], variants: list[str]) -> str:
@@ -170,17 +181,17 @@ def table(results: list[dict[str, Any]], variants: list[str]) -> str:
     results : list of dict
         One a set of irreps: ``irreps`` and the variants' figures.
     variants : list of str
-        Columns.
+        The first one's epoch, and ratios to the others.
 
     Returns
     -------
     str
     """
-    rivals = [variant for variant in variants if variant != "fast"]
+    ours, *rivals = variants
     header = ["irreps", "epoch s", "molecules/s", "memory MB", *(f"× {name}" for name in rivals)]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for result in results:
-        fast = result["fast"]
+        fast = result[ours]
         cells = [
             result["irreps"],
             f"{EPOCH / fast['molecules_per_s']:.1f}",
@@ -214,21 +225,26 @@ def main(arguments: list[str] | None = None) -> None:
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device: give --device cpu to run on the CPU")
     device = torch.device(options.device)
-    variants = options.variants or [v for v in VARIANTS if v not in MODULES or installed(v)]
-    batches = stream_of(options.graph, device)
+    found = [v for v in VARIANTS if v not in MODULES or installed(v)]
+    if device.type != "cuda":
+        found.remove(GRAPH)
+    variants = [v for v in VARIANTS if v in (options.variants or found)]
+    batches, shape = stream_of(options.graph, device)
     results = []
     for irreps in options.rows:
         result: dict[str, Any] = {"irreps": irreps}
         for variant in variants:
-            result[variant] = measure(build(irreps, variant, device), batches, options.seconds)
+            padded = shape if variant == GRAPH else None
+            network = build(irreps, variant, device)
+            result[variant] = measure(network, batches, options.seconds, padded)
             rate = result[variant]["molecules_per_s"]
             print(f"{irreps}, {variant}: {rate:,.0f} molecules/s", flush=True)
         results.append(result)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"\n{name}, {options.graph} graph, batches of {BATCH}, float32\n")
+    print(f"\n{name}, {options.graph} graph, batches of {BATCH}, float32, {variants[0]}\n")
     print(table(results, variants))
     if set(options.rows) == set(epochs):
-        times = [epochs[r["irreps"]] * EPOCH / r["fast"]["molecules_per_s"] for r in results]
+        times = [epochs[r["irreps"]] * EPOCH / r[variants[0]]["molecules_per_s"] for r in results]
         print(f"\nAll published runs, one seed: {sum(times) / 3600:.1f} hours on this device")
     if options.json is not None:
         temporary = options.json.with_name(f".{options.json.name}.tmp")

@@ -168,6 +168,11 @@ convolution, trim_unreachable
             self.target_std.fill_(datamodule.target_std)
             self.check_trainer(self.trainer)
             if self.hparams["cuda_graph"]:
+                if not hasattr(datamodule, "batch_shape"):
+                    raise ValueError(
+                        f"cuda_graph needs the batch_shape of QM9DataModule, which "
+                        f"{type(datamodule).__name__} does not have: leave it at false"
+                    )
                 self._padded_network = PaddedNetwork(self.network, datamodule.batch_shape())
 
     def standardize(self, y: Tensor) -> Tensor:

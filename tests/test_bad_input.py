@@ -51,6 +51,7 @@ BAD = [
     (["--trainer.devices=0"], ["devices", "0"]),
     (["--trainer.accelerator=abacus"], ["abacus"]),
     (["--trainer.precision=16-true"], ["16-true", "32-true", "bf16-mixed"]),
+    (["--model.cuda_graph=true"], ["cuda_graph needs a CUDA device", "cpu"]),
     (["--trainer.accumulate_grad_batches=0"], ["accumulate_grad_batches is 0"]),
     (["--trainer.limit_val_batches=0"], ["limit_val_batches is 0"]),
     (["--trainer.profiler=foo"], ["profiler", "simple"]),

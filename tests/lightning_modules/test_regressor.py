@@ -1,5 +1,6 @@
 """EquivariantRegressor: metrics, units, schedules and options, on molecules made up here."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
+from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import (
     EquivariantRegressor,
     irreps_of_channels,
     relative_compute,
 )
 from networks.convnet import EquivariantConvNet
+from networks.padding import PaddedNetwork
+from qm9.cache import PreparedData
 from qm9.targets import get_target
 
 SMALL = {"irreps": "4x0e+4x1o", "num_layers": 2, "embedding_dim": 4}
@@ -172,3 +176,57 @@ def test_channels_replace_irreps() -> None:
 def test_unusable_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EquivariantRegressor(**options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"strategy": SimpleNamespace(root_device=torch.device("cpu"))}, "the device is cpu"),
+        ({"world_size": 2}, "one device, but 2 devices"),
+        ({"precision": "bf16-mixed"}, "precision is bf16-mixed"),
+        ({"accumulate_grad_batches": 4}, "accumulate_grad_batches is 4"),
+    ],
+)
+def test_a_cuda_graph_is_refused_where_it_would_fail(changed: dict[str, Any], message: str) -> None:
+    model = EquivariantRegressor(**SMALL, cuda_graph=True)
+    fit: dict[str, Any] = {
+        "strategy": SimpleNamespace(root_device=torch.device("cuda", 0)),
+        "world_size": 1,
+        "precision": "32-true",
+        "accumulate_grad_batches": 1,
+    }
+    model.check_trainer(SimpleNamespace(**fit))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"{message}.*leave model.cuda_graph at false"):
+        model.check_trainer(SimpleNamespace(**(fit | changed)))  # type: ignore[arg-type]
+
+
+def test_a_cuda_graph_needs_batches_of_known_shape(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EquivariantRegressor, "check_trainer", lambda *_: None)
+    model = EquivariantRegressor(**SMALL, cuda_graph=True)
+    with pytest.raises(ValueError, match="batch_shape of QM9DataModule, which Molecules"):
+        quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=Molecules())
+
+
+def test_training_on_padded_batches_is_the_same_training(
+    prepared_qm9: PreparedData, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "lightning_modules.qm9_datamodule.load_or_build", lambda *_, **__: prepared_qm9
+    )
+    monkeypatch.setattr(EquivariantRegressor, "check_trainer", lambda *_: None)
+    padded_steps, call = [], PaddedNetwork.__call__
+    monkeypatch.setattr(
+        PaddedNetwork, "__call__", lambda *args: padded_steps.append(args) or call(*args)
+    )
+    found = []
+    for cuda_graph in (False, True):
+        torch.manual_seed(0)
+        model = EquivariantRegressor(**SMALL, cuda_graph=cuda_graph)
+        data = QM9DataModule(train_size=50, val_size=20, test_size=20, batch_size=16)
+        trainer = quiet_trainer(tmp_path, max_epochs=2)
+        trainer.fit(model, datamodule=data)
+        found.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+    assert len(padded_steps) == 2 * 4
+    assert found[1] == pytest.approx(found[0], rel=1e-4)

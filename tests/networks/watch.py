@@ -23,17 +23,20 @@ WAITING = {
 
 
 class Watch(TorchDispatchMode):
-    """Notes every operation with the shapes that go in, and those that would wait."""
+    """Notes every operation with the shapes that go in, where those are, and what would wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
         self.operations: list[tuple[Any, ...]] = []
+        self.devices: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
+        # Scalars on the host are arguments of the kernel, not copied.
         tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
         self.operations.append((name, *(tuple(each.shape) for each in tensors)))
+        self.devices |= {each.device.type for each in tensors if each.dim() > 0}
         by_mask = name in ("index", "index_put", "index_put_") and any(
             isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1] or ()
         )
