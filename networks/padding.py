@@ -201,5 +201,5 @@ class _OnBatch(nn.Module):
 def _recorded(network: EquivariantConvNet, batch: Batch) -> Any:
     module: Any = _OnBatch(network, batch)
     if batch.pos.device.type == "cuda":
-        module = torch.cuda.make_graphed_callables(module, (batch.pos,))
+        module = torch.cuda.make_graphed_callables(module, (batch.pos,), allow_unused_input=True)
     return module

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
+from callbacks.epoch_lines import EpochLines
 from callbacks.finite_guard import FiniteGuard
 from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP, choose_layer
@@ -332,10 +333,13 @@ class IrrepscopeCLI(LightningCLI):
         config["callbacks"] = _as_list(config.get("callbacks"))
         config["plugins"] = [*_as_list(config.get("plugins")), WholeCheckpointIO()]
         own: list[Callback] = []
+        if config.get("enable_progress_bar") is None and not sys.stdout.isatty():
+            config["enable_progress_bar"] = False
+            own.append(EpochLines())
         if self.subcommand == "fit":
             self.checkpoint = EpochCheckpoint(self.run.path / "checkpoints", self.signals)
             keys = self._parser(self.subcommand).callback_keys
-            own = [self._get(self.config_init, key) for key in keys]
+            own += [self._get(self.config_init, key) for key in keys]
             own += [FiniteGuard(), Throughput(), self.checkpoint, *callbacks]
         else:
             config["enable_checkpointing"] = False

@@ -24,7 +24,6 @@ TINY = [
     "--data.test_size=50",
     "--trainer.max_epochs=2",
     "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=false",
     "--utilization.num_molecules=20",
     "--utilization.num_bootstrap=50",
     "--latent.enabled=false",
@@ -49,6 +48,17 @@ def test_end_of_the_log_says_mae_unit_and_where(run: tuple[Path, str]) -> None:
     (line,) = [line for line in output.splitlines() if "W&B is offline" in line]
     assert "WANDB_MODE" in line
     assert "wandb sync" in line
+
+
+def test_without_a_terminal_there_is_a_line_an_epoch_and_no_bar(run: tuple[Path, str]) -> None:
+    directory, output = run
+    rows = read_metrics(directory / "metrics.csv")
+    lines = [line for line in output.splitlines() if line.startswith("epoch ")]
+    assert [line.split("  ")[:2] for line in lines] == [
+        [f"epoch {k} ({k + 1} of 2)", f"val/mae {float(rows[k]['val/mae']):,.4g} meV"]
+        for k in (0, 1)
+    ]
+    assert "it/s" not in output
 
 
 def test_run_directory_has_every_file_and_no_leftovers(run: tuple[Path, str]) -> None:
