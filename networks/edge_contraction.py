@@ -231,7 +231,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if turned:
             chunk.turn(form.receiver, chunk.center, receivers, chunk.messages(x), d_frames)
             chunk.turn(form.sender, chunk.neighbor, senders, by_order, d_frames)
-    d_weights = [d_table.sum(0) for d_table in d_weights]
+    d_weights = [d[0] if chunks.num_parts == 1 else d.sum(0) for d in d_weights]
     no_frames = [None] * (0 if turned else len(chunks.frames))
     d_sender = torch.cat(d_senders, dim=1)
     return None, None, None, d_sender, d_h, *d_frames, *no_frames, *d_weights
