@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from networks.convnet import EquivariantConvNet
 from networks.cost_model import ORDERS, Graph, Order
+from networks.edge_contraction import Side, cut_terms
 from networks.products import CHUNK_NUMBERS
 from networks.slot_geometry import is_symmetric
 from tests.networks.molecules import batch, directed_batch
@@ -178,6 +180,32 @@ def test_the_first_and_the_last_layer_take_no_short_cut_alone() -> None:
     first, last = fast.features(data.z, geometry)[0], fast.features(data.z, geometry)[-2:]
     assert torch.allclose(fast.layer(0, fast.embedding(data.z), geometry), first, rtol=1e-12)
     assert torch.allclose(fast.layer(3, last[0], geometry), last[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [1.0, 20.0, math.inf])
+def test_the_cut_into_terms_does_not_change_results(
+    largest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An accelerator takes all receiving blocks of an order at once, a CPU one or a few.
+    monkeypatch.setattr("networks.layer_contraction.TERM_NUMBERS", largest)
+    reference, fast = twins(MIXED, num_layers=4)
+    data = batch([6, 9, 1, 4], "bonds")
+    with only("edges", fast):
+        found = outputs_and_gradients(fast, data)
+    assert relative_difference(outputs_and_gradients(reference, data), found) < 1e-11
+
+
+def test_terms_share_the_receiving_blocks_out() -> None:
+    side = Side(shapes=((1, 3), (3, 2), (5, 2)), frames=(0, 1, 2))
+    whole = [(term.m, term.blocks, term.columns) for term in cut_terms(side, side, math.inf)]
+    assert whole == [
+        (0, (0, 1, 2), slice(0, 7)),
+        (1, (1, 2), slice(0, 4)),
+        (2, (2,), slice(0, 2)),
+    ]
+    single = [(term.m, term.blocks, term.columns) for term in cut_terms(side, side, 1)]
+    assert single[:3] == [(0, (0,), slice(0, 3)), (0, (1,), slice(3, 5)), (0, (2,), slice(5, 7))]
+    assert len(single) == 6
 
 
 @pytest.mark.parametrize("order", ORDERS)
