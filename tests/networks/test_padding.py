@@ -27,7 +27,8 @@ def shape_of(store: MoleculeStore, batch_size: int = 12) -> BatchShape:
 
 
 def gradients(network: EquivariantConvNet, prediction: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(prediction.square().sum(), list(network.parameters())))
+    loss = prediction.square().sum()
+    return list(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True))
 
 
 @pytest.mark.parametrize("graph", ["bonds", "radius"])
@@ -53,6 +54,29 @@ def test_padding_changes_neither_predictions_nor_gradients(
         assert shape.holds(batch)
         alone, found = network(batch), padded(batch)
         assert found.shape == (len(rows),)
+        assert torch.allclose(found, alone, rtol=1e-12, atol=0)
+        for a, b in zip(gradients(network, alone), gradients(network, found)):
+            assert torch.linalg.norm(a - b) <= 1e-12 * torch.linalg.norm(a)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_much_room_or_none_changes_nothing(
+    prepared_qm9: PreparedData, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("networks.cost_model.ORDERS", (order,))
+    store = real_store(prepared_qm9, "bonds")
+    network = EquivariantConvNet(IRREPS, num_layers=3).double()
+    batch = store[BATCHES[0]]
+    batch.pos = batch.pos.double()
+    counts = np.sort(batch.neighbor_counts)[::-1]
+    n, e = len(counts), batch.edge_index.shape[1]
+    alone = network(batch)
+    for shape in (
+        BatchShape(12, n, e, counts),
+        BatchShape(12, n, 5 * e, counts + 1),  # more edges than slots
+        BatchShape(15, n + 9, e, np.append(counts, [1] * 9)),  # more slots than edges
+    ):
+        found = PaddedNetwork(network, shape)(batch)
         assert torch.allclose(found, alone, rtol=1e-12, atol=0)
         for a, b in zip(gradients(network, alone), gradients(network, found)):
             assert torch.linalg.norm(a - b) <= 1e-12 * torch.linalg.norm(a)
