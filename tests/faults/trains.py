@@ -43,6 +43,7 @@ TINY = [
     "--data.eval_batch_size=4",
     f"--trainer.max_epochs={EPOCHS}",
     "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=true",  # where a run is, is read from its log
     "--utilization.num_molecules=20",
     "--utilization.num_bootstrap=50",
     "--latent.num_molecules=40",
