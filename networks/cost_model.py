@@ -78,9 +78,9 @@ LARGE, SUMS, WEIGHTS, APPLYING, TURNING = 59.0, 109.0, 88.0, 35.0, 37.0
 edges, applying them, turning into frames; fitted to measured layers (`benchmarks.cost_model`)."""
 MOVING_NODES, MOVING_EDGES = 7.5, 5.8
 """Nanoseconds a number of an edge that is gathered, coupled and scattered."""
-PAIR, TERM = 2600.0, 600.0
-"""Nanoseconds a node for starting the operations of a pair and of a term, in batches of some 600
-nodes."""
+LAYER, PAIR, TERM = 2500.0, 2000.0, 600.0
+"""Nanoseconds a node for starting the operations of a layer ("nodes"), of a pair and of a term, in
+batches of some 600 nodes."""
 
 
 def node_cost(pair: PairShape, hidden: int, graph: Graph, direction: Direction) -> float:
@@ -179,7 +179,7 @@ def plan_layer(
     costs = [{way: node_cost(pair, hidden, graph, way) for way in DIRECTIONS} for pair in pairs]
     directions = tuple(min(cost, key=cost.__getitem__) for cost in costs)
     cost: dict[Order, float] = {
-        "nodes": sum(min(cost.values()) for cost in costs),
+        "nodes": LAYER + sum(min(cost.values()) for cost in costs),
         "edges": edge_cost(blocks_in, blocks_out, hidden, graph),
     }
     return Plan(min(ORDERS, key=cost.__getitem__), directions, cost)

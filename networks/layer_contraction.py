@@ -25,7 +25,7 @@ from networks.node_contraction import NodeForm, NodePair, send_between_nodes
 from networks.products import join
 from networks.slot_geometry import Couplings, edge_geometry, is_symmetric, node_geometry
 
-TERM_NUMBERS = 2048
+TERM_NUMBERS = 1024
 """Weights of an edge that a CPU computes at once (`cut_terms`), so that chunks have many edges."""
 
 

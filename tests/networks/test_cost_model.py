@@ -1,7 +1,7 @@
 import pytest
 
 from networks.convnet import EquivariantConvNet
-from networks.cost_model import Graph, PairShape, edge_cost, node_cost, plan_layer
+from networks.cost_model import LAYER, Graph, PairShape, edge_cost, node_cost, plan_layer
 
 BONDS = Graph(2.0, symmetric=True)
 RADIUS = Graph(16.0, symmetric=True)
@@ -32,7 +32,7 @@ def test_the_plan_is_the_cheaper_order() -> None:
         plan = plan_layer(pairs, blocks, blocks, hidden=16, graph=graph)
         assert plan.cost[plan.order] == min(plan.cost.values())
         assert plan.cost["edges"] == edge_cost(blocks, blocks, 16, graph)
-        assert plan.cost["nodes"] == sum(
+        assert plan.cost["nodes"] == LAYER + sum(
             min(node_cost(pair, 16, graph, way) for way in ("down", "up")) for pair in pairs
         )
 
