@@ -74,7 +74,7 @@ def likely_shape(
     Parameters
     ----------
     num_nodes : array
-        [mol] int64, atoms of every molecule.
+        [mol] int64, atoms of every molecule, at least one.
     neighbor_counts : array
         [sum of num_nodes] int64, edges into every atom.
     batch_size : int
@@ -121,8 +121,7 @@ class PaddedNetwork:
     def __init__(self, network: EquivariantConvNet, shape: BatchShape) -> None:
         self.network = network
         self.shape = shape
-        self._padded: _PaddedBatch | None = None
-        self._run: Callable[[Tensor], Tensor] = network.forward
+        self._recorded: _RecordedNetwork | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """Predict the standardized target of every molecule.
@@ -140,22 +139,18 @@ class PaddedNetwork:
         if not self.shape.holds(batch):
             unpadded: Tensor = self.network(batch)
             return unpadded
-        if self._padded is None:
-            self._padded = _PaddedBatch(self.shape, batch, self.network.cutoff)
-            self._padded.fill(batch)
-            self._run = _recorded(self.network, self._padded.batch)
-        else:
-            self._padded.fill(batch)
-        return self._run(self._padded.batch.pos)[: batch.num_graphs]
+        if self._recorded is None:
+            self._recorded = _RecordedNetwork(self.network, self.shape, batch)
+        return self._recorded(batch)
 
 
-class _PaddedBatch:
-    """Tensors of a fixed shape, and copying a batch into them without waiting for the device."""
+class _RecordedNetwork:
+    """The network on tensors that stay where they are, into which batches are copied."""
 
-    def __init__(self, shape: BatchShape, like: Batch, cutoff: float) -> None:
+    def __init__(self, network: EquivariantConvNet, shape: BatchShape, like: Batch) -> None:
         n, half = shape.num_nodes + IDLE, shape.num_edges // 2
         pos = like.pos.new_zeros(n, 3)
-        pos[-1, 0] = 2 * cutoff
+        pos[-1, 0] = 2 * network.cutoff
         self.batch = Batch(
             z=like.elements[:1].repeat(n),
             pos=pos,
@@ -168,12 +163,17 @@ class _PaddedBatch:
         self.batch._num_graphs = shape.num_graphs + 1  # the last one takes the padding
         # Edges into the last node but one, then as many into the last: any part around the middle
         # is padding in the order in which edges are sorted.
-        one, other = torch.full((2, half), n - 2), torch.full((2, half), n - 1)
-        ends = torch.cat([torch.stack([other[0], one[0]]), torch.stack([one[1], other[1]])], dim=1)
-        self._idle_edges = ends.to(like.edge_index)
+        target = torch.tensor([n - 2, n - 1]).repeat_interleave(half)
+        self._idle_edges = torch.stack([target.flip(0), target]).to(like.edge_index)
+        self._fill(like)
+        self._run = _recorded(network, self.batch)
 
-    def fill(self, batch: Batch) -> None:
-        """Put a batch in; everything else becomes padding."""
+    def __call__(self, batch: Batch) -> Tensor:
+        self._fill(batch)
+        return self._run(self.batch.pos)[: batch.num_graphs]
+
+    def _fill(self, batch: Batch) -> None:
+        """Put a batch in, without waiting for the device; everything else becomes padding."""
         n, e = batch.pos.shape[0], batch.edge_index.shape[1]
         into, total = self.batch, self.batch.edge_index.shape[1]
         into.z[:n].copy_(batch.z)
@@ -198,8 +198,10 @@ class _OnBatch(nn.Module):
         return prediction
 
 
-def _recorded(network: EquivariantConvNet, batch: Batch) -> Any:
+def _recorded(network: EquivariantConvNet, batch: Batch) -> Callable[[Tensor], Tensor]:
+    """From the batch's own positions to its predictions, [g]; recorded on CUDA."""
     module: Any = _OnBatch(network, batch)
     if batch.pos.device.type == "cuda":
         module = torch.cuda.make_graphed_callables(module, (batch.pos,), allow_unused_input=True)
-    return module
+    run: Callable[[Tensor], Tensor] = module
+    return run
