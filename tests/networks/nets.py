@@ -1,7 +1,9 @@
 """Networks and their outputs for comparison."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,23 +16,22 @@ from networks.convnet import EquivariantConvNet
 from networks.cost_model import ORDERS, Order
 from networks.fast_convolution import FastConvolution
 
-SWEPT = [
-    [0],
-    [0, 1],
-    [0, 2],
-    [0, 1, 2],
-    [0, 1, 2, 3],
-    [0, 2, 3],
-    [0, 1, 2, 3, 4],
-    [0, 3, 4, 5, 6],
-    [0, 1, 2, 3, 4, 5, 6],
-]
-"""Degree sets that the sweep files name, but the two largest of the published tables."""
+
+def swept() -> list[tuple[int, ...]]:
+    """Every set of degrees that a sweep file names."""
+    names = {
+        name
+        for path in (Path(__file__).parents[2] / "sweeps").glob("*.yaml")
+        for name in re.findall(r"\d+x\d+[eo](?:\+\d+x\d+[eo])*", path.read_text())
+    }
+    return sorted({tuple(ir.l for _, ir in o3.Irreps(name)) for name in names})
+
+
 MIXED = "3x0e+1x1e+2x1o+2x2e"
 """Both parities and unequal multiplicities."""
 
 
-def irreps_of(degrees: list[int], channels: int = 2) -> str:
+def irreps_of(degrees: Sequence[int], channels: int = 2) -> str:
     return "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in degrees)
 
 
