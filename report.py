@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from reporting.build import build_page, read_all
-from reporting.runs import ReportError
+from reporting.read.runs import ReportError
 
 USAGE_ERROR = 2
 FAILED = 1
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_report(given.runs, output, given.reference, given.csv, given.skip_broken)
             print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
         if given.wandb is not None:
-            from reporting.wandb_dashboards import save_dashboards
+            from reporting.wandb.dashboards import save_dashboards
 
             for line in save_dashboards(given.wandb, given.sweep, given.reference):
                 print(line)

@@ -13,18 +13,18 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from runtime.files import write_json
-from runtime.sweep_command import render_command, trial_environment, visible_devices
-from runtime.sweep_file import SweepFile, load_sweep_file
-from runtime.sweep_progress import (
+from records.files import write_json
+from sweeping.command import render_command, trial_environment, visible_devices
+from sweeping.file import SweepFile, load_sweep_file
+from sweeping.progress import (
     SweepProgress,
     describe_failure,
     result_table,
     upload_command,
 )
-from runtime.sweep_runner import Runner
-from runtime.sweep_space import Configuration, distinct, draws, grid, grid_size
-from runtime.sweep_state import FAILED, FINISHED, SweepState, Trial, trial_key
+from sweeping.runner import Runner
+from sweeping.space import Configuration, distinct, draws, grid, grid_size
+from sweeping.state import FAILED, FINISHED, SweepState, Trial, trial_key
 
 LARGEST_GRID = 100_000
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from runtime.quiet import quiet_libraries
-from runtime.stop_signals import StopRequestedError, StopSignals
+from runtime.signals import StopRequestedError, StopSignals
 from runtime.threads import leave_a_core
 
 

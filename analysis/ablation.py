@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from analysis.layered import LayeredNetwork
 from analysis.utilization import block_columns
+from networks.layered import LayeredNetwork
 
 
 def replace_block(x: Tensor, columns: Tensor, value: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Data
 
-from analysis.layered import LayeredNetwork
 from analysis.utilization import split_blocks
+from networks.layered import LayeredNetwork
 
 TRANSLATION = 5.0
 """Length of the random translation, angstrom."""

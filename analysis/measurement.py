@@ -15,9 +15,7 @@ from torch_geometric.data import Batch
 
 from analysis.ablation import can_have_effect, predict_without_block, predict_without_irrep
 from analysis.bootstrap import bootstrap_interval
-from analysis.layered import LayeredNetwork
 from analysis.utilization import (
-    Verdict,
     attribution,
     block_columns,
     effective_channels,
@@ -28,9 +26,10 @@ from analysis.utilization import (
     split_blocks,
     verdict,
 )
+from networks.layered import LayeredNetwork
+from records.names import NETWORK
+from records.utilization import BlockUtilization, Utilization
 
-NETWORK = "network"
-"""Name of the row that ablates an irrep in all layers at once."""
 NAN = float("nan")
 
 
@@ -60,62 +59,6 @@ class TargetScale:
         """Absolute error [g], float64, reporting units."""
         value = prediction.double() * self.std + self.mean
         return (value - target.double()).abs() * self.factor
-
-
-@dataclass(frozen=True)
-class BlockUtilization:
-    """One row of the utilization table.
-
-    Attributes
-    ----------
-    layer : str
-        ``layer0``, ... or `NETWORK`.
-    irrep : str
-        e.g. ``1o``.
-    channels : int
-        Multiplicity of the irrep; 0 in a layer that does not have it.
-    power, power_share, effective_channels, attribution : float
-        See `analysis.utilization`; NaN in `NETWORK` rows and where the layer lacks the block.
-        Attribution is of the squared error of the standardized target.
-    ablation, ablation_low, ablation_high : float
-        Increase of the MAE on removal and its 95 % interval, reporting units.
-    reachable : bool
-        Whether a selection-rule path leads from the block to the output.
-    verdict : {"unreachable", "unused", "used"}
-        See `analysis.utilization.verdict`.
-    """
-
-    layer: str
-    irrep: str
-    channels: int
-    power: float
-    power_share: float
-    effective_channels: float
-    attribution: float
-    ablation: float
-    ablation_low: float
-    ablation_high: float
-    reachable: bool
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Utilization:
-    """All rows, and the intact network's error on the same molecules.
-
-    Attributes
-    ----------
-    rows : list of BlockUtilization
-        Layer by layer, each irrep of the network once a layer; then the `NETWORK` rows.
-    mae : float
-        Intact, reporting units.
-    num_molecules : int
-        Number of molecules measured.
-    """
-
-    rows: list[BlockUtilization]
-    mae: float
-    num_molecules: int
 
 
 @dataclass
@@ -151,7 +94,7 @@ def measure_utilization(
     Parameters
     ----------
     network : LayeredNetwork
-        Within `analysis.layered.measuring`, in the mode that is to be measured.
+        Within `networks.layered.measuring`, in the mode that is to be measured.
     batches : sequence of Batch
         With ``z``, ``pos``, ``edge_index``, ``batch`` and ``y`` [g] in target units, on the
         network's device. Features of all of them are kept until the end.

@@ -7,13 +7,12 @@ Imports torch and e3nn only.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from e3nn import o3
 from torch import Tensor
 
-Verdict = Literal["unreachable", "unused", "used"]
+from records.utilization import Verdict
+
 UNUSED_BELOW = 0.01
 """A block is unused if its removal raises the MAE by less than this part of it."""
 

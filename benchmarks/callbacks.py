@@ -24,7 +24,7 @@ from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
-from runtime.metrics_csv import MetricsCSVLogger
+from runtime.metrics_logger import MetricsCSVLogger
 from runtime.quiet import quiet_libraries
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "paper.yaml"

@@ -1,7 +1,7 @@
 """Both orders of contraction, measured, beside the cost model: ``python -m benchmarks.cost_model``.
 
 Prints nanoseconds a node of forward and backward pass of single layers on one core, what
-`networks.cost_model` says, and which order it would have been better to choose where it errs.
+`networks.convolution.cost_model` says, and which order it would have been better to choose where it errs.
 Imports `networks` and the data; nothing imports it.
 """
 
@@ -15,10 +15,10 @@ from torch_geometric.data import Batch
 
 from benchmarks.training_step import Row, molecules
 from networks.convnet import EquivariantConvNet
-from networks.cost_model import ORDERS, Order, Plan
-from networks.fast_convolution import FastConvolution
+from networks.convolution.contraction import graph_of
+from networks.convolution.cost_model import ORDERS, Order, Plan
+from networks.convolution.fast import FastConvolution
 from networks.geometry import Geometry
-from networks.layer_contraction import graph_of
 
 SETS = (
     ((0,), 32),

@@ -24,10 +24,10 @@ from torch_geometric.data import Batch
 from benchmarks.rivals import MODULES, installed, replace_products
 from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
-from networks.padding import BatchShape, PaddedNetwork
+from networks.cuda_graph import BatchShape, PaddedNetwork
 from qm9.batching import EpochSampler, MoleculeLoader
-from runtime.sweep_file import load_sweep_file
-from runtime.sweep_space import grid
+from sweeping.file import load_sweep_file
+from sweeping.space import grid
 
 SWEEPS = ("paper_single_degree", "paper_lmax", "paper_long")
 EPOCH = 110_000

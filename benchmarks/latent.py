@@ -22,12 +22,12 @@ import psutil
 import torch
 import yaml
 
-from callbacks.latent_files import Settings, write_molecules, write_snapshot
-from callbacks.latent_snapshot import Snapshots
 from callbacks.latent_umap import LatentUMAP, choose_layer
-from callbacks.umap_client import UmapClient
+from latents.client import UmapClient
+from latents.snapshots import Snapshots
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from records.latents import Settings, write_molecules, write_snapshot
 
 PROJECT = Path(__file__).resolve().parents[1]
 

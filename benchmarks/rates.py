@@ -15,8 +15,8 @@ import torch
 
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
-from runtime.sweep_file import load_sweep_file
-from runtime.sweep_space import grid
+from sweeping.file import load_sweep_file
+from sweeping.space import grid
 
 BATCH = 32
 STEPS = 3

@@ -14,8 +14,8 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from networks.convnet import EquivariantConvNet
+from networks.convolution.reference import E3nnConvolution
 from networks.geometry import Geometry, edge_harmonics, radial_basis
-from networks.reference_convolution import E3nnConvolution
 
 MODULES = {
     "cuequivariance": ("cuequivariance", "cuequivariance_torch"),

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from runtime.stop_signals import StopSignals
+from runtime.signals import StopSignals
 from runtime.wandb_logger import EpochWandbLogger
 
 

@@ -23,11 +23,13 @@ from torch_geometric.data import Batch
 from typing_extensions import override
 
 from analysis.equivariance import rotation_error
-from analysis.layered import measuring
-from analysis.measurement import TargetScale, Utilization, measure_utilization
-from callbacks.measured_network import measurable_network, validation_batches
-from callbacks.utilization_table import UNTRAINED, UtilizationTable, in_words
-from runtime.files import replacing
+from analysis.measurement import TargetScale, measure_utilization
+from figures.utilization_lines import utilization_lines
+from lightning_modules.measured import measurable_network, validation_batches
+from networks.layered import measuring
+from records.files import replacing
+from records.names import UNTRAINED
+from records.utilization import Utilization, UtilizationTable
 
 FAST_DEV_MOLECULES = 32
 BATCH_SIZE = {"cpu": 64, "cuda": 256}
@@ -256,7 +258,7 @@ class IrrepUtilization(Callback):
         utilization: Utilization,
         when: str,
     ) -> None:
-        from callbacks.utilization_heatmap import draw_heatmap  # matplotlib takes a second to load
+        from figures.utilization_heatmap import draw_heatmap  # matplotlib takes a second to load
 
         unit = _unit(pl_module)
         target = getattr(getattr(pl_module, "target", None), "name", "")
@@ -274,7 +276,7 @@ class IrrepUtilization(Callback):
         utilization, untrained = table.epochs[epoch], table.epochs.get(UNTRAINED)
         when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}"
         print(f"\nUtilization {when}: {_summary(utilization, table.unit)}")
-        print(in_words(utilization, table.unit, None if epoch == UNTRAINED else untrained))
+        print(utilization_lines(utilization, table.unit, None if epoch == UNTRAINED else untrained))
         rows = [asdict(row) | {"unit": table.unit} for row in utilization.rows]
         for run in _wandb_runs(trainer):
             data = [[_cell(value) for value in row.values()] for row in rows]

@@ -18,9 +18,11 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from typing_extensions import override
 
 from analysis.latent_embedding import default_layer
-from callbacks.latent_files import (
+from latents.client import Job, UmapClient
+from latents.molecule_table import log_molecules
+from latents.snapshots import Snapshots
+from records.latents import (
     ANIMATION,
-    UNTRAINED,
     Settings,
     epoch_path,
     epochs_in,
@@ -30,9 +32,7 @@ from callbacks.latent_files import (
     write_molecules,
     write_snapshot,
 )
-from callbacks.latent_snapshot import Snapshots
-from callbacks.latent_table import log_molecules
-from callbacks.umap_client import Job, UmapClient
+from records.names import UNTRAINED
 
 ColorBy = Literal["target", "error", "spatial_score"]
 DEV_RUN_MOLECULES = 50
@@ -314,7 +314,7 @@ class LatentUMAP(Callback):
         if missing:
             self._warn_once(
                 f"{len(missing)} UMAP pictures are not finished; "
-                f"`python -m callbacks.umap_worker --finish {self.directory}` draws them"
+                f"`python -m latents.worker --finish {self.directory}` draws them"
             )
         self._close()
 

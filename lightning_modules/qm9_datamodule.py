@@ -19,7 +19,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
-from networks.padding import BatchShape, likely_shape
+from networks.cuda_graph import BatchShape, likely_shape
 from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.cache import PreparedData, load_or_build
 from qm9.graphs import radius_edges

@@ -16,8 +16,8 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
-from networks.padding import PaddedNetwork
-from networks.selection_rules import natural_parity, parse_irreps
+from networks.cuda_graph import PaddedNetwork
+from networks.irreps import natural_parity, parse_irreps
 from qm9.targets import get_target
 
 ScheduleName = Literal["constant", "cosine", "plateau"]
@@ -57,7 +57,7 @@ convolution, trim_unreachable
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     cuda_graph : bool
         Record a training step on the GPU and replay it, batches padded to one shape
-        (`networks.padding`); one GPU, full precision.
+        (`networks.cuda_graph`); one GPU, full precision.
     channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
         For searches over multiplicities: if any is given they replace `irreps`, natural parity;
         0 leaves a degree out.

@@ -13,10 +13,10 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from networks.fast_convolution import FastConvolution
+from networks.convolution.fast import FastConvolution
+from networks.convolution.reference import E3nnConvolution, path_columns
 from networks.geometry import Geometry, edge_vectors
-from networks.reference_convolution import E3nnConvolution, path_columns
-from networks.selection_rules import (
+from networks.irreps import (
     check_irreps,
     filled_blocks,
     harmonics_irreps,

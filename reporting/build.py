@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reporting.runs import ReportError, Run, find_runs, read_run, wandb_project
+from reporting.read.runs import ReportError, Run, find_runs, read_run, wandb_project
 
 if TYPE_CHECKING:
-    from reporting.groups import Group
-    from reporting.page import Section
-    from reporting.table import Table
+    from reporting.compare.groups import Group
+    from reporting.html.page import Section
+    from reporting.html.table import Table
 
 
 @dataclass
@@ -107,11 +107,11 @@ def build_page(
     OSError
         If a file cannot be written.
     """
-    from reporting.groups import check_reference, make_groups
-    from reporting.latents import pack
-    from reporting.page import render
-    from reporting.table import write_csv
-    from runtime.files import write_text
+    from records.files import write_text
+    from reporting.compare.groups import check_reference, make_groups
+    from reporting.html.page import render
+    from reporting.html.table import write_csv
+    from reporting.read.latents import pack
 
     groups = make_groups(runs.read)
     if reference is not None:
@@ -151,13 +151,13 @@ def make_section(key: str, group: Group, reference: str | None) -> Section:
     Section
         Without the list of its latent layouts.
     """
-    from reporting import tables
-    from reporting.comparison import standings
-    from reporting.groups import choose_reference
-    from reporting.page import Section
-    from reporting.plots import figures
-    from reporting.words import summarize
-    from reporting.worth import latent_measures, worths
+    from reporting.compare.comparison import standings
+    from reporting.compare.groups import choose_reference
+    from reporting.compare.worth import latent_measures, worths
+    from reporting.html import tables
+    from reporting.html.page import Section
+    from reporting.plots.all import figures
+    from reporting.words.summary import summarize
 
     base = choose_reference(group, reference)
     section = Section(key, group, summarize(group, base))

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from runtime.files import replacing
+from records.files import replacing
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

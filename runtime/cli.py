@@ -27,11 +27,11 @@ from callbacks.throughput import Throughput
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.checkpoints import WholeCheckpointIO, read_checkpoint
-from runtime.metrics_csv import MetricsCSVLogger
+from runtime.metrics_logger import MetricsCSVLogger
 from runtime.provenance import git_commit, package_versions
 from runtime.run_directory import RunDirectory
 from runtime.run_name import check_run_name, default_run_name
-from runtime.stop_signals import StopSignals
+from runtime.signals import StopSignals
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 USAGE_ERROR = 2

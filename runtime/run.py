@@ -23,13 +23,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.finite_guard import NonFiniteError
-from callbacks.utilization_table import UNTRAINED
+from records.configuration import configuration_hash, flatten, identity
+from records.files import CannotWriteError, remove_leftovers, replacing, write_text
+from records.metrics import Row
+from records.names import UNTRAINED
 from runtime.checkpoints import read_checkpoint
 from runtime.cli import IrrepscopeCLI, UsageError
-from runtime.files import CannotWriteError, remove_leftovers, replacing, write_text
-from runtime.metrics_csv import Row
-from runtime.run_name import configuration_hash, flatten, identity
-from runtime.stop_signals import StopRequestedError
+from runtime.signals import StopRequestedError
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_session import (
     WandbSession,

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runtime.files import write_json
+from records.files import write_json
 
 
 class RunDirectory:

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
-from runtime.metrics_csv import Row
+from records.metrics import Row
 from runtime.wandb_session import SERVICE_GONE
 
 

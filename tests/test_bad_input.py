@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import IrrepscopeCLI, UsageError
-from runtime.stop_signals import StopSignals
+from runtime.signals import StopSignals
 
 ROOT = Path(__file__).parent.parent
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 import report
 import sweep
-from networks.selection_rules import parse_irreps
+from networks.irreps import parse_irreps
 from qm9.source import PART_COLUMNS, PARTS, POLARIZABILITY, TENSOR_COLUMNS, Source, read_molecules
 from qm9.targets import TARGETS, get_target
-from reporting.irreps import parse
-from reporting.runs import ReportError, read_run
+from reporting.read.irreps import parse
+from reporting.read.runs import ReportError, read_run
 from runtime.cli import IrrepscopeCLI, UsageError
 from runtime.run_name import check_run_name
-from runtime.stop_signals import StopSignals
+from runtime.signals import StopSignals
 from runtime.wandb_session import check_project
 from tests.junk import IRREPS, NUMBERS, SCALARS, VALUES, WORDS, examples, mutated
 from tests.qm9.fake_source import copy_source

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import report
-from callbacks.latent_files import epoch_path
+from records.latents import epoch_path
 from tests.reporting.synthetic_runs import smiles, write_run
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from runtime.metrics_csv import read_metrics
+from records.metrics import read_metrics
 from tests.programs import run_train
 
 TINY = [

@@ -9,7 +9,7 @@ from e3nn import o3
 from torch import Tensor
 
 from networks.convnet import EquivariantConvNet
-from networks.reference_convolution import path_columns
+from networks.convolution.reference import path_columns
 
 
 def small_network(

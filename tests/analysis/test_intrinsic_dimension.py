@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from analysis.latent import intrinsic_dimension
+from analysis.intrinsic_dimension import intrinsic_dimension
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 5])

@@ -6,9 +6,14 @@ from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from analysis.latent import default_layer, invariant_channels, join_blocks, molecule_embedding
+from analysis.latent_embedding import (
+    default_layer,
+    invariant_channels,
+    join_blocks,
+    molecule_embedding,
+)
 from networks.convnet import EquivariantConvNet
-from networks.selection_rules import parse_irreps
+from networks.irreps import parse_irreps
 from tests.analysis.molecules import moved, random_molecules
 from tests.analysis.networks import small_network
 

@@ -6,7 +6,7 @@ from sklearn import manifold
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from analysis.latent import (
+from analysis.latent_metrics import (
     knn_r2_complexity,
     knn_r2_target,
     problem_with,

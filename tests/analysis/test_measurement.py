@@ -10,9 +10,11 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from analysis.layered import measuring
-from analysis.measurement import NETWORK, TargetScale, Utilization, measure_utilization
+from analysis.measurement import TargetScale, measure_utilization
 from networks.convnet import EquivariantConvNet
+from networks.layered import measuring
+from records.names import NETWORK
+from records.utilization import Utilization
 from tests.analysis.molecules import moved, random_molecules
 from tests.analysis.networks import last_weight, paths, small_network
 

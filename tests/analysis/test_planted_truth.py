@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from analysis.bootstrap import bootstrap_interval
-from analysis.layered import measuring
-from analysis.measurement import NETWORK, TargetScale, Utilization, measure_utilization
+from analysis.measurement import TargetScale, measure_utilization
 from networks.convnet import EquivariantConvNet
+from networks.layered import measuring
+from records.names import NETWORK
+from records.utilization import Utilization
 from tests.analysis.molecules import random_molecules
 from tests.analysis.networks import last_weight, paths, small_network
 

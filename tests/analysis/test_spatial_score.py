@@ -4,7 +4,7 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem.SpacialScore import SPS
 
-from analysis.latent import spatial_scores
+from analysis.spatial_score import spatial_scores
 
 
 def test_scores_by_hand() -> None:

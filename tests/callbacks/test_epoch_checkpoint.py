@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from runtime.checkpoints import WholeCheckpointIO, read_checkpoint
-from runtime.stop_signals import StopSignals
-from tests.callbacks.latent_data import NamedMolecules, small_model, trainer
+from runtime.signals import StopSignals
+from tests.latents.latent_data import NamedMolecules, small_model, trainer
 
 STILL = 1e-30
 """A learning rate at which no epoch is better than the first."""

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 import callbacks.irrep_utilization as module_under_test
-from analysis.layered import measuring
-from analysis.measurement import TargetScale, Utilization, measure_utilization
+from analysis.measurement import TargetScale, measure_utilization
 from callbacks.irrep_utilization import METRICS, IrrepUtilization
-from callbacks.measured_network import measurable_network
-from callbacks.utilization_table import read_table
+from lightning_modules.measured import measurable_network
 from lightning_modules.regressor import EquivariantRegressor
 from networks.convnet import EquivariantConvNet
+from networks.layered import measuring
+from records.utilization import Utilization, read_table
 from tests.callbacks.synthetic import SyntheticMolecules
 
 pytestmark = [

@@ -22,12 +22,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from analysis.latent import molecule_embedding, standardize, trustworthiness
-from callbacks import latent_umap, umap_client
-from callbacks.latent_files import epoch_path, epochs_in, read_epoch, read_snapshot
+from analysis.latent_embedding import molecule_embedding
+from analysis.latent_metrics import standardize, trustworthiness
+from callbacks import latent_umap
 from callbacks.latent_umap import LatentUMAP, choose_layer
-from runtime.metrics_csv import MetricsCSVLogger, read_metrics
-from tests.callbacks.latent_data import (
+from latents import client as umap_client
+from records.latents import epoch_path, epochs_in, read_epoch, read_snapshot
+from records.metrics import read_metrics
+from runtime.metrics_logger import MetricsCSVLogger
+from tests.latents.latent_data import (
     BLOCKS,
     METRICS,
     QUICK_WORKER,
@@ -432,8 +435,8 @@ def test_disabled_it_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_snapshots_are_the_same_whatever_the_batch_size(tmp_path: Path) -> None:
-    from callbacks.latent_files import write_snapshot
-    from callbacks.latent_snapshot import Snapshots
+    from latents.snapshots import Snapshots
+    from records.latents import write_snapshot
 
     model, data = small_model(), NamedMolecules()
     taken = [Snapshots(data, 32, 0, size).take(model, 0, 0, 0) for size in (32, 5)]

@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
+from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
-from runtime.metrics_csv import read_metrics
 from tests.faults.trains import BARE, EPOCHS, identical, metrics_of
 from tests.programs import run_train
 

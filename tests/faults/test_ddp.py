@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
+from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
-from runtime.metrics_csv import read_metrics
 from tests.faults.trains import (
     LIMIT,
     TIMED,

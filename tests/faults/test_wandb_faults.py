@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.metrics_csv import MetricsCSVLogger
+from runtime.metrics_logger import MetricsCSVLogger
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_session import PREEMPTED_SECONDS, choose_mode, start_wandb
 from tests.faults.wandb_stage import (

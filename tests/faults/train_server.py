@@ -11,8 +11,8 @@ import sys
 
 import runtime.run  # noqa: F401  what every start would import anew
 import train
-from callbacks import umap_client
-from tests.callbacks.latent_data import QUICK_WORKER
+from latents import client as umap_client
+from tests.latents.latent_data import QUICK_WORKER
 
 
 def become_train(job: dict) -> int:

@@ -20,9 +20,9 @@ import torch
 import yaml
 from PIL import Image
 
-from callbacks.latent_files import epochs_in
+from records.latents import epochs_in
+from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
-from runtime.metrics_csv import read_metrics
 
 REPOSITORY = Path(__file__).parents[2]
 LIMIT = 300.0

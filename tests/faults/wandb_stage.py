@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from runtime.metrics_csv import read_metrics
+from records.metrics import read_metrics
 from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer, refused_connections
 

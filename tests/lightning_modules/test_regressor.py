@@ -18,7 +18,7 @@ from lightning_modules.regressor import (
     relative_compute,
 )
 from networks.convnet import EquivariantConvNet
-from networks.padding import PaddedNetwork
+from networks.cuda_graph import PaddedNetwork
 from qm9.cache import PreparedData
 from qm9.targets import get_target
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from networks.convnet import EquivariantConvNet
-from networks.cost_model import ORDERS, Order
-from networks.fast_convolution import FastConvolution
+from networks.convolution.cost_model import ORDERS, Order
+from networks.convolution.fast import FastConvolution
 
 
 def swept() -> list[tuple[int, ...]]:
@@ -78,7 +78,7 @@ def only(order: Order, net: EquivariantConvNet) -> Iterator[None]:
         for contraction in (layer.contraction, layer.to_scalar)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("networks.cost_model.ORDERS", (order,))
+        patch.setattr("networks.convolution.cost_model.ORDERS", (order,))
         for plan in plans:
             plan.clear()
         yield

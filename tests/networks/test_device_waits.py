@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from networks.convnet import EquivariantConvNet
-from networks.cost_model import ORDERS
+from networks.convolution.cost_model import ORDERS
 from qm9.cache import PreparedData
 from tests.networks.molecules import real_store
 from tests.networks.watch import Watch
@@ -33,7 +33,7 @@ def test_a_training_step_waits_for_nothing(
 def test_nothing_in_a_training_step_comes_from_the_host(
     prepared_qm9: PreparedData, graph: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("networks.cost_model.ORDERS", (order,))
+    monkeypatch.setattr("networks.convolution.cost_model.ORDERS", (order,))
     monkeypatch.setattr("torch.autocast", lambda *_, **__: nullcontext())  # not for "meta"
     batch = real_store(prepared_qm9, graph)[torch.arange(3, 35)]
     batch = batch.apply(lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reporting.groups import Group, make_groups
-from reporting.runs import find_runs, read_run
+from reporting.compare.groups import Group, make_groups
+from reporting.read.runs import find_runs, read_run
 from tests.reporting.synthetic_runs import smiles, write_run
 from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.measurement import NETWORK, BlockUtilization, Utilization
-from callbacks.latent_files import LatentEpoch, Molecules, Settings, write_epoch
-from callbacks.umap_worker import METRICS
-from callbacks.utilization_table import UNTRAINED, UtilizationTable
-from reporting.irreps import parse
+from latents.worker import METRICS
+from records.files import write_text
+from records.latents import LatentEpoch, Molecules, Settings, write_epoch
+from records.names import NETWORK, UNTRAINED
+from records.utilization import BlockUtilization, Utilization, UtilizationTable
+from reporting.read.irreps import parse
 from runtime.cli import IrrepscopeCLI
-from runtime.files import write_text
-from runtime.metrics_csv import MetricsCSVLogger
+from runtime.metrics_logger import MetricsCSVLogger
 from runtime.run_directory import RunDirectory
 from runtime.run_name import configuration_hash, default_run_name, identity
-from runtime.stop_signals import StopSignals
+from runtime.signals import StopSignals
 
 NAN = math.nan
 WORTH = {0: 0.0, 1: 14.0, 2: 9.0, 3: 1.5, 4: 0.4, 5: 0.1, 6: 0.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import report
-from reporting.runs import find_runs, read_run
+from reporting.read.runs import find_runs, read_run
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from runtime.run_name import check_run_name, configuration_hash, default_run_name, flatten, identity
+from records.configuration import configuration_hash, flatten, identity
+from runtime.run_name import check_run_name, default_run_name
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,

@@ -1,0 +1,88 @@
+"""``splits.npz``: which molecules a run was trained, validated and tested on.
+
+Imports NumPy and this package only.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from records.files import replacing
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set, by the data set's own numbers of its molecules.
+
+    Attributes
+    ----------
+    train, val, test : array
+        [molecules] int64, in the order that the run takes them in.
+    """
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def first_difference(self, other: Splits) -> str | None:
+        """Name the first part that differs.
+
+        Parameters
+        ----------
+        other : Splits
+            To compare with.
+
+        Returns
+        -------
+        str or None
+            ``train``, ``val`` or ``test``; None if all are equal.
+        """
+        mine, others = asdict(self), asdict(other)
+        return next((part for part in mine if not np.array_equal(mine[part], others[part])), None)
+
+
+def read_splits(path: Path) -> Splits:
+    """Read ``splits.npz``.
+
+    Parameters
+    ----------
+    path : Path
+        As written by `write_splits`.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    try:
+        # A file of our own: NumPy leaves the one it opens open if it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return Splits(**{part: saved[part] for part in ("train", "val", "test")})
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} cannot be read as a saved split ({error}): remove it to write it anew"
+        ) from error
+
+
+def write_splits(path: Path, splits: Splits) -> None:
+    """Write ``splits.npz``, to a temporary file that takes its place.
+
+    Parameters
+    ----------
+    path : Path
+        Destination.
+    splits : Splits
+        What to write.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **asdict(splits))

@@ -1,0 +1,1 @@
+"""Runs grouped into sets, and the statistics that compare them."""

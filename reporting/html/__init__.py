@@ -1,0 +1,1 @@
+"""The self-contained page: tables, structures, template, style and script."""

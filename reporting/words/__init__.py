@@ -1,0 +1,1 @@
+"""Findings in plain sentences, and numbers as people write them."""

@@ -1,0 +1,90 @@
+"""What is compared with what."""
+
+from pathlib import Path
+
+import pytest
+
+from reporting.compare.groups import check_reference, choose_reference, differing, make_groups
+from reporting.read.runs import ReportError, find_runs, read_run
+from tests.reporting.conftest import one_group
+from tests.reporting.synthetic_runs import write_run
+
+
+def groups_in(folder: Path) -> list:
+    return make_groups([read_run(path) for path in find_runs([folder])])
+
+
+def test_only_irreps_and_seed_may_differ(sweep_group):
+    assert [known.irreps for known in sweep_group.sets] == [
+        "16x0e",
+        "16x0e+16x1o",
+        "16x0e+16x2e",
+        "16x0e+16x1o+16x2e",
+    ]
+    assert all([run.seed for run in known.runs] == [0, 1, 2] for known in sweep_group.sets)
+    assert {known.label for known in sweep_group.sets} == {"0e", "0e+1o", "0e+2e", "0e+1o+2e"}
+
+
+def test_unfinished_and_failed_runs_are_named_and_not_counted(sweep_group):
+    reasons = {run.status: reason for run, reason in sweep_group.left_out}
+    assert reasons == {
+        "running": "not finished (running)",
+        "failed": "failed: loss is NaN at step 9",
+    }
+
+
+OTHERS = ["--data.target=gap", "--data.graph=radius", "--data.train_size=100", "--model.lr=0.01"]
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_any_other_difference_makes_another_group(tmp_path, option):
+    for seed in (0, 1):
+        write_run(tmp_path, "16x0e", seed)
+    write_run(tmp_path, "16x0e", 0, option)
+    groups = groups_in(tmp_path)
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert groups[0].name != groups[1].name
+    key, _, value = option.removeprefix("--").partition("=")
+    assert differing(groups) == [key]
+    assert value in groups[1].name
+
+
+def test_multiplicities_are_irreps(tmp_path):
+    write_run(tmp_path, "16x0e", 0)
+    write_run(tmp_path, "16x0e", 1, "--model.channels_l0=16", "--model.channels_l1=8")
+    group = one_group(tmp_path)
+    assert [known.irreps for known in group.sets] == ["16x0e", "16x0e+8x1o"]
+    assert [known.label for known in group.sets] == ["16x0e", "16x0e+8x1o"]
+
+
+def test_a_seed_counts_once(tmp_path):
+    write_run(tmp_path / "a", "16x0e", 0)
+    write_run(tmp_path / "b", "16x0e", 0)
+    group = one_group(tmp_path)
+    assert len(group.sets[0].runs) == 1
+    ((_, reason),) = group.left_out
+    assert reason.startswith("repeats U0-16x0e-s0-")
+
+
+def test_without_any_test_error_the_validation_error_compares(tmp_path):
+    write_run(tmp_path, "16x0e", 0, **{"test/mae": None})
+    group = one_group(tmp_path)
+    assert group.metric == "val/mae"
+    write_run(tmp_path, "16x0e", 1)
+    group = one_group(tmp_path)
+    assert group.metric == "test/mae"
+    assert [reason for _, reason in group.left_out] == ["finished without a test MAE"]
+
+
+def test_the_reference_is_the_smallest_scalar_set_or_the_one_given(tmp_path, sweep_group):
+    assert choose_reference(sweep_group, None).irreps == "16x0e"
+    assert choose_reference(sweep_group, "16x1o + 16x0e").irreps == "16x0e+16x1o"
+    write_run(tmp_path, "16x0e+16x1o")
+    write_run(tmp_path, "16x0e+16x1o+16x2e")
+    assert choose_reference(one_group(tmp_path), None).irreps == "16x0e+16x1o"
+
+
+@pytest.mark.parametrize("irreps", ["16x0e+16x9o", "nonsense"])
+def test_a_reference_that_no_run_has_is_refused(sweep_group, irreps):
+    with pytest.raises(ReportError, match="--reference"):
+        check_reference([sweep_group], irreps)

@@ -1,0 +1,150 @@
+"""Figures, validated by Plotly's own Python classes, and the numbers they show."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from records.utilization import UtilizationTable
+from reporting.compare.comparison import standings
+from reporting.compare.worth import latent_measures, worths
+from reporting.plots import irreps as irrep_plots
+from reporting.plots.all import figures
+from reporting.plots.figure import value_axis
+from reporting.plots.palette import COLORS, color, symbol
+from tests.reporting.conftest import one_group
+from tests.reporting.synthetic_runs import write_run
+
+
+def drawn_of(group):
+    rows = standings(group, group.sets[0])
+    found = figures(group, rows, worths(group), latent_measures(group))
+    return {figure.key: figure for figure in found}
+
+
+@pytest.fixture(scope="module")
+def drawn(sweep_group):
+    return drawn_of(sweep_group)
+
+
+def traces(figure, view=0, panel=0):
+    return figure.views[view].panels[panel].data
+
+
+def test_all_figures_are_there_and_valid_for_plotly(drawn):
+    assert list(drawn) == ["size", "cost", "curves", "ablation", "heatmaps", "latent"]
+    for figure in drawn.values():
+        for view in figure.views:
+            for panel in view.panels:
+                go.Figure(data=panel.data, layout=panel.layout)  # refuses unknown properties
+
+
+def test_errors_are_plotted_against_parameters_with_their_intervals(drawn, sweep_group):
+    rows = {row.irrep_set.label: row for row in standings(sweep_group, sweep_group.sets[0])}
+    means = [trace for trace in traces(drawn["size"]) if trace.get("showlegend", True)]
+    assert len(means) == 4
+    for trace in means:
+        row = rows[trace["name"]]
+        assert trace["x"] == [row.irrep_set.parameters]
+        assert trace["y"][0] == pytest.approx(row.mae.mean, rel=1e-5)
+        assert trace["error_y"]["array"][0] == pytest.approx(row.mae.half_width, rel=1e-5)
+    seeds = [trace for trace in traces(drawn["size"]) if not trace.get("showlegend", True)]
+    assert all(len(trace["y"]) == 3 for trace in seeds)
+
+
+def test_learning_curves_have_the_seeds_range_as_a_band(drawn, sweep_group):
+    low, high, mean = traces(drawn["curves"])[:3]
+    curves = np.array(
+        [[row["val/mae"] for row in run.trained_rows()] for run in sweep_group.sets[0].runs]
+    )
+    np.testing.assert_allclose(low["y"], curves.min(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(high["y"], curves.max(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(mean["y"], curves.mean(axis=0), rtol=1e-5)
+    assert mean["x"] == [1, 2, 3, 4, 5, 6]
+    assert high["fill"] == "tonexty"
+
+
+def test_ablation_is_plotted_against_training_without(drawn, sweep_group):
+    expected = [w for w in worths(sweep_group) if w.ablation and w.retrained]
+    shown = traces(drawn["ablation"])
+    assert len(shown) == len(expected) == 4
+    for trace, worth in zip(shown, expected, strict=True):
+        assert trace["name"] == worth.irrep
+        assert trace["x"][0] == pytest.approx(worth.retrained.estimate.mean, rel=1e-5)
+        assert trace["y"][0] == pytest.approx(worth.ablation.mean, rel=1e-5)
+
+
+def test_heatmaps_show_every_block_of_every_set(drawn):
+    (relative, *_) = drawn["heatmaps"].views
+    assert [panel.title for panel in relative.panels] == ["0e", "0e+1o", "0e+2e", "0e+1o+2e"]
+    _, values = relative.panels[-1].data
+    assert values["x"] == ["0e", "1o", "2e"]
+    assert values["y"] == [*(f"layer {k}" for k in range(5)), "all layers"]
+    shown = np.array([[z is not None for z in row] for row in values["z"]])
+    assert shown[:4].all()
+    assert shown[4].tolist() == [True, False, False], "the last layer is trimmed to scalars"
+    assert all(text.endswith("%") for text in values["text"][0])
+    assert "used<br>removed" in values["customdata"][0][0]
+
+
+def test_unreachable_blocks_are_grey_and_without_number(tmp_path):
+    path = write_run(tmp_path, "16x0e+16x1o", 0) / "utilization.csv"
+    table = UtilizationTable(path, "meV")
+    for epoch, measured in table.epochs.items():
+        rows = [
+            replace(row, channels=16, verdict="unreachable") if row.irrep == "1o" else row
+            for row in measured.rows
+        ]
+        table.add(epoch, replace(measured, rows=rows))
+    grey, values = traces(drawn_of(one_group(tmp_path))["heatmaps"])
+    for z_grey, z in zip(grey["z"], values["z"], strict=True):
+        assert z_grey[0] is None
+        assert z[0] is not None
+        assert (z_grey[1], z[1]) == (1, None)
+
+
+def test_latent_measures_stand_beside_the_untrained(drawn, sweep_group):
+    before, after = traces(drawn["latent"])[1:3]
+    mine = [
+        m for m in latent_measures(sweep_group) if (m.block, m.metric) == ("all", "knn_r2_target")
+    ]
+    np.testing.assert_allclose(before["x"], [m.untrained for m in mine], rtol=1e-5)
+    np.testing.assert_allclose(after["x"], [m.trained for m in mine], rtol=1e-5)
+    assert len(drawn["latent"].views) == 4
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path):
+    path = write_run(tmp_path, "16x0e", 0, utilization=False)
+    (path / "metrics.csv").unlink()
+    assert list(drawn_of(one_group(tmp_path))) == ["size", "cost"]
+
+
+def test_many_sets_draw_the_best_heatmaps_only(sweep_group, monkeypatch):
+    monkeypatch.setattr(irrep_plots, "MOST_HEATMAPS", 2)
+    figure = drawn_of(sweep_group)["heatmaps"]
+    assert [panel.title for panel in figure.views[0].panels] == ["0e+1o", "0e+1o+2e"]
+    assert "2 more are in the CSV file" in figure.caption
+
+
+def test_the_diagonal_stays_within_what_is_shown(drawn):
+    panel = drawn["ablation"].views[0].panels[0]
+    (line,) = panel.layout["shapes"]
+    ends = [(t["x"][0] + t["error_x"]["array"][0]) for t in panel.data]
+    assert line["x0"] == line["y0"] < line["x1"] == line["y1"]
+    assert line["x1"] <= max(ends) * 1.0001
+
+
+def test_axes_are_logarithmic_only_over_a_wide_range():
+    assert "type" not in value_axis("x", [10.0, 50.0])
+    assert "type" not in value_axis("x", [-1.0, 1000.0])
+    wide = value_axis("x", [30e3, 2e6, math.nan], kilo=True)
+    assert wide["type"] == "log"
+    assert {"50k", "100k", "1M"} <= set(wide["ticktext"])
+    assert value_axis("x", [])["title"] == {"text": "x"}
+
+
+def test_sets_differ_in_colour_or_marker():
+    looks = {(color(number), symbol(number)) for number in range(5 * len(COLORS))}
+    assert len(looks) == 5 * len(COLORS)

@@ -1,0 +1,111 @@
+"""Finding and reading run directories."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from records.names import NETWORK, UNTRAINED
+from records.utilization import read_table
+from reporting.read.runs import ReportError, find_runs, read_run, wandb_project
+from tests.reporting.synthetic_runs import write_run
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "sweep", "16x0e+16x1o", seed=3)
+
+
+def test_runs_are_found_two_levels_down_and_once(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "runs" / "sweep")
+    second = write_run(tmp_path / "runs", seed=1)
+    too_deep = write_run(tmp_path / "runs" / "a" / "b" / "c")
+    (tmp_path / "runs" / ".hidden").mkdir()
+    assert set(find_runs([tmp_path / "runs", first])) == {first, second}
+    assert find_runs([too_deep]) == [too_deep]
+
+
+def test_a_run_is_read_as_it_was_written(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (run.irreps, run.seed, run.unit, run.target) == ("16x0e+16x1o", 3, "meV", "U0")
+    assert run.finished
+    assert run.configuration == summary["configuration"]
+    assert run.number("test/mae") == summary["test/mae"]
+    assert run.number("error") is None
+    assert sorted(run.metrics) == [UNTRAINED, *range(6)]
+    assert len(run.trained_rows()) == run.epochs == 6
+    assert wandb_project(run) == "irrepscope"
+
+
+def test_utilization_is_read_as_its_own_reader_reads_it(run_dir: Path) -> None:
+    table, run = read_table(run_dir / "utilization.csv"), read_run(run_dir)
+    assert set(run.utilization) == set(table)
+    for block, row in zip(run.last_utilization(), table[5].rows, strict=True):
+        assert (block.layer, block.irrep, block.verdict) == (row.layer, row.irrep, row.verdict)
+        assert block.mae == table[5].mae
+        for name, value in block.values.items():
+            assert value == getattr(row, name) or math.isnan(value)
+    assert {block.layer for block in run.last_utilization()} >= {"layer0", NETWORK}
+
+
+def test_rate_is_the_median_and_time_follows_from_it(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    rates = sorted(row["throughput/molecules_per_s"] for row in run.trained_rows())
+    assert run.molecules_per_second() == (rates[2] + rates[3]) / 2
+    assert run.training_seconds() == 4000 * 6 / run.molecules_per_second()
+    run.metrics = {}
+    assert run.molecules_per_second() == run.number("throughput/molecules_per_s")
+
+
+def test_an_unfinished_run_may_lack_everything(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text('{"wandb_run_id": "0a1b2c3d"}')
+    run = read_run(tmp_path / "run")
+    assert (run.status, run.irreps, run.seed, run.epochs) == ("unfinished", "", None, 0)
+    assert run.last_utilization() == []
+
+
+def test_not_finite_numbers_are_no_results(run_dir: Path) -> None:
+    path = run_dir / "summary.json"
+    path.write_text(path.read_text().replace('"test/mae": ', '"test/mae": NaN, "was": '))
+    assert read_run(run_dir).number("test/mae") is None
+
+
+DAMAGE = {
+    "no JSON": ("summary.json", '{"status": "fin'),
+    "no object": ("summary.json", "[]"),
+    "not text": ("summary.json", b"\xff\xfe\x00"),
+    "nothing recorded": ("summary.json", '{"status": "finished"}'),
+    "bad irreps": ("summary.json", '{"irreps": "16y0e"}'),
+    "metrics": ("metrics.csv", "epoch,val/mae\n0,1.0\n1,abc\n"),
+    "metrics without epochs": ("metrics.csv", "val/mae\n1.0\n"),
+    "utilization": ("utilization.csv", "epoch,layer,irrep\n0,layer0,1o\n"),
+    "binary table": ("metrics.csv", b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named_in_one_line(run_dir: Path, name: str, content) -> None:
+    (run_dir / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ReportError) as caught:
+        read_run(run_dir)
+    message = str(caught.value)
+    assert str(run_dir / name) in message
+    assert "\n" not in message
+
+
+def test_a_run_directory_without_its_summary_is_broken(run_dir: Path) -> None:
+    (run_dir / "summary.json").unlink()
+    assert find_runs([run_dir]) == [run_dir]
+    with pytest.raises(ReportError, match=r"summary.json is missing"):
+        read_run(run_dir)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "file"])
+def test_where_there_are_no_runs_it_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ReportError, match=name):
+        find_runs([tmp_path / name])

@@ -1,0 +1,69 @@
+"""metrics.csv: one row an epoch, read back exactly, safe to resume."""
+
+from pathlib import Path
+
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from records.metrics import read_metrics
+from runtime.metrics_logger import MetricsCSVLogger
+
+
+def test_calls_of_one_epoch_share_a_row(tmp_path: Path) -> None:
+    logger = MetricsCSVLogger(tmp_path / "metrics.csv")
+    logger.log_metrics({"epoch": -1, "utilization/layer0/1o/power": 0.5})
+    logger.log_metrics({"epoch": 0, "val/mae": 3.0}, step=10)
+    logger.log_metrics({"epoch": 0, "train/loss": 0.25}, step=10)
+    logger.log_metrics({"epoch": 1, "val/mae": 2.0}, step=20)
+    table = pandas.read_csv(tmp_path / "metrics.csv")
+    assert table["epoch"].tolist() == [-1, 0, 1]
+    assert table["val/mae"].tolist()[1:] == [3.0, 2.0]
+    assert table["train/loss"][1] == 0.25
+    assert table["step"].tolist()[1:] == [10, 20]
+
+
+def test_late_metrics_join_their_epoch(tmp_path: Path) -> None:
+    logger = MetricsCSVLogger(tmp_path / "metrics.csv")
+    logger.log_metrics({"epoch": 0, "val/mae": 3.0})
+    logger.log_metrics({"epoch": 1, "val/mae": 2.0})
+    logger.log_metrics({"epoch": 0, "latent/all/trustworthiness": 0.9})
+    assert read_metrics(logger.path)[0]["latent/all/trustworthiness"] == 0.9
+
+
+def test_resume_keeps_rows_up_to_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    first = MetricsCSVLogger(path)
+    for epoch in range(4):
+        first.log_metrics({"epoch": epoch, "val/mae": 1.0 / (epoch + 1)})
+    second = MetricsCSVLogger(path)
+    second.drop_after(1)
+    second.log_metrics({"epoch": 2, "val/mae": 7.0})
+    assert [row["val/mae"] for row in read_metrics(path).values()] == [1.0, 0.5, 7.0]
+
+
+@given(st.dictionaries(st.integers(-1, 50), st.floats(allow_nan=False), min_size=1))
+def test_values_survive_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[int, float]
+) -> None:
+    logger = MetricsCSVLogger(tmp_path_factory.mktemp("metrics") / "metrics.csv")
+    for epoch, value in values.items():
+        logger.log_metrics({"epoch": epoch, "val/mae": value})
+    read = read_metrics(logger.path)
+    assert {epoch: row["val/mae"] for epoch, row in read.items()} == values
+
+
+@pytest.mark.parametrize(
+    "line", [b"1,half-writ", b"0,1.0", b"1", b"1,2,3", b"1,\xff", b"inf,1", b"1,\x00", b'1,"2']
+)
+def test_damaged_row_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,val/mae\n0,1.0\n" + line + b"\n")
+    with pytest.raises(ValueError, match=r"metrics.csv is damaged in line 3.*--fresh"):
+        read_metrics(path)
+
+
+def test_metrics_without_epoch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="without their epoch"):
+        MetricsCSVLogger(tmp_path / "metrics.csv").log_metrics({"val/mae": 1.0})

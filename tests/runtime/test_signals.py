@@ -1,0 +1,58 @@
+"""SIGTERM and Ctrl-C end a run once, and never between a checkpoint and its row."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.signals import StopRequestedError, StopSignals
+
+
+@pytest.fixture
+def signals() -> Iterator[StopSignals]:
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    handler = StopSignals()
+    handler.install()
+    yield handler
+    for signum, original in before.items():
+        signal.signal(signum, original)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_exit_code_is_128_plus_signal(signals: StopSignals, signum: int, code: int) -> None:
+    with pytest.raises(StopRequestedError) as caught:
+        os.kill(os.getpid(), signum)
+    assert caught.value.exit_code == code
+
+
+def test_deferred_block_is_finished_first(signals: StopSignals) -> None:
+    done = []
+
+    def block() -> None:
+        with signals.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(True)
+
+    with pytest.raises(StopRequestedError):
+        block()
+    assert done == [True]
+
+
+def test_later_signals_do_not_disturb_the_end(signals: StopSignals) -> None:
+    with pytest.raises(StopRequestedError):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_server_stops_from_another_thread(signals: StopSignals) -> None:
+    def stop() -> None:
+        thread = threading.Thread(target=signals.stop_by_server)
+        thread.start()
+        thread.join(10)
+
+    with pytest.raises(StopRequestedError):
+        stop()
+    assert signals.by_server

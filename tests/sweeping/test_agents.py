@@ -1,0 +1,403 @@
+"""The real `wandb` command, real agents and the launchers, against the loopback server.
+
+An agent looks at its runs every 5 seconds only, so all scenarios run side by side, once.
+"""
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from sweeping.command import render_command
+from sweeping.file import load_sweep_file
+from sweeping.space import grid
+from tests.wandb_records import RunRecord
+from tests.wandb_server import WandbServer
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAM = Path(__file__).parent / "dummy_wandb_program.py"
+BIN = Path(sys.executable).parent
+LIMIT = 400
+EPOCHS = 6
+METRIC = {"name": "val/mae", "goal": "minimize"}
+
+
+def sweep_config(parameters: dict, **more: object) -> dict:
+    """A sweep of the dummy program over values, lists of values or definitions."""
+    leaves = {
+        name: value if isinstance(value, dict) else {"values": value}
+        for name, value in parameters.items()
+    }
+    return {
+        "program": "program.py",
+        "method": "grid",
+        "metric": METRIC,
+        "parameters": leaves,
+        **more,
+    }
+
+
+class Place:
+    """A folder with the program, a sweep file and launchers, as a user would have it."""
+
+    def __init__(self, folder: Path, server: WandbServer, config: dict) -> None:
+        self.folder = self.cwd = folder
+        self.processes: list[subprocess.Popen] = []
+        self.server = server
+        (folder / "stubs").mkdir(parents=True)
+        shutil.copy(PROGRAM, folder / "program.py")
+        shutil.copytree(REPOSITORY / "sweeps", folder / "sweeps")
+        (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+        self.environ = server.environment(folder, OMP_NUM_THREADS="1")
+        self.environ["PATH"] = f"{folder / 'stubs'}{os.pathsep}{self.environ['PATH']}"
+        self.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
+    def stub(self, name: str, text: str) -> None:
+        """Put a command before all others on PATH."""
+        path = self.folder / "stubs" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def create(self) -> str:
+        """`wandb sweep sweep.yaml`."""
+        done = subprocess.run(
+            [BIN / "wandb", "sweep", str(self.folder / "sweep.yaml")],
+            cwd=self.cwd,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr.rpartition("wandb agent ")[2].split()[0]
+
+    def start(self, *command: str, **environ: str) -> subprocess.Popen:
+        """Start a launcher."""
+        with (self.folder / "launcher.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.cwd,
+                env={**self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End what a failed scenario has left; launchers stop their agents, agents their runs."""
+        for process in self.processes:
+            process.terminate()
+            process.wait(LIMIT)
+
+    def log(self) -> str:
+        """What the launchers printed."""
+        return (self.folder / "launcher.log").read_text()
+
+    def starts(self) -> list[dict]:
+        """Every start of the program."""
+        lines = (self.folder / "starts").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def share_a_grid(place: Place) -> SimpleNamespace:
+    """Two agents, one a GPU, started by agents.sh; one configuration fails."""
+    place.stub("nvidia-smi", "echo 0; echo 1")
+    sweep = place.create()
+    launcher = place.start("sweeps/agents.sh", sweep, WANDB_AGENT_DISABLE_FLAPPING="true")
+    code = launcher.wait(LIMIT)
+    return SimpleNamespace(place=place, sweep=sweep, code=code)
+
+
+def preempt_and_resume(place: Place) -> SimpleNamespace:
+    """A job array's task near its time limit, and the task that Slurm starts again."""
+    place.stub("scontrol", 'echo "$@" >> requeued')
+    sweep = place.create()
+    name = sweep.rpartition("/")[2]
+    slurm = {
+        "SLURM_SUBMIT_DIR": str(place.folder),
+        "SLURM_JOB_ID": "77",
+        "SLURM_ARRAY_JOB_ID": "70",
+        "SLURM_ARRAY_TASK_ID": "0",
+        "SLURM_JOB_END_TIME": str(int(time.time()) + 100),
+    }
+    runs = place.server.runs
+    job = place.start("bash", "sweeps/agents.slurm", sweep, **slurm)
+    place.server.wait_for(lambda: len(runs.get(f"{name}-0", NOTHING).history) >= 2, LIMIT)
+    job.send_signal(signal.SIGTERM)
+    code = job.wait(LIMIT)
+    first = SimpleNamespace(code=code, state=runs[f"{name}-0"].state)
+    first.exit_code, first.rows = runs[f"{name}-0"].exit_code, len(runs[f"{name}-0"].history)
+    again = place.start("bash", "sweeps/agents.slurm", sweep, **slurm).wait(LIMIT)
+    return SimpleNamespace(place=place, run=runs[f"{name}-0"], first=first, code=again)
+
+
+def stop_by_hyperband(place: Place) -> SimpleNamespace:
+    """One agent, a bad run after two good ones."""
+    sweep = place.create()
+    code = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep).wait(LIMIT)
+    runs = place.server.sweeps[sweep.rpartition("/")[2]].runs
+    return SimpleNamespace(place=place, runs=[place.server.runs[run] for run in runs], code=code)
+
+
+def stop_all(place: Place) -> SimpleNamespace:
+    """Ctrl-C on agents.sh with two agents at work."""
+    sweep = place.create()
+    name = sweep.rpartition("/")[2]
+    launcher = place.start("sweeps/agents.sh", sweep, CUDA_VISIBLE_DEVICES="3,GPU-x")
+    runs = place.server.runs
+    place.server.wait_for(
+        lambda: all(runs.get(f"{name}-{i}", NOTHING).history for i in (0, 1)), LIMIT
+    )
+    launcher.send_signal(signal.SIGINT)
+    return SimpleNamespace(place=place, name=name, code=launcher.wait(LIMIT))
+
+
+def train_for_real(place: Place) -> SimpleNamespace:
+    """train.py on real QM9: created, preempted after its first epochs, resumed by another agent."""
+    folder, runs = place.folder, place.server.runs
+    place.cwd = REPOSITORY
+    place.environ |= {"WANDB_DIR": str(folder), "MPLBACKEND": "agg"}
+    sweep = place.create()
+    name = f"{sweep.rpartition('/')[2]}-0"
+    agent = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep)
+    place.server.wait_for(lambda: epochs_of(runs.get(name, NOTHING)), LIMIT)
+    agent.send_signal(signal.SIGTERM)
+    agent.wait(LIMIT)
+    first = SimpleNamespace(state=runs[name].state, exit_code=runs[name].exit_code)
+    first.epochs = epochs_of(runs[name])
+    code = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep).wait(LIMIT)
+    return SimpleNamespace(place=place, run=runs[name], first=first, code=code)
+
+
+def epochs_of(run: RunRecord | SimpleNamespace) -> list[int]:
+    """Epochs whose validation error has arrived."""
+    return [row["epoch"] for row in run.history if "val/mae" in row]
+
+
+NOTHING = SimpleNamespace(history=[])
+TINY = {
+    "data.train_size": 256,
+    "data.val_size": 64,
+    "data.test_size": 64,
+    "model.num_layers": 2,
+    "trainer.max_epochs": EPOCHS,
+    "seed_everything": 0,
+}
+SCENARIOS: dict[str, tuple[Callable[[Place], SimpleNamespace], dict]] = {
+    "grid": (
+        share_a_grid,
+        sweep_config(
+            {
+                "lr": [0.2, 0.3, 1.0e-7],
+                "data.sizes": [[0, 1, 2]],
+                "flag": [True],
+                "names": [["a", "b c"]],
+                "nest": {"parameters": {"b": {"value": {"z": 1, "a": None}}, "a": {"value": "hi"}}},
+                "text": ["16x0e+16x1o"],
+            },
+            command=[
+                "${env}",
+                "${interpreter}",
+                "${program}",
+                "literal",
+                "--home=${envvar:WANDB_PROJECT}",
+                "${envvar:NOT_SET_AT_ALL}",
+                "${args}",
+                "${args_no_hyphens}",
+                "${args_no_boolean_flags}",
+                "${args_no_equals}",
+                "${args_append_hydra}",
+                "${args_override_hydra}",
+                "${args_json}",
+                "${unknown}",
+            ],
+        ),
+    ),
+    "preempt": (
+        preempt_and_resume,
+        sweep_config({"epochs": [5], "seconds": [0.5]}),
+    ),
+    "hyperband": (
+        stop_by_hyperband,
+        sweep_config(
+            {"lr": [0.1, 0.2, 7.0], "epochs": [20], "seconds": [0.4]},
+            early_terminate={"type": "hyperband", "min_iter": 3, "eta": 2},
+        ),
+    ),
+    "train": (
+        train_for_real,
+        sweep_config(
+            {"model.irreps": ["8x0e+8x1o"], **{name: [value] for name, value in TINY.items()}},
+            program="train.py",
+            command=[
+                "${env}",
+                "${interpreter}",
+                "${program}",
+                "--config=configs/quickstart.yaml",
+                "--runs_dir=${envvar:WANDB_DIR}/runs",
+                "${args}",
+            ],
+        ),
+    ),
+    "stop": (
+        stop_all,
+        sweep_config({"lr": [1.0, 2.0, 3.0], "epochs": [200], "seconds": [0.5]}),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Run all scenarios at once; (server, scenario -> what it returned)."""
+    folder = tmp_path_factory.mktemp("agents")
+    with WandbServer() as server, ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        places = {n: Place(folder / n, server, config) for n, (_, config) in SCENARIOS.items()}
+        futures = {n: pool.submit(run, places[n]) for n, (run, _) in SCENARIOS.items()}
+        try:
+            yield server, {name: future.result() for name, future in futures.items()}
+        finally:
+            for place in places.values():
+                place.stop()
+
+
+def test_the_server_met_no_unknown_request(outcome):
+    assert outcome[0].unknown == []
+
+
+def test_two_agents_share_the_grid_and_each_configuration_runs_once(outcome):
+    server, done = outcome
+    grid_done = done["grid"]
+    assert grid_done.code == 0, grid_done.place.log()
+    sweep = server.sweeps[grid_done.sweep.rpartition("/")[2]]
+    assert len(sweep.runs) == 3
+    started = grid_done.place.starts()
+    assert sorted(start["id"] for start in started) == sorted(sweep.runs)
+    assert {start["gpu"] for start in started} == {"0", "1"}
+    logs = grid_done.place.folder.glob(f"runs/agents/{sweep.id}/*-gpu[01].log")
+    assert len(list(logs)) == 2
+
+
+def test_a_failing_configuration_is_failed_and_its_agent_goes_on(outcome):
+    server, done = outcome
+    runs = [server.runs[run] for run in server.sweeps[done["grid"].sweep.rpartition("/")[2]].runs]
+    states = {run.config["lr"]: (run.state, run.exit_code) for run in runs}
+    assert states == {0.2: ("finished", 0), 0.3: ("failed", 1), 1e-7: ("finished", 0)}
+    assert [run.metric("epoch") for run in runs if run.state == "finished"] == [[0, 1]] * 2
+
+
+def test_our_command_lines_are_the_agents(outcome, monkeypatch):
+    place = outcome[1]["grid"].place
+    theirs = {start["argv"][-1]: start["argv"] for start in place.starts()}
+    monkeypatch.chdir(place.folder)
+    sweep = load_sweep_file("sweep.yaml")
+    ours = {}
+    for configuration in grid(sweep.parameters):
+        command = render_command(
+            sweep.command,
+            sweep.program,
+            configuration,
+            environ={"WANDB_PROJECT": "uncategorized"},
+        )
+        assert command[:3] == ["/usr/bin/env", "python", "program.py"]
+        ours[command[-1]] = command[3:]
+    assert ours == theirs
+    flags = [item for item in next(iter(theirs.values())) if item.startswith("--data.sizes=")]
+    assert ast.literal_eval(flags[0].partition("=")[2]) == [0, 1, 2]
+
+
+def test_sigterm_marks_the_run_preempting_and_requeues_the_job(outcome):
+    preempted = outcome[1]["preempt"]
+    assert preempted.first.code == 143
+    assert (preempted.first.state, preempted.first.exit_code) == ("preempted", 143)
+    assert 2 <= preempted.first.rows < 5
+    assert (preempted.place.folder / "requeued").read_text() == "requeue 70_0\n"
+
+
+def test_the_next_agent_resumes_the_same_run_without_gap_or_repetition(outcome):
+    resumed = outcome[1]["preempt"]
+    assert resumed.code == 0, resumed.place.log()
+    run = resumed.run
+    assert (run.state, run.resumed, run.attempts) == ("finished", 1, 2)
+    assert run.metric("epoch") == [0, 1, 2, 3, 4]
+    assert [row["_step"] for row in run.history] == [0, 1, 2, 3, 4]
+    assert run.rewritten == []
+
+
+def test_hyperband_stops_the_bad_run_only_and_does_not_requeue_it(outcome):
+    hyperband = outcome[1]["hyperband"]
+    assert hyperband.code == 0
+    assert [run.state for run in hyperband.runs] == ["finished", "finished", "killed"]
+    assert 3 < len(hyperband.runs[2].history) < 20
+    assert hyperband.runs[2].attempts == 1
+
+
+def test_ctrl_c_on_the_launcher_stops_all_agents_and_their_runs(outcome):
+    server, done = outcome
+    stopped = done["stop"]
+    assert stopped.code == 130, stopped.place.log()
+    states = [server.runs[f"{stopped.name}-{i}"].state for i in (0, 1)]
+    assert states == ["preempted", "preempted"]
+    assert f"{stopped.name}-2" not in server.runs
+    assert {start["gpu"] for start in stopped.place.starts()} == {"3", "GPU-x"}
+
+
+def test_train_py_is_preempted_and_resumed_by_the_next_agent(outcome):
+    trained = outcome[1]["train"]
+    assert (trained.first.state, trained.first.exit_code) == ("preempted", 143)
+    assert trained.first.epochs == list(range(len(trained.first.epochs)))
+    assert trained.code == 0, trained.place.log()
+    run = trained.run
+    assert (run.state, run.attempts, run.resumed, run.rewritten) == ("finished", 2, 1, [])
+    assert epochs_of(run) == list(range(EPOCHS)), "a gap or a repetition"
+    steps = [row["_step"] for row in run.history]
+    assert steps == list(range(len(steps)))
+
+
+def test_a_run_of_train_py_arrives_whole(outcome):
+    run = outcome[1]["train"].run
+    assert run.config["model.irreps"] == "8x0e+8x1o"
+    assert run.config["data.train_size"] == 256
+    assert run.summary["test/mae"] > 0
+    assert isinstance(run.summary["val/mae"], int | float), "agents compare runs by this number"
+    for picture in ("utilization/heatmap", "latent/umap"):
+        logged = {row["epoch"] for row in run.history if picture in row}
+        assert logged >= set(range(EPOCHS)), picture
+        arrived = [name for name in run.images if picture in name]
+        assert len(arrived) >= EPOCHS
+    assert {"utilization/table", "latent/molecules"} <= set(run.tables)
+    assert run.group is None
+
+
+@pytest.mark.parametrize("script", ["agents.sh", "agents.slurm"])
+def test_the_launchers_pass_shellcheck(script):
+    done = subprocess.run(
+        [BIN / "shellcheck", f"sweeps/{script}"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["sweeps/agents.sh"], "usage"),
+        (["sweeps/agents.sh", "sweeps/irreps.yaml"], "wandb sweep sweeps/irreps.yaml"),
+        (["bash", "sweeps/agents.slurm"], "usage"),
+    ],
+)
+def test_the_launchers_say_what_they_need(command, expected):
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert expected in done.stderr

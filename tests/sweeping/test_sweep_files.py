@@ -1,0 +1,204 @@
+"""Every file in sweeps/: valid for W&B, runnable here, and each network it names can be built.
+
+wandb_schema.json is the schema that W&B's server checks sweeps with: `config/schema.json` of its
+package `sweeps` 0.2.0 (MIT license, Copyright (c) 2021 Weights and Biases). The package itself
+needs an older NumPy than this project.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_modules.regressor import EquivariantRegressor
+from networks.irreps import natural_parity
+from runtime.cli import IrrepscopeCLI
+from runtime.signals import StopSignals
+from sweeping.file import load_sweep_file, parse_parameters
+from sweeping.space import draws, grid
+from tests.wandb_server import WandbServer
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
+NAMES = [path.name for path in FILES]
+SCHEMA = json.loads((Path(__file__).parent / "wandb_schema.json").read_text())
+# Documented by W&B and younger than the published schema.
+YOUNGER_KEYS = {"run_cap"}
+DESIGNED = {
+    "irreps.yaml": 27,
+    "graphs.yaml": 30,
+    "paper_lmax.yaml": 16,
+    "paper_single_degree.yaml": 20,
+    "paper_long.yaml": 12,
+    "tasks.yaml": 60,
+    "quickstart.yaml": 4,
+    "multiplicities.yaml": 60,
+}
+TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
+
+
+def violations(value, schema):
+    """Say how a value violates a JSON schema (the part of the language that W&B's uses)."""
+    if "$ref" in schema:
+        schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
+    found = []
+    kind = TYPES.get(schema.get("type"))
+    if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        return [f"{value!r} is no {schema['type']}"]
+    if schema.get("format") == "float" and not isinstance(value, float):
+        found.append(f"{value!r} is no float")
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{value!r} is not in {schema['enum']}")
+    if "minimum" in schema and value < schema["minimum"]:
+        found.append(f"{value!r} is too small")
+    if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
+        found.append(f"{value!r} is too small")
+    if isinstance(value, list) and len(value) < schema.get("minItems", 0):
+        found.append("too few items")
+    for alternatives in ("anyOf", "oneOf"):
+        fitting = [not violations(value, option) for option in schema.get(alternatives, [])]
+        if fitting and not any(fitting):
+            found.append(f"{value!r} fits none of {alternatives}")
+    if isinstance(value, dict):
+        found += [f"lacks {key}" for key in schema.get("required", []) if key not in value]
+        properties = schema.get("properties", {})
+        pattern = schema.get("propertyNames", {}).get("pattern", "")
+        for key, item in value.items():
+            further = schema.get("additionalProperties", {})
+            if key not in properties and further is False:
+                found.append(f"{key} is unknown")
+            found += violations(item, properties.get(key, further or {}))
+            found += [] if re.search(pattern, key) else [f"{key!r} is no name"]
+    return found
+
+
+def load(path):
+    return yaml.safe_load(path.read_text())
+
+
+def configurations(path):
+    """The configurations of a grid, or some of a search: its extremes and random ones."""
+    config = load(path)
+    parameters = parse_parameters(config["parameters"])
+    if config["method"] == "grid":
+        return list(grid(parameters))
+    choices = {p.path[0]: p.settings.get("values", [p.settings.get("value")]) for p in parameters}
+    corners = [{name: values[i] for name, values in choices.items()} for i in (0, -1)]
+    return corners + list(itertools.islice(draws(parameters, seed=0), 20))
+
+
+def test_the_designed_files_are_there():
+    assert set(NAMES) == set(DESIGNED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_wandbs_schema_is_kept(path):
+    config = {key: value for key, value in load(path).items() if key not in YOUNGER_KEYS}
+    assert violations(config, SCHEMA) == []
+
+
+def test_the_schema_check_finds_mistakes():
+    good = load(REPOSITORY / "sweeps" / "irreps.yaml")
+    for change in ({"method": "gird"}, {"parameters": {"a": {"values": []}}}, {"metrics": {}}):
+        assert violations({**good, **change}, SCHEMA)
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_the_header_tells_the_number_of_runs(path):
+    told = re.search(r"^# runs +(?:at most )?(\d+)", path.read_text(), re.MULTILINE)
+    config = load(path)
+    count = config.get("run_cap") or len(configurations(path))
+    assert int(told[1]) == count == DESIGNED[path.name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_what_a_server_is_not_needed_for_runs_here(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    if load(path)["method"] == "bayes":
+        with pytest.raises(ValueError, match="wandb sweep"):
+            load_sweep_file(path)
+    else:
+        sweep = load_sweep_file(path)
+        assert sweep.name == path.stem
+        assert sweep.notes == ()
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_parameter_is_null_and_parities_are_natural(path):
+    for configuration in configurations(path):
+        assert None not in configuration.values()
+        for block in configuration.get("model.irreps", "").split("+"):
+            if block:
+                degree = int(block.partition("x")[2][:-1])
+                assert block.endswith("e" if natural_parity(degree) == 1 else "o")
+
+
+def networks():
+    """Every different network that any file names, as (file, model arguments)."""
+    seen = {}
+    for path in FILES:
+        # Of the search over channels the extremes and two others: each takes a second to build.
+        searched = load(path)["method"] != "grid"
+        for configuration in configurations(path)[: 4 if searched else None]:
+            model = {
+                key.removeprefix("model."): value
+                for key, value in configuration.items()
+                if key.startswith("model.") and key != "model.trim_unreachable"
+            }
+            seen.setdefault(json.dumps(model, sort_keys=True), (path.stem, model))
+    return list(seen.values())
+
+
+@pytest.mark.parametrize(("file", "model"), networks())
+def test_every_network_can_be_built(file, model):
+    # Three layers are the three kinds of them: from the embedding, between, and to the readout.
+    assert EquivariantRegressor(**model, num_layers=3).network.num_parameters() > 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_the_program_takes_every_argument(path, monkeypatch, tmp_path):
+    """The first and the last configuration, through the program's own parser."""
+    monkeypatch.chdir(REPOSITORY)
+
+    class Parsed(Exception):  # noqa: N818
+        pass
+
+    def stop(cli):
+        cli.parser.check_config(cli.config)
+        raise Parsed
+
+    # Building networks and finding the run is tested elsewhere, and slower.
+    monkeypatch.setattr(IrrepscopeCLI, "instantiate_classes", stop)
+    fixed = [item for item in load(path)["command"] if item.startswith("--")]
+    for configuration in (configurations(path)[0], configurations(path)[-1]):
+        arguments = [*fixed, *(f"--{key}={value}" for key, value in configuration.items())]
+        with pytest.raises(Parsed):
+            IrrepscopeCLI([*arguments, f"--runs_dir={tmp_path}"], StopSignals())
+
+
+def test_the_real_command_creates_every_sweep(tmp_path):
+    create_all = (
+        "import sys\n"
+        "from wandb.cli.cli import cli\n"
+        "for file in sys.argv[1:]:\n"
+        "    cli(['sweep', file], standalone_mode=False)\n"
+    )
+    with WandbServer() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", create_all, *(f"sweeps/{name}" for name in NAMES)],
+            cwd=REPOSITORY,
+            env=server.environment(tmp_path, WANDB_DIR=str(tmp_path)),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Malformed" not in done.stderr
+    sent = [sweep.config for sweep in server.sweeps.values()]
+    assert sent == [load(path) for path in FILES]
+    assert {sweep.project for sweep in server.sweeps.values()} == {"irrepscope"}
+    assert server.unknown == []
