@@ -5,6 +5,8 @@ Imports e3nn's irreps only; nothing here touches a weight or a tensor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from e3nn import o3
 
 MAX_DEGREE = 11
@@ -67,7 +69,7 @@ def parse_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
     return parsed.sort().irreps.simplify()
 
 
-def harmonics_irreps(irreps: o3.Irreps) -> o3.Irreps:
+def default_edge_irreps(irreps: o3.Irreps) -> o3.Irreps:
     """Irreps of the edges' spherical harmonics: every degree present once, natural parity.
 
     Parameters
@@ -84,7 +86,7 @@ def harmonics_irreps(irreps: o3.Irreps) -> o3.Irreps:
 
 
 def filled_blocks(
-    embedding: o3.Irreps, harmonics: o3.Irreps, irreps: o3.Irreps, num_layers: int
+    embedding: o3.Irreps, edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps]
 ) -> list[set[o3.Irrep]]:
     """Irreps that some chain of tensor product paths from the embedding can make non-zero.
 
@@ -92,68 +94,70 @@ def filled_blocks(
     ----------
     embedding : o3.Irreps
         Irreps of the atom embedding.
-    harmonics : o3.Irreps
-        Irreps of the edges.
-    irreps : o3.Irreps
-        Feature irreps of every layer.
-    num_layers : int
-        Number of convolutions.
+    edge_irreps : sequence of o3.Irreps
+        Irreps of the edges, layer by layer.
+    layer_irreps : sequence of o3.Irreps
+        Irreps of each layer's output.
 
     Returns
     -------
     list of set of o3.Irrep
-        For each layer's output, the irreps that can be non-zero. A block once filled stays
-        filled through the residual.
+        For each layer's output, the irreps that can be non-zero. The residual keeps a filled block
+        filled in the next layer that has it.
     """
     current = {ir for _, ir in embedding}
     layers: list[set[o3.Irrep]] = []
-    for k in range(num_layers):
-        made = {
-            ir_out
-            for _, ir_out in irreps
-            if any(ir_out in ir_in * ir_edge for ir_in in current for _, ir_edge in harmonics)
-        }
-        current = made | (current & {ir for _, ir in irreps} if k > 0 else set())
+    for k, (edges, irreps) in enumerate(zip(edge_irreps, layer_irreps, strict=True)):
+        made = {ir for _, ir in irreps if any(_couples(source, edges, ir) for source in current)}
+        residual = {ir for _, ir in irreps if ir in current} if k > 0 else set()
+        current = made | residual
         layers.append(current)
     return layers
 
 
 def reachable_blocks(
-    harmonics: o3.Irreps, irreps: o3.Irreps, readout: o3.Irreps, num_layers: int
+    edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps], readout: o3.Irreps
 ) -> list[set[o3.Irrep]]:
     """Irreps from which some chain of tensor product paths leads to the readout.
 
     Parameters
     ----------
-    harmonics : o3.Irreps
-        Irreps of the edges.
-    irreps : o3.Irreps
-        Feature irreps of every layer.
+    edge_irreps : sequence of o3.Irreps
+        Irreps of the edges, layer by layer.
+    layer_irreps : sequence of o3.Irreps
+        Irreps of each layer's output.
     readout : o3.Irreps
         Irreps that the readout takes from the last layer (``1x0e`` for a scalar target).
-    num_layers : int
-        Number of convolutions.
 
     Returns
     -------
     list of set of o3.Irrep
         For each layer's output, the irreps that can change the prediction.
     """
-    current = {ir for _, ir in irreps if ir in readout}
+    current = {ir for _, ir in layer_irreps[-1] if ir in readout}
     layers = [current]
-    for _ in range(num_layers - 1):
-        # The residual carries a block to itself, a path carries it to ir_in x Y_l.
-        current = current | {
-            ir_in
-            for _, ir_in in irreps
-            if any(ir_out in ir_in * ir_edge for ir_out in current for _, ir_edge in harmonics)
+    for k in range(len(layer_irreps) - 2, -1, -1):
+        # The residual carries a block to itself, a path of the next layer carries it to others.
+        current = {
+            ir
+            for _, ir in layer_irreps[k]
+            if ir in current or any(_couples(ir, edge_irreps[k + 1], later) for later in current)
         }
         layers.append(current)
     return layers[::-1]
 
 
+def _couples(source: o3.Irrep, edge_irreps: o3.Irreps, target: o3.Irrep) -> bool:
+    """Whether a tensor product path leads from `source` to `target`."""
+    return any(target in source * edge for _, edge in edge_irreps)
+
+
 def check_irreps(
-    irreps: o3.Irreps, embedding: o3.Irreps, readout: o3.Irreps, num_layers: int
+    irreps: o3.Irreps,
+    embedding: o3.Irreps,
+    readout: o3.Irreps,
+    num_layers: int,
+    edge_irreps: o3.Irreps | None = None,
 ) -> None:
     """Refuse irreps of which a part could never be used.
 
@@ -167,6 +171,8 @@ def check_irreps(
         Irreps that the readout takes from the last layer.
     num_layers : int
         Number of convolutions.
+    edge_irreps : o3.Irreps, optional
+        Irreps of the edges; by default `default_edge_irreps`.
 
     Raises
     ------
@@ -181,9 +187,9 @@ def check_irreps(
                 f"irreps {irreps} has no {ir}, which the readout needs: add it, "
                 f"e.g. 32x{ir}+{irreps}"
             )
-    harmonics = harmonics_irreps(irreps)
-    filled = filled_blocks(embedding, harmonics, irreps, num_layers)
-    reachable = reachable_blocks(harmonics, irreps, readout, num_layers)
+    harmonics = default_edge_irreps(irreps) if edge_irreps is None else edge_irreps
+    filled = filled_blocks(embedding, [harmonics] * num_layers, [irreps] * num_layers)
+    reachable = reachable_blocks([harmonics] * num_layers, [irreps] * num_layers, readout)
     for _, ir in irreps:
         if not any(ir in blocks for blocks in filled):
             raise ValueError(
@@ -197,3 +203,32 @@ def check_irreps(
                 f"within {num_layers} layer{'s' if num_layers > 1 else ''}: leave {ir} out or add "
                 "layers"
             )
+
+
+def parse_edge_irreps(edge_irreps: str | o3.Irreps) -> o3.Irreps:
+    """Read the irreps of the edges' spherical harmonics.
+
+    Parameters
+    ----------
+    edge_irreps : str or o3.Irreps
+        e3nn notation, e.g. ``0e+1o+2e``.
+
+    Returns
+    -------
+    o3.Irreps
+        Sorted by degree.
+
+    Raises
+    ------
+    ValueError
+        If the string is unusable as irreps, a degree occurs more than once, or a parity is not
+        natural: spherical harmonics have multiplicity 1 and parity (-1)^l.
+    """
+    parsed = parse_irreps(edge_irreps)
+    for mul, ir in parsed:
+        if mul != 1 or ir.p != natural_parity(ir.l):
+            raise ValueError(
+                f"edge_irreps {str(edge_irreps)!r} has {mul}x{ir}: spherical harmonics have each "
+                "degree once and parity (-1)^l, e.g. 0e+1o+2e"
+            )
+    return parsed
