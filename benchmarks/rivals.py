@@ -67,7 +67,7 @@ class _CuEquivariance(nn.Module):
         import cuequivariance as cue
         import cuequivariance_torch as cuet
 
-        irreps = (layer.irreps_in, layer.irreps_harmonics, layer.irreps_out)
+        irreps = (layer.irreps_in, layer.edge_irreps, layer.irreps_out)
         self.product = cuet.FullyConnectedTensorProduct(
             *(cue.Irreps("O3", str(each)) for each in irreps),
             layout=cue.mul_ir,
@@ -108,7 +108,7 @@ class _Convolution(nn.Module):
 
         problem = oeq.TPProblem(
             str(layer.irreps_in),
-            str(layer.irreps_harmonics),
+            str(layer.edge_irreps),
             str(layer.irreps_out),
             _instructions(layer),
             shared_weights=False,
@@ -128,14 +128,14 @@ class _Convolution(nn.Module):
 
 def _of_edges(layer: E3nnConvolution, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Harmonics [e, m] and weights [e, weights] of every edge, as e3nn's layer makes them."""
-    harmonics = edge_harmonics(geometry.vectors, layer.irreps_harmonics)
+    harmonics = edge_harmonics(geometry.vectors, layer.edge_irreps)
     basis = radial_basis(geometry.lengths, layer.num_radial, layer.cutoff)
     return harmonics, layer.radial(basis)
 
 
 def _instructions(layer: E3nnConvolution) -> list[tuple[int, int, int, str, bool, float]]:
     """Paths of a fully connected product in e3nn's order."""
-    sides: tuple[o3.Irreps, ...] = (layer.irreps_in, layer.irreps_harmonics, layer.irreps_out)
+    sides: tuple[o3.Irreps, ...] = (layer.irreps_in, layer.edge_irreps, layer.irreps_out)
     return [
         (i, j, k, "uvw", True, 1.0)
         for i, (_, ir_in) in enumerate(sides[0])

@@ -390,7 +390,7 @@ def _operations(network: EquivariantConvNet) -> int:
         total += sum(
             mul_in * mul_out * ir_out.dim
             for mul_in, ir_in in irreps_in
-            for _, ir_edge in network.irreps_harmonics
+            for _, ir_edge in network.edge_irreps
             for mul_out, ir_out in irreps_out
             if ir_out in ir_in * ir_edge
         )

@@ -19,7 +19,7 @@ from networks.geometry import Geometry, edge_vectors
 from networks.irreps import (
     check_irreps,
     filled_blocks,
-    harmonics_irreps,
+    default_edge_irreps,
     parse_irreps,
     reachable_blocks,
 )
@@ -100,16 +100,12 @@ class EquivariantConvNet(nn.Module):
         self.irreps_embedding = o3.Irreps(f"{embedding_dim}x0e")
         self.irreps_readout = o3.Irreps("1x0e")
         check_irreps(self.irreps, self.irreps_embedding, self.irreps_readout, num_layers)
-        self.irreps_harmonics = harmonics_irreps(self.irreps)
+        self.edge_irreps = default_edge_irreps(self.irreps)
         self.num_radial = num_radial
         self.cutoff = cutoff
         self.convolution = convolution
-        reachable = reachable_blocks(
-            self.irreps_harmonics, self.irreps, self.irreps_readout, num_layers
-        )
-        filled = filled_blocks(
-            self.irreps_embedding, self.irreps_harmonics, self.irreps, num_layers
-        )
+        reachable = reachable_blocks(self.edge_irreps, self.irreps, self.irreps_readout, num_layers)
+        filled = filled_blocks(self.irreps_embedding, self.edge_irreps, self.irreps, num_layers)
         self.reachable = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in reachable]
         self.filled = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in filled]
         self.layer_irreps = [
@@ -132,12 +128,10 @@ class EquivariantConvNet(nn.Module):
         irreps_in = self.layer_irreps[k - 1] if k > 0 else self.irreps_embedding
         irreps_out = self.layer_irreps[k]
         columns = path_columns(
-            whole_in, self.irreps_harmonics, self.irreps, kept_in=irreps_in, kept_out=irreps_out
+            whole_in, self.edge_irreps, self.irreps, kept_in=irreps_in, kept_out=irreps_out
         )
         whole_numel = int(
-            path_columns(
-                whole_in, self.irreps_harmonics, self.irreps, whole_in, self.irreps
-            ).numel()
+            path_columns(whole_in, self.edge_irreps, self.irreps, whole_in, self.irreps).numel()
         )
         whole = e3nn_nn.FullyConnectedNet(
             [self.num_radial, radial_hidden, whole_numel], nn.functional.silu
@@ -145,7 +139,7 @@ class EquivariantConvNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             layer = self._convolution_class()(
                 irreps_in,
-                self.irreps_harmonics,
+                self.edge_irreps,
                 irreps_out,
                 num_radial=self.num_radial,
                 radial_hidden=radial_hidden,
@@ -207,7 +201,7 @@ class EquivariantConvNet(nn.Module):
             batch=data.pos.new_zeros(num_nodes, dtype=torch.int64) if batch is None else batch,
             num_nodes=num_nodes,
             num_graphs=1 if batch is None else data.num_graphs,
-            irreps_harmonics=self.irreps_harmonics,
+            edge_irreps=self.edge_irreps,
             num_radial=self.num_radial,
             cutoff=self.cutoff,
             neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
@@ -352,7 +346,7 @@ class EquivariantConvNet(nn.Module):
                 [(mul, ir) for mul, ir in self.layer_irreps[k] if self.reachable[k][str(ir)]]
             )
             live = path_columns(
-                irreps_in, self.irreps_harmonics, self.layer_irreps[k], live_in, live_out
+                irreps_in, self.edge_irreps, self.layer_irreps[k], live_in, live_out
             )
             weight = layer.get_parameter("radial.layer1.weight")
             total -= weight.shape[0] * (weight.shape[1] - int(live.numel()))

@@ -32,7 +32,7 @@ class Geometry:
         [n] int64, the graph of each node.
     num_nodes, num_graphs : int
         Sizes, known on the host.
-    irreps_harmonics : o3.Irreps
+    edge_irreps : o3.Irreps
         Degrees of the harmonics, each once.
     num_radial : int
         Number of radial functions.
@@ -57,7 +57,7 @@ class Geometry:
     batch: Tensor
     num_nodes: int
     num_graphs: int
-    irreps_harmonics: o3.Irreps
+    edge_irreps: o3.Irreps
     num_radial: int
     cutoff: float
     neighbor_counts: NDArray[np.int64] | None = None
@@ -68,7 +68,7 @@ class Geometry:
     @cached_property
     def harmonics(self) -> Tensor:
         """[e, m] real spherical harmonics of the normalized vectors, all degrees in order."""
-        return edge_harmonics(self.vectors, self.irreps_harmonics)
+        return edge_harmonics(self.vectors, self.edge_irreps)
 
     @cached_property
     def radial(self) -> Tensor:

@@ -35,13 +35,13 @@ class Path:
 
 
 def tensor_product_paths(
-    irreps_in: o3.Irreps, irreps_harmonics: o3.Irreps, irreps_out: o3.Irreps
+    irreps_in: o3.Irreps, edge_irreps: o3.Irreps, irreps_out: o3.Irreps
 ) -> list[Path]:
     """All paths in the order in which e3nn's `FullyConnectedTensorProduct` keeps their weights.
 
     Parameters
     ----------
-    irreps_in, irreps_harmonics, irreps_out : o3.Irreps
+    irreps_in, edge_irreps, irreps_out : o3.Irreps
         Inputs, edges (each degree once) and outputs.
 
     Returns
@@ -51,7 +51,7 @@ def tensor_product_paths(
     allowed = [
         (i, j, k)
         for i, (_, ir_in) in enumerate(irreps_in)
-        for j, (_, ir_edge) in enumerate(irreps_harmonics)
+        for j, (_, ir_edge) in enumerate(edge_irreps)
         for k, (_, ir_out) in enumerate(irreps_out)
         if ir_out in ir_in * ir_edge
     ]

@@ -66,7 +66,7 @@ class LayerContraction:
 
     Parameters
     ----------
-    irreps_in, irreps_harmonics, irreps_out : o3.Irreps
+    irreps_in, edge_irreps, irreps_out : o3.Irreps
         Source nodes, edges (each degree once) and messages.
     hidden : int
         Width of the radial MLP's hidden layer.
@@ -82,17 +82,17 @@ class LayerContraction:
     def __init__(
         self,
         irreps_in: o3.Irreps,
-        irreps_harmonics: o3.Irreps,
+        edge_irreps: o3.Irreps,
         irreps_out: o3.Irreps,
         hidden: int,
         neighbor_norm: float,
     ) -> None:
         self.irreps_in = irreps_in
-        self.irreps_harmonics = irreps_harmonics
+        self.edge_irreps = edge_irreps
         self.irreps_out = irreps_out
         self.hidden = hidden
-        self.paths = tensor_product_paths(irreps_in, irreps_harmonics, irreps_out)
-        self.pairs = _pairs(self.paths, irreps_in, irreps_harmonics, irreps_out)
+        self.paths = tensor_product_paths(irreps_in, edge_irreps, irreps_out)
+        self.pairs = _pairs(self.paths, irreps_in, edge_irreps, irreps_out)
         self._scales = {path.block_out: path.coefficient / neighbor_norm for path in self.paths}
         self._plans: dict[Graph, Plan] = {}
         self._forms: dict[float, EdgeForm] = {}
@@ -388,7 +388,7 @@ def graph_of(geometry: Geometry) -> Graph:
 
 
 def _pairs(
-    paths: list[Path], irreps_in: o3.Irreps, irreps_harmonics: o3.Irreps, irreps_out: o3.Irreps
+    paths: list[Path], irreps_in: o3.Irreps, edge_irreps: o3.Irreps, irreps_out: o3.Irreps
 ) -> list[_Pair]:
     grouped: dict[tuple[int, int], list[Path]] = {}
     for path in paths:
@@ -396,7 +396,7 @@ def _pairs(
     pairs = []
     for (i, o), members in grouped.items():
         (mul_in, ir_in), (mul_out, ir_out) = irreps_in[i], irreps_out[o]
-        degrees = tuple(irreps_harmonics[path.block_edge].ir.l for path in members)
+        degrees = tuple(edge_irreps[path.block_edge].ir.l for path in members)
         shape = PairShape(ir_in.l, ir_out.l, mul_in, mul_out, len(members))
         pairs.append(_Pair(i, o, tuple(members), degrees, shape))
     return pairs

@@ -42,7 +42,7 @@ class FastConvolution(nn.Module):
     ----------
     irreps_in : o3.Irreps
         Irreps of the source nodes.
-    irreps_harmonics : o3.Irreps
+    edge_irreps : o3.Irreps
         Irreps of the edges, each degree once.
     irreps_out : o3.Irreps
         Irreps of the messages.
@@ -59,7 +59,7 @@ class FastConvolution(nn.Module):
     def __init__(
         self,
         irreps_in: o3.Irreps,
-        irreps_harmonics: o3.Irreps,
+        edge_irreps: o3.Irreps,
         irreps_out: o3.Irreps,
         num_radial: int,
         radial_hidden: int,
@@ -68,17 +68,17 @@ class FastConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in = irreps_in
-        self.irreps_harmonics = irreps_harmonics
+        self.edge_irreps = edge_irreps
         self.irreps_out = irreps_out
         self.num_radial = num_radial
         self.radial_hidden = radial_hidden
         self.cutoff = cutoff
         self.neighbor_norm = neighbor_norm
         self.contraction = LayerContraction(
-            irreps_in, irreps_harmonics, irreps_out, radial_hidden, neighbor_norm
+            irreps_in, edge_irreps, irreps_out, radial_hidden, neighbor_norm
         )
         self.to_scalar = LayerContraction(
-            irreps_in, irreps_harmonics, o3.Irreps("1x0e"), radial_hidden, neighbor_norm
+            irreps_in, edge_irreps, o3.Irreps("1x0e"), radial_hidden, neighbor_norm
         )
         self.radial = e3nn_nn.FullyConnectedNet(
             [num_radial, radial_hidden, sum(path.num_weights for path in self.contraction.paths)],

@@ -27,7 +27,7 @@ class E3nnConvolution(nn.Module):
     ----------
     irreps_in : o3.Irreps
         Irreps of the source nodes.
-    irreps_harmonics : o3.Irreps
+    edge_irreps : o3.Irreps
         Irreps of the edges, each degree once.
     irreps_out : o3.Irreps
         Irreps of the messages.
@@ -45,7 +45,7 @@ class E3nnConvolution(nn.Module):
     def __init__(
         self,
         irreps_in: o3.Irreps,
-        irreps_harmonics: o3.Irreps,
+        edge_irreps: o3.Irreps,
         irreps_out: o3.Irreps,
         num_radial: int,
         radial_hidden: int,
@@ -54,13 +54,13 @@ class E3nnConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in = irreps_in
-        self.irreps_harmonics = irreps_harmonics
+        self.edge_irreps = edge_irreps
         self.irreps_out = irreps_out
         self.num_radial = num_radial
         self.cutoff = cutoff
         self.neighbor_norm = neighbor_norm
         self.tensor_product = o3.FullyConnectedTensorProduct(
-            irreps_in, irreps_harmonics, irreps_out, shared_weights=False
+            irreps_in, edge_irreps, irreps_out, shared_weights=False
         )
         self.radial = e3nn_nn.FullyConnectedNet(
             [num_radial, radial_hidden, self.tensor_product.weight_numel], nn.functional.silu
@@ -101,7 +101,7 @@ class E3nnConvolution(nn.Module):
             [n, irreps_out.dim].
         """
         source, target = geometry.edge_index
-        harmonics = edge_harmonics(geometry.vectors, self.irreps_harmonics)
+        harmonics = edge_harmonics(geometry.vectors, self.edge_irreps)
         weights = self.radial(radial_basis(geometry.lengths, self.num_radial, self.cutoff))
         messages = self.tensor_product(x.index_select(0, source), harmonics, weights)
         out = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
@@ -125,7 +125,7 @@ def _add_tensor_product_buffers(
 
 def path_columns(
     irreps_in: o3.Irreps,
-    irreps_harmonics: o3.Irreps,
+    edge_irreps: o3.Irreps,
     irreps_out: o3.Irreps,
     kept_in: o3.Irreps,
     kept_out: o3.Irreps,
@@ -137,7 +137,7 @@ def path_columns(
 
     Parameters
     ----------
-    irreps_in, irreps_harmonics, irreps_out : o3.Irreps
+    irreps_in, edge_irreps, irreps_out : o3.Irreps
         The whole convolution.
     kept_in, kept_out : o3.Irreps
         Blocks that remain, a subset of `irreps_in` and `irreps_out`.
@@ -150,7 +150,7 @@ def path_columns(
     columns: list[Tensor] = []
     start = 0
     for mul_in, ir_in in irreps_in:
-        for _, ir_edge in irreps_harmonics:
+        for _, ir_edge in edge_irreps:
             for mul_out, ir_out in irreps_out:
                 if ir_out not in ir_in * ir_edge:
                     continue

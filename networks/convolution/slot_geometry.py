@@ -41,7 +41,7 @@ class NodeGeometry:
         [s, k], zero in padding.
     harmonics : Tensor
         [s, m] harmonics of the vector from the center to the neighbour.
-    irreps_harmonics : o3.Irreps
+    edge_irreps : o3.Irreps
         Degrees of the harmonics, each once.
     scratch : Scratch
         Memory for intermediate results, shared by all layers.
@@ -50,7 +50,7 @@ class NodeGeometry:
     slots: NodeSlots
     radial: Tensor
     harmonics: Tensor
-    irreps_harmonics: o3.Irreps
+    edge_irreps: o3.Irreps
     scratch: Scratch
     _gammas: dict[tuple[int, Couplings], Tensor] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class NodeGeometry:
             if degree == l_neighbor and larger[: len(couplings)] == couplings:
                 return table[:, : sum((2 * a + 1) * len(each) for a, each in couplings)]
         degrees = tuple(sorted({degree for _, each in couplings for degree in each}))
-        slices = dict(zip(self.irreps_harmonics.ls, self.irreps_harmonics.slices()))
+        slices = dict(zip(self.edge_irreps.ls, self.edge_irreps.slices()))
         y = torch.cat([self.harmonics[:, slices[degree]] for degree in degrees], dim=1)
         table = _coupling_table(l_neighbor, couplings, degrees, y.dtype, y.device)
         num_b = 2 * l_neighbor + 1
@@ -212,10 +212,10 @@ def node_geometry(geometry: Geometry, center_is_target: bool) -> NodeGeometry:
             radial = radial * slots.mask.unsqueeze(1)
         harmonics = geometry.harmonics.index_select(0, slots.edge)
         if not outward:
-            signs = [(-1.0) ** ir.l for _, ir in geometry.irreps_harmonics for _ in range(ir.dim)]
+            signs = [(-1.0) ** ir.l for _, ir in geometry.edge_irreps for _ in range(ir.dim)]
             harmonics = harmonics * harmonics.new_tensor(signs)
         geometry.shared[key] = NodeGeometry(
-            slots, radial, harmonics, geometry.irreps_harmonics, _scratch(geometry)
+            slots, radial, harmonics, geometry.edge_irreps, _scratch(geometry)
         )
     found: NodeGeometry = geometry.shared[key]
     return found

@@ -59,7 +59,7 @@ def send_from_species(
     is_species = torch.zeros_like(h[:, :1]).expand(-1, z.shape[0]).scatter(1, of_neighbor, 1.0)
     spread = (is_species.unsqueeze(2) * h.unsqueeze(1)).flatten(1)  # [s, (t k)]
     messages = (spread @ z.flatten(0, 1)).split([block.mul for block in blocks], dim=1)
-    slices = dict(zip(geometry.irreps_harmonics.ls, geometry.irreps_harmonics.slices()))
+    slices = dict(zip(geometry.edge_irreps.ls, geometry.edge_irreps.slices()))
     harmonics = geometry.harmonics.index_select(0, slots.edge)
     received = {
         block: _received(harmonics[:, slices[block.ir.l]], message, slots.center, slots.num_nodes)

@@ -42,7 +42,7 @@ def small_network(
 def paths(network: EquivariantConvNet, k: int) -> Iterator[tuple[str, str, Tensor]]:
     """(irrep in, irrep out, columns of the radial MLP's last weight) of layer k's path groups."""
     irreps_in = network.layer_irreps[k - 1] if k > 0 else network.irreps_embedding
-    whole = (irreps_in, network.irreps_harmonics, network.layer_irreps[k])
+    whole = (irreps_in, network.edge_irreps, network.layer_irreps[k])
     for mul_in, ir_in in irreps_in:
         for mul_out, ir_out in network.layer_irreps[k]:
             one = (o3.Irreps([(mul_in, ir_in)]), o3.Irreps([(mul_out, ir_out)]))
