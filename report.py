@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from reporting.build import build_page, read_all
+from reporting.build import write_report
 from reporting.read.runs import ReportError
 
 USAGE_ERROR = 2
@@ -75,45 +75,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if not given.runs and (given.output or given.csv):
         parser.error("-o and --csv need run directories")
     return given
-
-
-def write_report(
-    runs: Sequence[Path],
-    output: Path,
-    reference: str | None = None,
-    csv: Path | None = None,
-    skip_broken: bool = True,
-) -> Path:
-    """Write the page that compares runs, and its tables.
-
-    Parameters
-    ----------
-    runs : sequence of Path
-        Run directories, or directories that hold them.
-    output : Path
-        HTML file; replaced whole.
-    reference : str, optional
-        Irreps that sets are compared with; by default those of l = 0 only, or the smallest.
-    csv : Path, optional
-        Directory of the tables; by default ``<output>_tables``.
-    skip_broken : bool
-        Whether broken run directories are listed on the page instead of refused.
-
-    Returns
-    -------
-    Path
-        The page.
-
-    Raises
-    ------
-    ReportError
-        If there is nothing to compare, or a run is broken and not to be skipped.
-    OSError
-        If a file cannot be written.
-    """
-    found = read_all(runs, skip_broken)
-    tables = csv or output.with_name(f"{output.stem}_tables")
-    return build_page(found, output, reference, tables, skip_broken)
 
 
 def default_output(runs: Sequence[Path]) -> Path:

@@ -77,6 +77,45 @@ def read_all(paths: Sequence[Path], skip_broken: bool = False) -> Runs:
     return runs
 
 
+def write_report(
+    runs: Sequence[Path],
+    output: Path,
+    reference: str | None = None,
+    csv: Path | None = None,
+    skip_broken: bool = True,
+) -> Path:
+    """Write the page that compares runs, and its tables.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Run directories, or directories that hold them.
+    output : Path
+        HTML file; replaced whole.
+    reference : str, optional
+        Irreps that sets are compared with; by default those of l = 0 only, or the smallest.
+    csv : Path, optional
+        Directory of the tables; by default ``<output>_tables``.
+    skip_broken : bool
+        Whether broken run directories are listed on the page instead of refused.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ReportError
+        If there is nothing to compare, or a run is broken and not to be skipped.
+    OSError
+        If a file cannot be written.
+    """
+    found = read_all(runs, skip_broken)
+    tables = csv or output.with_name(f"{output.stem}_tables")
+    return build_page(found, output, reference, tables, skip_broken)
+
+
 def build_page(
     runs: Runs, output: Path, reference: str | None, tables: Path | None, skip_broken: bool
 ) -> Path:

@@ -10,6 +10,7 @@ import pytest
 
 import report
 from records.latents import epoch_path
+from reporting.build import write_report
 from tests.reporting.synthetic_runs import smiles, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +68,7 @@ def test_the_reference_is_used(runs_dir, tmp_path):
 
 
 def test_write_report_is_what_a_program_calls(runs_dir, tmp_path):
-    page = report.write_report([runs_dir], tmp_path / "new" / "page.html")
+    page = write_report([runs_dir], tmp_path / "new" / "page.html")
     assert page == tmp_path / "new" / "page.html"
     assert page.is_file()
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from latents.worker import METRICS
+from records.configuration import configuration_hash, identity
 from records.files import write_text
 from records.latents import LatentEpoch, Molecules, Settings, write_epoch
 from records.names import NETWORK, UNTRAINED
@@ -25,7 +26,7 @@ from reporting.read.irreps import parse
 from runtime.cli import IrrepscopeCLI
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.run_directory import RunDirectory
-from runtime.run_name import configuration_hash, default_run_name, identity
+from runtime.run_name import default_run_name
 from runtime.signals import StopSignals
 
 NAN = math.nan

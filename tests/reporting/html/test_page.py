@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qm9.cache import PreparedData
-from report import write_report
+from reporting.build import write_report
 from reporting.html.page import marked
 from tests.reporting.synthetic_runs import smiles, write_run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import ActionChains, Keys
 
-from report import write_report
+from reporting.build import write_report
 from tests.browser import Browser, browser
 from tests.reporting.conftest import SETS
 from tests.reporting.synthetic_runs import smiles
