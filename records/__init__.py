@@ -1,4 +1,4 @@
 """Every file that a run leaves: one dataclass, one reader and one writer for each.
 
-Imports the standard library, NumPy and PyYAML only, never torch: whoever compares runs needs no more.
+Imports the standard library, NumPy and PyYAML only: torch would slow down comparing runs.
 """

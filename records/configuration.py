@@ -1,4 +1,4 @@
-"""``config.yaml``: a run's resolved configuration, and the part of it that decides its result.
+"""``config.yaml``: a run's resolved configuration, and the part of it that determines its result.
 
 Imports the standard library, PyYAML and this package only.
 """
@@ -20,7 +20,7 @@ NEUTRAL_KEYS = (
     "data.eval_batch_size",
     "data.predict_split",
 )
-"""Options that change where or how fast a run goes, but not what it computes."""
+"""Options that change where a run reads its data or how fast it is, but not what it computes."""
 TRAINER_KEYS = (
     "max_epochs",
     "max_steps",
@@ -37,12 +37,13 @@ TRAINER_KEYS = (
     "devices",
     "num_nodes",
 )
-"""The trainer's options that are part of a run's identity. The number of devices is one although
-`data.batch_size` counts the molecules of all: the same sums in another order round otherwise."""
+"""Options of the trainer that are part of a run's identity. The number of devices is among them:
+`data.batch_size` counts the molecules of all devices together, but sums in another order round
+differently."""
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Reduce a resolved configuration to what decides the result of training.
+    """Reduce a resolved configuration to the options that determine the result of training.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def configuration_hash(config: dict[str, Any]) -> str:
-    """Six hexadecimal digits that stand for a configuration.
+    """Hash the `identity` of a configuration.
 
     Parameters
     ----------
@@ -78,10 +79,27 @@ def configuration_hash(config: dict[str, Any]) -> str:
     Returns
     -------
     str
-        First digits of the SHA-256 of `identity`.
+        First six hexadecimal digits of the SHA-256.
     """
     text = json.dumps(identity(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Compare two flat configurations.
+
+    Parameters
+    ----------
+    before, now : dict
+        With dotted keys, as returned by `identity`.
+
+    Returns
+    -------
+    list of str
+        ``"model.lr 0.001 -> 0.01"`` for every key that differs, sorted by key.
+    """
+    changed = sorted(key for key in {**before, **now} if before.get(key) != now.get(key))
+    return [f"{key} {before.get(key)} -> {now.get(key)}" for key in changed]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -92,12 +110,12 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     config : dict
         Nested.
     prefix : str
-        Put before every key.
+        Prepended to every key.
 
     Returns
     -------
     dict
-        ``{"model.irreps": ...}``; empty dictionaries vanish.
+        ``{"model.irreps": …}``; empty dictionaries are left out.
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
@@ -124,12 +142,12 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the file is damaged; names it.
+        If the file is damaged. The message names it.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
-            raise ValueError("it holds no mapping")
+            raise ValueError("it is not a mapping")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -145,6 +163,6 @@ def write_configuration(path: Path, text: str) -> None:
     path : Path
         Destination.
     text : str
-        YAML, as the command line's parser writes it, so that ``--config`` takes it again.
+        YAML as written by the command line's parser, so that ``--config`` accepts it.
     """
     write_text(path, text)

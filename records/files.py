@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says of a full or read-only disk, a used-up quota or a limit on file sizes."""
+"""Error numbers of a full or read-only disk, an exceeded quota and a limit on file sizes."""
 
 
 class CannotWriteError(OSError):
-    """A file could not be written for want of space; the message says which, and what to do."""
+    """The disk has no room for a file; the message names the file and says what to do."""
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -32,19 +32,19 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Destination; its directory is made if it does not exist.
+        Destination; its directory is created if needed.
 
     Yields
     ------
     Path
-        Where to write. Removed if the block raises, so that `path` stays as it was.
+        Where to write. It is removed if the block raises, and `path` stays as it was.
 
     Raises
     ------
     CannotWriteError
         If the disk is full.
     OSError
-        If the directory cannot be made or written for another reason.
+        If the directory cannot be created or written to for another reason.
     """
     temporary: Path | None = None
     try:
@@ -69,12 +69,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what `replacing` was writing in processes that were killed.
+    """Remove the temporary files of `replacing` that killed processes have left.
 
     Parameters
     ----------
     directory : Path
-        Searched to any depth. No other process may be writing there.
+        Searched recursively. No other process may be writing there.
     """
     for leftover in directory.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
@@ -88,20 +88,20 @@ def write_text(path: Path, text: str) -> None:
     path : Path
         Destination.
     text : str
-        Content, UTF-8.
+        Content, written as UTF-8.
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented, keys in the order given.
+    """Write an indented JSON file atomically, with its keys in the given order.
 
     Parameters
     ----------
     path : Path
         Destination.
     value : Any
-        What `json.dumps` takes.
+        Anything that `json.dumps` accepts.
     """
     write_text(path, json.dumps(value, indent=2) + "\n")

@@ -13,11 +13,11 @@ from pathlib import Path
 from records.files import write_text
 
 Row = dict[str, float]
-"""One epoch's numbers by key; ``epoch`` is among them, and ``step`` where it is known."""
+"""Numbers of one epoch by key; ``epoch`` is among them, and ``step`` where it is known."""
 
 
 def read_metrics(path: Path) -> dict[int, Row]:
-    """Read metrics.csv.
+    """Read ``metrics.csv``.
 
     Parameters
     ----------
@@ -27,29 +27,28 @@ def read_metrics(path: Path) -> dict[int, Row]:
     Returns
     -------
     dict of int to dict
-        Epoch to its row, without empty cells; `records.names.UNTRAINED` is the baseline's epoch.
+        Rows by epoch, without empty cells. The baseline's epoch is `records.names.UNTRAINED`.
 
     Raises
     ------
     ValueError
-        If a row is damaged, or an epoch has two; names file and line.
+        If a row is damaged, or two rows have the same epoch. The message names file and line.
     """
     rows: dict[int, Row] = {}
     if not path.exists():
         return rows
-    # With surrogate escapes an undecodable byte fails in its own row, not in the block of rows
-    # that the file is read in.
+    # With surrogate escapes an undecodable byte is an error of its own row. Without them it would
+    # be an error of the whole block of rows that is read at once.
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             for record in reader:
                 row = {key: float(value) for key, value in record.items() if value != ""}
-                epoch = int(row["epoch"])
+                epoch = _epoch(row)
                 if epoch in rows:
                     raise ValueError(f"epoch {epoch} has two rows")
                 rows[epoch] = {**row, "epoch": epoch}
-        # OverflowError: an infinite epoch.
-        except (TypeError, ValueError, KeyError, OverflowError, csv.Error) as error:
+        except (TypeError, ValueError, KeyError, csv.Error) as error:
             raise ValueError(
                 f"{path} is damaged in line {reader.reader.line_num}: remove the line, or start "
                 "the run over with --fresh"
@@ -57,15 +56,22 @@ def read_metrics(path: Path) -> dict[int, Row]:
     return rows
 
 
+def _epoch(row: Row) -> int:
+    epoch = row["epoch"]
+    if not epoch.is_integer():
+        raise ValueError(f"epoch {epoch} is not a whole number")
+    return int(epoch)
+
+
 def write_metrics(path: Path, rows: Mapping[int, Row]) -> None:
-    """Write metrics.csv whole, to a temporary file that takes its place.
+    """Write ``metrics.csv`` atomically, in order of the epochs.
 
     Parameters
     ----------
     path : Path
         Destination.
     rows : mapping of int to dict
-        Epoch to its row. The columns are all keys, in order of first appearance.
+        Rows by epoch. The columns are all their keys, in order of first appearance.
     """
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     text = io.StringIO()

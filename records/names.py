@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 UNTRAINED = -1
-"""Epoch of the baseline: the network before its first step."""
+"""Epoch of the baseline: the network before its first optimizer step."""
 NETWORK = "network"
 """Layer name of the rows in which an irrep is taken out of all layers at once."""
+
+RUNNING = "running"
+"""Status of a run that is being trained, or whose process was killed."""
 FINISHED = "finished"
 """Status of a run that was trained to its end."""
+FAILED = "failed"
+"""Status of a run that ended with an error."""
+PREEMPTED = "preempted"
+"""Status of a run that SIGTERM or Ctrl-C stopped; the same command continues it."""
+STOPPED = "stopped"
+"""Status of a run that W&B's server stopped."""

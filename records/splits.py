@@ -18,12 +18,12 @@ from records.files import replacing
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, by the data set's own numbers of its molecules.
+    """The parts of a data set, each as the data set's own numbers of its molecules.
 
     Attributes
     ----------
     train, val, test : array
-        [molecules] int64, in the order that the run takes them in.
+        [molecules] int64, in the order in which the run reads them.
     """
 
     train: NDArray[np.int64]
@@ -31,7 +31,7 @@ class Splits:
     test: NDArray[np.int64]
 
     def first_difference(self, other: Splits) -> str | None:
-        """Name the first part that differs.
+        """Name the first part in which two splits differ.
 
         Parameters
         ----------
@@ -41,7 +41,7 @@ class Splits:
         Returns
         -------
         str or None
-            ``train``, ``val`` or ``test``; None if all are equal.
+            ``train``, ``val`` or ``test``; None if all parts are equal.
         """
         mine, others = asdict(self), asdict(other)
         return next((part for part in mine if not np.array_equal(mine[part], others[part])), None)
@@ -55,27 +55,28 @@ def read_splits(path: Path) -> Splits:
     path : Path
         As written by `write_splits`.
 
-    Returns
-    -------
-    Splits
-
     Raises
     ------
     ValueError
-        If the file cannot be read.
+        If the file cannot be read, or a part is not a list of whole numbers.
     """
     try:
-        # A file of our own: NumPy leaves the one it opens open if it is no archive.
+        # We open the file ourselves: NumPy leaves its own handle open if the file is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return Splits(**{part: saved[part] for part in ("train", "val", "test")})
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            parts = {part: saved[part] for part in ("train", "val", "test")}
+        for part, numbers in parts.items():
+            if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+                raise ValueError(f"{part} is {numbers.dtype} of shape {numbers.shape}")
+    # A file that is no archive at all makes NumPy return an array, which is no context manager.
+    except (OSError, TypeError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read as a saved split ({error}): remove it to write it anew"
         ) from error
+    return Splits(**parts)
 
 
 def write_splits(path: Path, splits: Splits) -> None:
-    """Write ``splits.npz``, to a temporary file that takes its place.
+    """Write ``splits.npz`` atomically.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``summary.json``: what a run is, how far it came, and its results.
+"""``summary.json``: what a run is, how far it has come, and its results.
 
 Imports the standard library and this package only.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, fields, replace
+import types
+import typing
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from records.files import write_json
 from records.names import FINISHED
@@ -17,48 +19,48 @@ from records.names import FINISHED
 
 @dataclass(frozen=True)
 class Summary:
-    """One run's summary. Fields that a run has not reached yet are None or empty.
+    """The summary of one run. Fields that the run has not reached yet are None or empty.
 
     Attributes
     ----------
     run_name : str or None
         The run's name.
     status : str or None
-        ``running``, ``finished``, ``failed``, ``preempted`` or ``stopped``.
+        ``running``, ``finished``, ``failed``, ``preempted`` or ``stopped``; see `records.names`.
     error : str or None
-        Why it failed, in one line.
+        Why the run failed, in one line.
     seed : int or None
-        ``seed_everything``.
+        ``seed_everything``. JSON's ``false``, for a run without a seed, becomes None.
     irreps, target, unit, graph : str or None
-        Canonical feature irreps, the target's name, the unit of all errors, ``bonds`` or ``radius``.
+        Canonical feature irreps, name of the target, unit of all errors, ``bonds`` or ``radius``.
     l_values, channels : list of int
-        Degrees and multiplicities of `irreps`.
+        Degrees in `irreps`, and the multiplicity of each of its irreps.
     irreps_dim : int or None
-        Columns of the features.
+        Dimension of `irreps`.
     layer_irreps : list of str
         Irreps of each layer's output.
     configuration : dict
-        What decides the run's result, with dotted keys; see `records.configuration.identity`.
+        The options that determine the result, see `records.configuration.identity`.
     configuration_hash : str or None
-        Its hash.
+        Hash of `configuration`.
     git_commit : str or None
         Commit of the code.
     versions : dict of str to str
-        Of the packages that decide a result.
+        Versions of the packages that affect a result.
     epochs : int or None
-        Epochs trained.
+        Number of epochs trained.
     molecules : dict of str to int
-        Sizes of ``train``, ``val`` and ``test``.
+        Sizes of the parts ``train``, ``val`` and ``test``.
     resumed : int
         How often the run was continued.
     wandb_run_id : str or None
-        W&B's name for the run.
+        W&B's id of the run.
     wandb_epoch : int or None
-        Last epoch that W&B's own file has.
+        Last epoch that W&B's own file holds.
     results : dict of str to float
-        Every key with a slash: ``test/mae``, ``params/total``, …
+        Every key that contains a slash: ``test/mae``, ``params/total``, …
     other : dict
-        Keys of other versions of this program, kept as they are.
+        Keys written by other versions of this program, kept unchanged.
     """
 
     run_name: str | None = None
@@ -91,95 +93,105 @@ class Summary:
         return self.status == FINISHED
 
     def number(self, key: str) -> float | None:
-        """Look a result up.
+        """Look up a result.
 
         Parameters
         ----------
         key : str
-            e.g. ``test/mae``.
+            For example ``test/mae``.
 
         Returns
         -------
         float or None
-            None if it is missing or not finite.
+            None if the result is missing or not finite.
         """
         value = self.results.get(key)
         return value if value is not None and math.isfinite(value) else None
 
     def updated(self, **values: Any) -> Summary:
-        """Copy with other values.
+        """Return a copy with some values replaced.
 
         Parameters
         ----------
         **values : Any
-            Fields by name; keys with a slash, given as ``**{"val/mae": …}``, are merged into
-            `results`.
-
-        Returns
-        -------
-        Summary
+            JSON values by the keys of ``summary.json``: fields by name, and results as
+            ``**{"val/mae": …}``. None removes a value.
 
         Raises
         ------
         ValueError
-            If a value has another type than its field.
+            If a value has another type than its field. The message names the field.
         """
         return from_json({**to_json(self), **values})
 
 
-_HINTS = get_type_hints(Summary)
-_NAMED = [f.name for f in fields(Summary) if f.name not in ("results", "other")]
+_HINTS = typing.get_type_hints(Summary)
+_NAMED = {f.name: str(f.type) for f in fields(Summary) if f.name not in ("results", "other")}
+"""Fields that are keys of ``summary.json``, and their types in words."""
 
 
 def from_json(values: dict[str, Any]) -> Summary:
-    """Make a summary of the flat JSON object that ``summary.json`` holds.
+    """Build a summary from the flat JSON object in ``summary.json``.
 
     Parameters
     ----------
     values : dict
-        JSON values by key.
-
-    Returns
-    -------
-    Summary
+        JSON values by key. A key whose value is null counts as missing.
 
     Raises
     ------
     ValueError
-        If a value has another type than its field; names the key.
+        If a value has another type than its field. The message names the key.
     """
-    named = {key: values[key] for key in _NAMED if values.get(key) is not None}
-    for key, value in named.items():
-        _check_type(key, value)
+    known: dict[str, Any] = {}
     results: dict[str, float] = {}
+    other: dict[str, Any] = {}
     for key, value in values.items():
-        if "/" in key and value is not None:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{key} is {value!r}, which is no number")
+        if value is None or (key == "seed" and value is False):
+            continue
+        if key in _NAMED:
+            if not _has_type(value, _HINTS[key]):
+                raise ValueError(f"{key} is {_shown(value)}, not of type {_NAMED[key]}")
+            known[key] = value
+        elif "/" in key:
+            if not _has_type(value, float):
+                raise ValueError(f"{key!r} is {_shown(value)}, not a number")
             results[key] = value
-    known = {*_NAMED, *results}
-    other = {key: value for key, value in values.items() if key not in known and "/" not in key}
-    return replace(Summary(results=results, other=other), **named)
+        else:
+            other[key] = value
+    return Summary(**known, results=results, other=other)
 
 
 def to_json(summary: Summary) -> dict[str, Any]:
-    """Flatten a summary to the JSON object of ``summary.json``; what is not known is left out."""
-    empty = Summary()
+    """Flatten a summary to the JSON object in ``summary.json``, without fields that are unset."""
+    unset = Summary()
     named = {
-        key: getattr(summary, key) for key in _NAMED if getattr(summary, key) != getattr(empty, key)
+        key: getattr(summary, key) for key in _NAMED if getattr(summary, key) != getattr(unset, key)
     }
     return {**named, **summary.results, **summary.other}
 
 
-def _check_type(key: str, value: Any) -> None:
-    allowed = get_args(_HINTS[key]) or (_HINTS[key],)
-    origin = getattr(_HINTS[key], "__origin__", None)
-    types = (
-        (origin,) if origin in (list, dict) else tuple(t for t in allowed if isinstance(t, type))
-    )
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        expected = " or ".join(t.__name__ for t in types if t is not type(None))
-        raise ValueError(f"{key} is {str(value)[:80]!r}, which is no {expected}")
+def _has_type(value: Any, hint: Any) -> bool:
+    """Check a JSON value against a type, elements included; a bool is not a number."""
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is types.UnionType:
+        return any(_has_type(value, option) for option in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(_has_type(v, arguments[0]) for v in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_has_type(v, arguments[1]) for v in value.values())
+    if isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    return isinstance(value, hint)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]
 
 
 def read_summary(path: Path) -> Summary | None:
@@ -198,12 +210,12 @@ def read_summary(path: Path) -> Summary | None:
     Raises
     ------
     ValueError
-        If the file is damaged; names it and says what to do.
+        If the file is damaged. The message names it and says what to do.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
         return from_json(values)
     except FileNotFoundError:
         return None
@@ -214,7 +226,7 @@ def read_summary(path: Path) -> Summary | None:
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """Write ``summary.json``, to a temporary file that takes its place.
+    """Write ``summary.json`` atomically.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_no_space_is_named_with_the_file_and_the_remedy(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_with_the_file_and_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -49,7 +49,7 @@ def test_no_space_is_named_with_the_file_and_the_remedy(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_temporary_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".lock", "metrics.csv", "checkpoints/last.ckpt", "latents/a.tmp"):
         write_text(tmp_path / name, "kept")
     for name in (".metrics.csv.abc.tmp", "checkpoints/.last.ckpt.x1.tmp"):
