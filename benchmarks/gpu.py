@@ -24,7 +24,7 @@ from torch_geometric.data import Batch
 from benchmarks.rivals import MODULES, installed, replace_products
 from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
-from networks.cuda_graph import BatchShape, PaddedNetwork
+from networks.cuda_graph import BatchShape, PaddedNetwork, likely_shape
 from qm9.batching import EpochSampler, MoleculeLoader
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
@@ -170,8 +170,8 @@ def stream_of(graph: str, device: torch.device) -> tuple[Callable[[], Iterator[B
                 batch.y = ((batch.y - data.target_mean) / data.target_std).float()
                 yield batch
 
-    shape = data.batch_shape()
-    num_nodes, neighbor_counts = data.store.sizes(data.splits["train"])
+    num_nodes, neighbor_counts = data.training_sizes()
+    shape = likely_shape(num_nodes, neighbor_counts, BATCH)
     room = shape.num_nodes / num_nodes.mean() / BATCH - 1
     edge_room = shape.num_edges * len(num_nodes) / neighbor_counts.sum() / BATCH - 1
     print(f"padded batches: {room:.0%} more atoms, {edge_room:.0%} more edges than the mean batch")

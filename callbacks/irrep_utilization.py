@@ -25,7 +25,13 @@ from typing_extensions import override
 from analysis.equivariance import rotation_error
 from analysis.measurement import TargetScale, measure_utilization
 from figures.utilization_lines import utilization_lines
-from lightning_modules.measured import measurable_network, validation_batches
+from lightning_modules.measured import (
+    MeasurableModule,
+    measurable_data,
+    measurable_module,
+    measurable_network,
+    measured_batches,
+)
 from networks.layered import measuring
 from records.files import replacing
 from records.names import UNTRAINED
@@ -200,22 +206,26 @@ class IrrepUtilization(Callback):
     def _analyse(
         self, trainer: Trainer, pl_module: LightningModule, epoch: int
     ) -> tuple[Utilization, float]:
-        network = measurable_network(pl_module)
+        module = measurable_module(pl_module)
+        network = measurable_network(module)
         with measuring(network):
             if not self._batches:
                 fast = bool(getattr(trainer, "fast_dev_run", False))
                 count = min(self.num_molecules, FAST_DEV_MOLECULES) if fast else self.num_molecules
                 size = self.batch_size or BATCH_SIZE.get(pl_module.device.type, BATCH_SIZE["cuda"])
-                self._batches = validation_batches(trainer, network, count, size)
+                data = measurable_data(getattr(trainer, "datamodule", None))
+                self._batches = measured_batches(data, network, count, size)
+                for batch in self._batches:
+                    batch.y = batch.y - module.reference_of(batch)
             utilization = measure_utilization(
-                network,  # type: ignore[arg-type]
+                network,
                 self._batches,
-                _target_scale(pl_module),
+                _target_scale(module),
                 num_bootstrap=self.num_bootstrap,
                 seed=self.seed,
             )
             seed = self.seed + epoch - UNTRAINED
-            error = rotation_error(network, self._batches[0], seed=seed)  # type: ignore[arg-type]
+            error = rotation_error(network, self._batches[0], seed=seed)
         return utilization, error
 
     # ---- where to -----------------------------------------------------------------------------
@@ -301,10 +311,9 @@ class IrrepUtilization(Callback):
                 )
 
 
-def _target_scale(pl_module: LightningModule) -> TargetScale:
-    factor = getattr(getattr(pl_module, "target", None), "reporting_factor", 1.0)
-    mean, std = getattr(pl_module, "target_mean", 0.0), getattr(pl_module, "target_std", 1.0)
-    return TargetScale(mean=float(mean), std=float(std), factor=float(factor))
+def _target_scale(module: MeasurableModule) -> TargetScale:
+    """Scale of residuals: what is left of a target without the molecule's reference."""
+    return TargetScale(std=float(module.target_std), factor=module.target.reporting_factor)
 
 
 def _unit(pl_module: LightningModule) -> str:

@@ -1,92 +1,200 @@
-"""The network and the fixed molecules that `IrrepUtilization` measures.
+"""What callbacks need of a module and of its data to measure a network.
 
-Imports Lightning and torch only.
+Imports torch, torch_geometric and `networks.layered` only.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch
 
+from networks.layered import LayeredNetwork
 
-def measurable_network(pl_module: LightningModule) -> nn.Module:
-    """Get the network, or a float32 copy of one with half-precision parameters.
+MEASURED_PART = "val_measure"
+"""Part of the data on which networks are measured. No checkpoint is selected on it."""
+
+
+class ReportedTarget(Protocol):
+    """A target and its units, as `qm9.targets.Target`."""
+
+    @property
+    def name(self) -> str:
+        """E.g. ``U0``."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of ``y`` in batches, e.g. ``eV``."""
+
+    @property
+    def reporting_unit(self) -> str:
+        """Unit of errors, e.g. ``meV``."""
+
+    @property
+    def reporting_factor(self) -> float:
+        """Reporting units in one `unit`, e.g. 1000."""
+
+
+class MeasurableModule(Protocol):
+    """What callbacks need of a LightningModule.
+
+    The whole prediction of a batch, in the target's unit, is
+    ``network(batch) * target_std + reference_of(batch)``.
+    """
+
+    @property
+    def network(self) -> LayeredNetwork:
+        """Predicts the standardized target."""
+
+    @property
+    def target(self) -> ReportedTarget:
+        """What is predicted."""
+
+    @property
+    def target_std(self) -> Tensor:
+        """[] float64, one standardized unit in the target's unit."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+    def reference_of(self, batch: Batch) -> Tensor:
+        """[g] float64, what is added to each molecule's prediction, in the target's unit."""
+
+
+class MeasurableData(Protocol):
+    """What callbacks need of a LightningDataModule."""
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Part names to [molecules] int64 indices; among them `MEASURED_PART`."""
+
+    def batch(self, indices: Tensor | Sequence[int]) -> Batch:
+        """Collate any molecules, with ``y`` [g] in the target's unit."""
+
+    def smiles(self, index: int) -> str:
+        """SMILES of one molecule."""
+
+
+_MODULE_NEEDS = {
+    "network": "a networks.layered.LayeredNetwork",
+    "target": "an object with name, unit, reporting_unit and reporting_factor",
+    "target_std": "a scalar tensor, one standardized unit in the target's unit",
+    "reference_of": "a method from a batch to each molecule's reference in the target's unit",
+}
+_DATA_NEEDS = {
+    "splits": f"indices by part, among them {MEASURED_PART!r}",
+    "batch": "a method from indices to a batch",
+    "smiles": "a method from an index to a SMILES string",
+}
+
+
+def measurable_module(module: object) -> MeasurableModule:
+    """Check that a LightningModule offers everything that measuring its network takes.
 
     Parameters
     ----------
-    pl_module : LightningModule
-        With ``network``.
+    module : LightningModule
+        Any.
 
     Returns
     -------
-    nn.Module
+    MeasurableModule
+        The same object.
 
     Raises
     ------
     TypeError
-        If there is no network.
+        If something is missing; says what, and what it must be.
     """
-    network = getattr(pl_module, "network", None)
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"{type(pl_module).__name__} has no `network` to measure")
+    missing = [name for name in _MODULE_NEEDS if not hasattr(module, name)]
+    if "network" not in missing and not isinstance(module.network, LayeredNetwork):  # type: ignore[attr-defined]
+        missing.append("network")
+    if "target" not in missing and not all(
+        hasattr(module.target, name)  # type: ignore[attr-defined]
+        for name in ("name", "unit", "reporting_unit", "reporting_factor")
+    ):
+        missing.append("target")
+    _refuse(module, "measured", missing, _MODULE_NEEDS)
+    return cast(MeasurableModule, module)
+
+
+def measurable_data(datamodule: object) -> MeasurableData:
+    """Check that a LightningDataModule offers everything that measuring a network takes.
+
+    Parameters
+    ----------
+    datamodule : LightningDataModule
+        Any, after ``setup``.
+
+    Returns
+    -------
+    MeasurableData
+        The same object.
+
+    Raises
+    ------
+    TypeError
+        If something is missing; says what, and what it must be.
+    """
+    missing = [name for name in _DATA_NEEDS if not hasattr(datamodule, name)]
+    if "splits" not in missing and MEASURED_PART not in datamodule.splits:  # type: ignore[attr-defined]
+        missing.append("splits")
+    _refuse(datamodule, "measured on", missing, _DATA_NEEDS)
+    return cast(MeasurableData, datamodule)
+
+
+def _refuse(given: object, use: str, missing: Sequence[str], needs: Mapping[str, str]) -> None:
+    if missing:
+        wanted = "; ".join(f"`{name}`, {need}" for name, need in needs.items() if name in missing)
+        raise TypeError(f"{type(given).__name__} cannot be {use}: it must have {wanted}")
+
+
+def measurable_network(module: MeasurableModule) -> LayeredNetwork:
+    """Get the network, or a float32 copy of one with half-precision parameters.
+
+    Parameters
+    ----------
+    module : MeasurableModule
+        As checked by `measurable_module`.
+    """
+    network = module.network
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters()):
         return copy.deepcopy(network).float()
     return network
 
 
-def validation_batches(
-    trainer: Trainer, network: nn.Module, count: int, batch_size: int
+def measured_batches(
+    data: MeasurableData, network: LayeredNetwork, count: int, batch_size: int
 ) -> list[Batch]:
-    """Collate the first molecules of the validation part.
+    """Collate the first molecules of `MEASURED_PART`.
 
-    They are the same for any number of processes and any ``limit_val_batches`` if the data module
-    has ``splits`` and ``batch(indices)``; otherwise they are the first that the validation loader
-    of this process yields.
+    They are the same for any number of processes and any ``limit_val_batches``.
 
     Parameters
     ----------
-    trainer : Trainer
-        With a data module or a validation loader.
-    network : nn.Module
+    data : MeasurableData
+        As checked by `measurable_data`.
+    network : LayeredNetwork
         Batches are on its device, positions in its precision.
     count : int
-        Number of molecules; fewer if there are not as many.
+        Number of molecules; fewer if the part has fewer.
     batch_size : int
-        Molecules a batch, where the data module collates.
-
-    Returns
-    -------
-    list of Batch
+        Molecules per batch.
     """
-    datamodule: Any = getattr(trainer, "datamodule", None)
-    if hasattr(datamodule, "batch") and "val" in getattr(datamodule, "splits", {}):
-        indices: Tensor = datamodule.splits["val"][:count]
-        batches: Iterator[Batch] = map(datamodule.batch, indices.split(batch_size))
-    else:
-        batches = _first_molecules(trainer.val_dataloaders, count)
+    indices = data.splits[MEASURED_PART][:count]
     parameter = next(network.parameters())
-    return [_prepare(batch, parameter) for batch in batches if batch.num_graphs > 0]
+    return [
+        _prepared(data.batch(indices[first : first + batch_size]), parameter)
+        for first in range(0, len(indices), batch_size)
+    ]
 
 
-def _first_molecules(loaders: Any, count: int) -> Iterator[Batch]:
-    """Batches of the first validation loader until there are enough molecules."""
-    loader = loaders[0] if isinstance(loaders, list | tuple) else loaders
-    for batch in loader or ():
-        if batch.num_graphs > count:
-            batch = Batch.from_data_list(batch.to_data_list()[:count])
-        yield batch
-        count -= batch.num_graphs
-        if count <= 0:
-            return
-
-
-def _prepare(batch: Batch, parameter: Tensor) -> Batch:
+def _prepared(batch: Batch, parameter: Tensor) -> Batch:
     batch = batch.to(parameter.device)
     if batch.pos.dtype != parameter.dtype:
         batch.pos = batch.pos.to(parameter.dtype)

@@ -1,31 +1,29 @@
 """`QM9DataModule`: QM9's molecules for training, validation, test and prediction.
 
-Imports Lightning, `networks` and `qm9`.
+Imports Lightning, `qm9` and `records`.
 """
 
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
-from networks.cuda_graph import BatchShape, likely_shape
 from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.cache import PreparedData, load_or_build
 from qm9.graphs import radius_edges
 from qm9.source import NUM_MOLECULES
-from qm9.splits import check_size, make_splits, part_sizes
+from qm9.splits import check_size, make_splits, part_sizes, validation_halves
 from qm9.targets import get_target
+from records.splits import Splits, read_splits, write_splits
 
 GRAPHS = ("bonds", "radius")
 MAX_CUTOFF = 1000.0
@@ -34,6 +32,11 @@ MAX_CUTOFF = 1000.0
 
 class QM9DataModule(LightningDataModule):
     """QM9 with one target, one graph and one split.
+
+    The validation part is cut into two disjoint halves. Lightning validates on ``val_select``:
+    ``val/mae`` and all other ``val/...`` metrics are of these molecules, and the best checkpoint is
+    chosen by them. Callbacks measure utilization and latent spaces on ``val_measure``, which has
+    had no part in that choice.
 
     Parameters
     ----------
@@ -44,37 +47,39 @@ class QM9DataModule(LightningDataModule):
     cutoff : float
         Radius of the radius graph, angstrom; without effect on bonds.
     split : {"standard", "published"}
-        110,000 / 10,000 / the rest, or 80 / 10 / 10 per cent.
+        110,000 / 10,000 / the rest, or 80 / 10 / 10 per cent of the molecules.
     split_seed : int
-        Seed of the permutation that the split cuts.
+        Seed of the permutation that is cut into the three parts.
     train_size, val_size, test_size : int, optional
-        Take only the first so many molecules of a part, so that smaller sets nest in larger ones.
+        Use only this many molecules of a part, from its beginning, so that smaller sets nest in
+        larger ones. `val_size` counts both halves of the validation part and is at least 2.
     batch_size : int
-        Molecules a training step, over all processes: two processes take half of it each.
+        Molecules per training step, over all processes: each of two processes takes half of them.
     eval_batch_size : int
-        The same for validation, test and prediction.
+        Molecules per batch in validation, test and prediction, over all processes.
     shuffle_seed : int, optional
-        Seed of the training order; by default the one that `seed_everything` was given, else 0.
+        Seed of the training order; by default the seed given to `seed_everything`, otherwise 0.
     cache_dir : str, optional
-        Folder of the prepared data; by default below the user's cache folder.
+        Folder of the prepared data; by default in the user's cache folder.
     device_resident : bool, optional
-        Keep the molecules on the training device and collate there; by default on CUDA only.
+        Keep all molecules on the training device and collate there; by default only on CUDA.
 
     Attributes
     ----------
     target : Target
         Name, unit, reporting unit and factor.
     data : PreparedData
-        All molecules as flat tensors; after `setup`.
+        All molecules as flat tensors; set by `setup`.
     splits : dict of str to Tensor
-        ``train``, ``val``, ``test``: int64 rows of `data`; after `setup`.
+        ``train``, ``val``, ``test``, and ``val``'s halves ``val_select`` and ``val_measure``: int64
+        rows of `data`; set by `setup`.
     target_mean, target_std : float
-        Of the training part alone, in the target's unit; after `setup`.
+        Mean and standard deviation over the training part, in the target's unit; set by `setup`.
 
     Raises
     ------
     ValueError
-        If an argument is unusable; says what is allowed. No data is touched.
+        If an argument is unusable; says what is allowed. No data is read before that.
     """
 
     data: PreparedData
@@ -111,14 +116,14 @@ class QM9DataModule(LightningDataModule):
         for name, size, largest in zip(
             ("train_size", "val_size", "test_size"), (train_size, val_size, test_size), sizes
         ):
-            check_size(name, size, largest)
+            check_size(name, size, largest, smallest=2 if name == "val_size" else 1)
         for name, number in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if number < 1:
                 raise ValueError(f"{name} {number} is out of range: give 1 or more")
         for name, seed in (("split_seed", split_seed), ("shuffle_seed", shuffle_seed)):
             if seed is not None and seed < 0:
                 raise ValueError(f"{name} {seed} is negative: give 0 or more")
-        # Not to the loggers: the model has a target and a cutoff of its own among its own.
+        # Not sent to the loggers: the model's hyperparameters hold a target and a cutoff as well.
         self.save_hyperparameters(logger=False)
         self._store: MoleculeStore | None = None
 
@@ -126,14 +131,15 @@ class QM9DataModule(LightningDataModule):
 
     @override
     def prepare_data(self) -> None:
-        """Build the cache if there is none; Lightning calls this once a node."""
+        """Build the cache if there is none; Lightning calls this once per node."""
         load_or_build(self.hparams["cache_dir"])
 
     @override
     def setup(self, stage: str | None = None) -> None:
         """Load the cache, draw the split and place the molecules on the device.
 
-        What is there already stays: only another device or precision moves the molecules.
+        A later call does only what is still missing, or moves the molecules to another device or
+        precision.
         """
         if not hasattr(self, "data"):
             self._load()
@@ -152,9 +158,10 @@ class QM9DataModule(LightningDataModule):
             val_size=hp["val_size"],
             test_size=hp["test_size"],
         )
+        self.splits |= validation_halves(self.splits["val"])
         train_y = self.data.target(self.target.name)[self.splits["train"]]
         self.target_mean = float(train_y.mean())
-        # A single molecule has no spread to divide by.
+        # A single molecule has no spread, and division by zero is to be avoided.
         self.target_std = float(train_y.std(correction=0)) or 1.0
 
     def place(self, device: torch.device, dtype: torch.dtype = torch.float32) -> MoleculeStore:
@@ -163,20 +170,16 @@ class QM9DataModule(LightningDataModule):
         Parameters
         ----------
         device : torch.device
-            Where.
+            Device of the molecules and of the batches.
         dtype : torch.dtype
-            Of the positions.
-
-        Returns
-        -------
-        MoleculeStore
+            Type of the positions.
         """
         data = self.data
         if self.hparams["graph"] == "bonds":
             edges, offsets = data.bonds, data.bond_offsets
         else:
-            # All of QM9 in half a second and 80 MB; a batch would take longer to find its own
-            # edges than to gather these.
+            # The edges of all QM9 take half a second and 80 MB. Searching the edges of every batch
+            # anew would take longer than gathering them from here.
             edges, offsets = radius_edges(data.pos, data.node_offsets, self.hparams["cutoff"])
         y = data.target(self.target.name)
         return MoleculeStore(
@@ -184,7 +187,7 @@ class QM9DataModule(LightningDataModule):
         )
 
     def _dtype(self) -> torch.dtype:
-        """Floating-point type of positions: that of the trainer's parameters."""
+        """Type of the positions: the type of the trainer's parameters."""
         return torch.float64 if self._trainer_precision() == "64-true" else torch.float32
 
     def _trainer_precision(self) -> str:
@@ -220,26 +223,28 @@ class QM9DataModule(LightningDataModule):
         Parameters
         ----------
         indices : Tensor or sequence of int
-            [g] rows of `data`, as in `splits` and in a batch's `idx`.
+            [g] rows of `data`, as in `splits` and in a batch's ``idx``.
 
         Returns
         -------
         Batch
-            With `z`, `pos`, `edge_index`, `batch`, `ptr`, `y` (target's unit) and `idx`, on the
-            device where the molecules are.
+            With ``z``, ``pos``, ``edge_index``, ``batch``, ``ptr``, ``y`` (target's unit) and
+            ``idx``, on the device where the molecules are.
         """
         rows = torch.as_tensor(indices, dtype=torch.int64, device="cpu").reshape(-1)
         return self.store[rows]
 
-    def batch_shape(self) -> BatchShape:
-        """Room for nearly every training batch, so that all can be given one shape.
+    def training_sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sizes of the training molecules, on the host.
 
         Returns
         -------
-        BatchShape
+        num_atoms : array
+            [molecules] int64.
+        neighbor_counts : array
+            [sum of num_atoms] int64, edges into every atom.
         """
-        num_nodes, neighbor_counts = self.store.sizes(self.splits["train"])
-        return likely_shape(num_nodes, neighbor_counts, self.hparams["batch_size"])
+        return self.store.sizes(self.splits["train"])
 
     def smiles(self, index: int) -> str:
         """SMILES of the molecule in a row of `data`."""
@@ -253,9 +258,9 @@ class QM9DataModule(LightningDataModule):
 
     @override
     def train_dataloader(self) -> MoleculeLoader:
-        """Shuffled batches of the training part; the order follows from seed and epoch alone.
+        """Shuffled batches of the training part; seed and epoch alone decide their order.
 
-        With several processes a batch has a `loss_weight`, see `MoleculeLoader`.
+        With several processes every batch has a ``loss_weight``, see `MoleculeLoader`.
         """
         seed = self.hparams["shuffle_seed"]
         if seed is None:
@@ -264,8 +269,8 @@ class QM9DataModule(LightningDataModule):
 
     @override
     def val_dataloader(self) -> MoleculeLoader:
-        """Batches of the validation part, each molecule exactly once over all processes."""
-        return self._loader("val", self.hparams["eval_batch_size"])
+        """Batches of ``val_select``, each molecule exactly once over all processes."""
+        return self._loader("val_select", self.hparams["eval_batch_size"])
 
     @override
     def test_dataloader(self) -> MoleculeLoader:
@@ -290,52 +295,46 @@ class QM9DataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move a batch, unless it was collated there."""
+        """Move a batch, unless it was collated on that device."""
         if self.store.device == device:
             return batch
         return batch.to(device, non_blocking=True)
 
-    # ---- the split, kept with a run -------------------------------------------------------
+    # ---- the split is saved with a run ----------------------------------------------------
 
     def save_splits(self, path: str | os.PathLike[str]) -> None:
-        """Write QM9's own indices of every part to an ``.npz`` file, atomically.
+        """Write QM9's own indices of the training, validation and test part to ``splits.npz``.
 
         Parameters
         ----------
         path : path
-            The file; its folder must exist.
+            Destination; replaced atomically.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **self._numbers())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_splits(Path(path), self._numbered_splits())
 
     def check_splits(self, path: str | os.PathLike[str]) -> None:
         """Compare the split with the one that `save_splits` wrote.
+
+        Parameters
+        ----------
+        path : path
+            As given to `save_splits`.
 
         Raises
         ------
         ValueError
             If the file cannot be read or holds another split.
         """
-        try:
-            # np.load would leave a file that it opened itself open if it is no archive.
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                parts: dict[str, Any] = {name: saved[name] for name in ("train", "val", "test")}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        part = self._numbered_splits().first_difference(read_splits(Path(path)))
+        if part is not None:
             raise ValueError(
-                f"{path} cannot be read as a saved split ({error}): remove it to write it anew"
-            ) from error
-        for name, numbers in self._numbers().items():
-            if not np.array_equal(parts[name], numbers):
-                raise ValueError(
-                    f"the {name} part differs from the one in {path}: use the run's own split, "
-                    "split_seed and sizes, or start over with --fresh"
-                )
+                f"the {part} part differs from the one in {path}: use the run's own split, "
+                "split_seed and sizes, or start over with --fresh"
+            )
 
-    def _numbers(self) -> dict[str, Any]:
-        return {name: self.data.index[rows].numpy() for name, rows in self.splits.items()}
+    def _numbered_splits(self) -> Splits:
+        train, val, test = (
+            self.data.index[self.splits[part]].numpy().astype(np.int64)
+            for part in ("train", "val", "test")
+        )
+        return Splits(train=train, val=val, test=test)

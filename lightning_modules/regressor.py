@@ -16,7 +16,7 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
-from networks.cuda_graph import PaddedNetwork
+from networks.cuda_graph import PaddedNetwork, likely_shape
 from networks.irreps import natural_parity, parse_irreps
 from qm9.targets import get_target
 
@@ -168,12 +168,28 @@ convolution, trim_unreachable
             self.target_std.fill_(datamodule.target_std)
             self.check_trainer(self.trainer)
             if self.hparams["cuda_graph"]:
-                if not hasattr(datamodule, "batch_shape"):
+                if not hasattr(datamodule, "training_sizes"):
                     raise ValueError(
-                        f"cuda_graph needs the batch_shape of QM9DataModule, which "
+                        f"cuda_graph needs the training_sizes of QM9DataModule, which "
                         f"{type(datamodule).__name__} does not have: leave it at false"
                     )
-                self._padded_network = PaddedNetwork(self.network, datamodule.batch_shape())
+                shape = likely_shape(*datamodule.training_sizes(), datamodule.hparams["batch_size"])
+                self._padded_network = PaddedNetwork(self.network, shape)
+
+    def reference_of(self, batch: Batch) -> Tensor:
+        """Compute what is added to the network's prediction for every molecule.
+
+        Parameters
+        ----------
+        batch : Batch
+            Molecules.
+
+        Returns
+        -------
+        Tensor
+            [g] float64, target's unit (eV for energies).
+        """
+        return self.target_mean.to(batch.z.device).repeat(batch.num_graphs)
 
     def standardize(self, y: Tensor) -> Tensor:
         """Standardize a target.

@@ -1,7 +1,9 @@
 """Training, validation and test parts of QM9.
 
-May import NumPy and torch.
+Imports NumPy and torch only.
 """
+
+from __future__ import annotations
 
 import numpy as np
 import torch
@@ -14,13 +16,20 @@ PARTS = ("train", "val", "test")
 def part_sizes(split: str, num_molecules: int) -> tuple[int, int, int]:
     """Sizes of the training, validation and test parts.
 
-    ``standard`` is 110,000 / 10,000 / the rest; ``published`` 80 / 10 / 10 per cent, rounded down
-    for the first two.
+    ``standard`` is 110,000 / 10,000 / the rest; ``published`` is 80 / 10 / 10 per cent, where the
+    first two are rounded down.
+
+    Parameters
+    ----------
+    split : str
+        ``standard`` or ``published``.
+    num_molecules : int
+        Size of the data set.
 
     Raises
     ------
     ValueError
-        If there is no such split, or the data are too few for it.
+        If there is no such split, or the data set is too small for it.
     """
     if split == "standard":
         train, val = 110_000, 10_000
@@ -33,16 +42,27 @@ def part_sizes(split: str, num_molecules: int) -> tuple[int, int, int]:
     return train, val, num_molecules - train - val
 
 
-def check_size(name: str, size: int | None, largest: int) -> None:
+def check_size(name: str, size: int | None, largest: int, smallest: int = 1) -> None:
     """Check the requested size of one part.
+
+    Parameters
+    ----------
+    name : str
+        Name of the option, for the message.
+    size : int or None
+        As requested; None stands for the whole part.
+    largest, smallest : int
+        Bounds, both allowed.
 
     Raises
     ------
     ValueError
-        If it is not None and not in 1 ... `largest`.
+        If the size is out of bounds.
     """
-    if size is not None and not 1 <= size <= largest:
-        raise ValueError(f"{name} {size} is out of range: give 1 to {largest}, or nothing for all")
+    if size is not None and not smallest <= size <= largest:
+        raise ValueError(
+            f"{name} {size} is out of range: give {smallest} to {largest}, or nothing for all"
+        )
 
 
 def make_splits(
@@ -56,25 +76,25 @@ def make_splits(
 ) -> dict[str, Tensor]:
     """Draw the three parts.
 
-    One permutation ``numpy.random.Generator(PCG64(seed)).permutation(num_molecules)`` is cut into
-    training, validation and test part. A smaller size takes the beginning of its part, so that
-    smaller sets nest in larger ones and the other parts stay as they are.
+    The permutation ``numpy.random.Generator(PCG64(seed)).permutation(num_molecules)`` is cut into
+    a training, a validation and a test part. A smaller size takes the beginning of its part, so
+    that smaller sets nest in larger ones and the other parts stay as they are.
 
     Parameters
     ----------
-    split
+    split : str
         ``standard`` or ``published``.
-    seed
-        Seed of the permutation, >= 0.
-    num_molecules
+    seed : int
+        Seed of the permutation, 0 or more.
+    num_molecules : int
         Size of the data set.
-    train_size, val_size, test_size
-        Take only so many molecules of the part; None for all.
+    train_size, val_size, test_size : int, optional
+        Use only this many molecules of the part; None for all.
 
     Returns
     -------
     dict
-        ``train``, ``val``, ``test``: int64 rows of the data set, in the permutation's order.
+        ``train``, ``val`` and ``test``: int64 rows of the data set, in the permutation's order.
 
     Raises
     ------
@@ -87,7 +107,28 @@ def make_splits(
     wanted = (train_size, val_size, test_size)
     order = torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).permutation(num_molecules))
     parts: dict[str, Tensor] = {}
-    for name, part, size in zip(PARTS, order.split(sizes), wanted):
-        check_size(f"{name}_size", size, len(part))
-        parts[name] = part[:size].clone()
+    first = 0
+    for name, largest, size in zip(PARTS, sizes, wanted):
+        check_size(f"{name}_size", size, largest)
+        parts[name] = order[first : first + (largest if size is None else size)].clone()
+        first += largest
     return parts
+
+
+def validation_halves(validation: Tensor) -> dict[str, Tensor]:
+    """Cut the validation part into two disjoint halves.
+
+    Molecules at even positions go to ``val_select``, the others to ``val_measure``. So the halves
+    of a smaller validation part nest in those of a larger one.
+
+    Parameters
+    ----------
+    validation : Tensor
+        int64 [molecules], rows of the data set.
+
+    Returns
+    -------
+    dict
+        ``val_select`` and ``val_measure``: int64 rows of the data set.
+    """
+    return {"val_select": validation[0::2].clone(), "val_measure": validation[1::2].clone()}

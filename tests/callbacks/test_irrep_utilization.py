@@ -354,23 +354,12 @@ class Minimal(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-5)
 
 
-def test_works_with_any_module_that_has_a_network_and_any_loader(tmp_path: Path) -> None:
-    data = SyntheticMolecules()
-    del data.splits["val"]
-    data.val_dataloader = lambda: torch.utils.data.DataLoader(  # type: ignore[method-assign]
-        [data.batch(torch.arange(i, i + 4)) for i in (0, 4, 8)],  # type: ignore[arg-type]
-        batch_size=None,
-    )
-    fit(tmp_path, utilization(), model=Minimal(), data=data, max_epochs=1)
-    assert read_table(tmp_path / "utilization.csv")[0].num_molecules == 10
-
-
 def test_says_so_if_there_is_no_network(tmp_path: Path) -> None:
     model = Minimal()
     model.net = model.network
     del model.network
     model.network = model.net.forward
-    with pytest.warns(UserWarning, match="Minimal has no `network` to measure"):
+    with pytest.warns(UserWarning, match="Minimal cannot be measured: it must have `network`"):
         fit(tmp_path, utilization(), model=model, max_epochs=1)
 
 

@@ -39,7 +39,8 @@ def module(prepared_qm9: PreparedData, monkeypatch: pytest.MonkeyPatch):
         ({"cutoff": math.nan}, "cutoff nan is out of range"),
         ({"train_size": 0}, "train_size 0 is out of range: give 1 to 110000"),
         ({"train_size": 110_001}, "train_size 110001 is out of range: give 1 to 110000"),
-        ({"split": "published", "val_size": 13_084}, "val_size 13084 .* give 1 to 13083"),
+        ({"split": "published", "val_size": 13_084}, "val_size 13084 .* give 2 to 13083"),
+        ({"val_size": 1}, "val_size 1 is out of range: give 2 to 10000"),
         ({"test_size": -1}, "test_size -1 is out of range: give 1 to 10831"),
         ({"batch_size": 0}, "batch_size 0 is out of range"),
         ({"eval_batch_size": -3}, "eval_batch_size -3 is out of range"),
@@ -74,12 +75,32 @@ def test_loaders_cover_their_parts(module):
         "test": data.test_dataloader(),
     }
     sizes = {name: [batch.num_graphs for batch in loader] for name, loader in loaders.items()}
-    assert sizes == {"train": [32, 32, 32, 4], "val": [40, 30], "test": [40, 10]}
+    assert sizes == {"train": [32, 32, 32, 4], "val": [35], "test": [40, 10]}
+    parts = {"train": "train", "val": "val_select", "test": "test"}
     for name, loader in loaders.items():
         seen = torch.cat([batch.idx for batch in loader])
-        assert torch.equal(seen.sort().values, data.splits[name].sort().values)
+        assert torch.equal(seen.sort().values, data.splits[parts[name]].sort().values)
         assert len(loader) == len(sizes[name])
     assert [batch.num_graphs for batch in data.predict_dataloader()] == sizes["test"]
+
+
+def test_no_molecule_is_both_selected_by_and_measured_on(module):
+    splits = module(val_size=71).splits
+    select, measure = splits["val_select"].tolist(), splits["val_measure"].tolist()
+    assert sorted(select + measure) == sorted(splits["val"].tolist())
+    assert (len(select), len(measure)) == (36, 35)
+    larger = module(val_size=200).splits
+    for half in ("val_select", "val_measure"):
+        assert set(splits[half].tolist()) < set(larger[half].tolist())
+
+
+def test_training_sizes_are_those_of_the_batches(module):
+    data = module(train_size=20)
+    num_atoms, neighbor_counts = data.training_sizes()
+    batch = data.batch(data.splits["train"])
+    assert torch.equal(batch.ptr.diff(), torch.from_numpy(num_atoms))
+    edges_into_atoms = batch.edge_index[1].bincount(minlength=batch.num_nodes)
+    assert torch.equal(edges_into_atoms, torch.from_numpy(neighbor_counts))
 
 
 def test_batch_gives_any_molecules_in_the_order_asked_for(module, prepared_qm9):

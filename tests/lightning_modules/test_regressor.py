@@ -205,7 +205,7 @@ def test_a_cuda_graph_needs_batches_of_known_shape(
 ) -> None:
     monkeypatch.setattr(EquivariantRegressor, "check_trainer", lambda *_: None)
     model = EquivariantRegressor(**SMALL, cuda_graph=True)
-    with pytest.raises(ValueError, match="batch_shape of QM9DataModule, which Molecules"):
+    with pytest.raises(ValueError, match="training_sizes of QM9DataModule, which Molecules"):
         quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=Molecules())
 
 
