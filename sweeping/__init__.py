@@ -1,4 +1,4 @@
-"""The engine of `sweep.py`: reads W&B sweep files, lists their trials and runs them without a server.
+"""The engine of `sweep.py`: it reads W&B sweep files and runs their trials without a server.
 
 Imports `records` only.
 """

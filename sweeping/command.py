@@ -1,6 +1,6 @@
 """The command line of a trial, rendered as `wandb agent` renders it, and its environment.
 
-Imports only the standard library. The tests compare with the real agent.
+Imports `records.files` and this package. The tests compare with the real agent.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from records.files import write_json
+from sweeping.file import SweepFile
+from sweeping.state import SweepState, Trial
+
 _ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
-# What a W&B agent or an earlier run may have left: it would make all trials one run.
+# A W&B agent or an earlier run may have set these. They would make all trials one run.
 _RUN_VARIABLES = (
     "WANDB_NAME",
     "WANDB_RESUME",
@@ -40,14 +44,23 @@ def render_command(
     Parameters
     ----------
     command : sequence of str
-        Items of the file. An item that is `${name}` becomes the arguments of that name (an unknown
-        name becomes nothing), `${envvar:X}` is filled in anywhere (by `X` itself if it is not set).
+        Items of the file. `${name}` alone becomes the arguments of that name, or nothing if the
+        name is unknown. `${envvar:X}` is replaced anywhere, by `X` itself if it is not set.
+    program : str
+        Replaces `${program}`.
     configuration : mapping
-        Parameter -> value; rendered in sorted order as `--name=str(value)`.
+        Values by parameter, rendered in sorted order as `--name=value`.
+    environ : mapping
+        Variables for `${envvar:X}`.
     interpreter : str
-        `python` for the agent; `sweep.py` gives the Python that runs it.
+        Replaces `${interpreter}`. The agent uses `python`, `sweep.py` the Python that runs it.
     json_file : str
-        Path for `${args_json_file}`.
+        Replaces `${args_json_file}`.
+
+    Returns
+    -------
+    list of str
+        For `subprocess`, without a shell.
     """
     macros = argument_macros(configuration)
     macros |= {
@@ -67,7 +80,7 @@ def render_command(
 
 
 def argument_macros(configuration: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Give the agent's forms of the arguments: `args`, `args_no_hyphens`, and the others."""
+    """Render a configuration in each form that the agent knows: `args`, `args_json` and others."""
     pairs = sorted(configuration.items())
     plain = [f"{name}={value}" for name, value in pairs]
     flags = []
@@ -97,11 +110,24 @@ def trial_environment(
     device: str | None = None,
     threads: int | None = None,
 ) -> dict[str, str]:
-    """Give the environment of a trial.
+    """Build the environment of a trial.
 
-    The group makes W&B show the runs of a sweep together; `IRREPSCOPE_RESULT` names the file in
-    which the program leaves its run directory. What the user has set is kept, except for variables
-    that belong to one run.
+    What the user has set is kept, except for the variables that belong to one run.
+
+    Parameters
+    ----------
+    environ : mapping
+        Environment of this process.
+    group : str
+        Name under which W&B shows the runs of the sweep together.
+    result_file : Path
+        File into which the program writes the path of its run directory (`IRREPSCOPE_RESULT`).
+    project, entity : str, optional
+        Of W&B.
+    device : str, optional
+        Value of `CUDA_VISIBLE_DEVICES`.
+    threads : int, optional
+        Value of `OMP_NUM_THREADS`.
     """
     child = {name: value for name, value in environ.items() if name not in _RUN_VARIABLES}
     child.setdefault("WANDB_RUN_GROUP", group)
@@ -115,15 +141,21 @@ def trial_environment(
         child["CUDA_VISIBLE_DEVICES"] = device
     if threads is not None:
         child.setdefault("OMP_NUM_THREADS", str(threads))
-    # A literal `python` in `command:` means the Python that runs the sweep, activated or not.
+    # A literal `python` in `command:` must be the Python that runs the sweep, even if its virtual
+    # environment is not activated.
     child["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), child.get("PATH", "")])
     return child
 
 
 def visible_devices(given: str, environ: Mapping[str, str]) -> list[str]:
-    """Turn `--devices 0,1` into values for `CUDA_VISIBLE_DEVICES`, one a worker.
+    """Turn `--devices 0,1` into values of `CUDA_VISIBLE_DEVICES`, one per worker.
 
-    Numbers count within the devices that this process may see (Slurm sets `CUDA_VISIBLE_DEVICES`).
+    Parameters
+    ----------
+    given : str
+        Numbers or names, separated by commas. Numbers count the devices that this process may see.
+    environ : mapping
+        Environment of this process; Slurm sets `CUDA_VISIBLE_DEVICES` in it.
 
     Raises
     ------
@@ -149,3 +181,61 @@ def visible_devices(given: str, environ: Mapping[str, str]) -> list[str]:
                 f"{len(allowed)}, counted from 0"
             )
     return chosen
+
+
+class CommandBuilder:
+    """Builds the command line and the environment of each trial of a sweep.
+
+    Parameters
+    ----------
+    sweep : SweepFile
+        The sweep.
+    state : SweepState
+        Knows where the files of a trial are.
+    devices : sequence of str
+        Values of `CUDA_VISIBLE_DEVICES`, one per worker; empty on a CPU.
+    workers : int
+        Number of trials that run at the same time.
+    """
+
+    def __init__(
+        self, sweep: SweepFile, state: SweepState, devices: Sequence[str], workers: int
+    ) -> None:
+        self.sweep = sweep
+        self.state = state
+        self.devices = devices
+        # Each of several trials would otherwise start a thread on every core.
+        self.threads = max(1, _available_cores() // workers) if workers > 1 else None
+
+    def __call__(self, trial: Trial, worker: int) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment of a trial on worker number `worker`."""
+        if "${args_json_file}" in self.sweep.command:
+            write_json(self.state.json_file(trial), trial.configuration)
+        environment = trial_environment(
+            os.environ,
+            group=self.sweep.name,
+            result_file=self.state.result_file(trial),
+            project=self.sweep.project,
+            entity=self.sweep.entity,
+            device=self.devices[worker % len(self.devices)] if self.devices else None,
+            threads=self.threads,
+        )
+        return self.command(trial), environment
+
+    def command(self, trial: Trial) -> list[str]:
+        """Return the agent's command line and, at its end, where the run's files go."""
+        rendered = render_command(
+            self.sweep.command,
+            self.sweep.program,
+            trial.configuration,
+            environ=os.environ,
+            interpreter=sys.executable,
+            json_file=str(self.state.json_file(trial)),
+        )
+        return [*rendered, f"--runs_dir={self.state.folder}"]
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,7 +1,6 @@
-"""Run the trials of a local sweep in child processes, some at a time, and stop them cleanly.
+"""Run the trials of a local sweep in child processes, and stop them cleanly.
 
-One thread, one loop: start, reap, sleep. POSIX only. Imports `sweeping.state` and
-`sweeping.command`.
+One thread runs one loop: start, reap, sleep. POSIX only. Imports `sweeping.state`.
 """
 
 from __future__ import annotations
@@ -26,27 +25,31 @@ from sweeping.state import FAILED, FINISHED, INTERRUPTED, SETTLED, Claim, SweepS
 
 POLL_SECONDS = 0.2
 CLAIM_SECONDS = 2.0
+"""How long to wait before asking for a trial again when other processes hold all that are left."""
 TAIL_LINES = 15
+"""How many lines of a failed trial's log are kept."""
 ATTEMPT = "=== attempt"
-# A program that is stopped from outside without end (an impatient scheduler) is a failure.
+"""Marks the start of an attempt in a trial's log."""
 MAX_OUTSIDE_STOPS = 3
+"""How often a trial may be stopped from outside before it counts as failed."""
 STOP_CODES = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+"""Exit codes of a program that was asked to stop."""
 
 
 class Progress(Protocol):
-    """What the runner tells of."""
+    """Receives what happens during a sweep."""
 
     def started(self, trial: Trial, running: int) -> None:
-        """Tell that a trial has begun."""
+        """Report that a trial has started; `running` trials now run."""
 
     def ended(self, trial: Trial, running: int) -> None:
-        """Tell that a trial has ended in whatever way."""
+        """Report that a trial has finished, failed or was interrupted."""
 
     def say(self, line: str) -> None:
         """Print a line."""
 
     def tick(self) -> None:
-        """Show that time goes by."""
+        """Report that time has passed."""
 
 
 @dataclass
@@ -56,62 +59,72 @@ class Child:
     claim: Claim
     process: subprocess.Popen[bytes]
     log: IO[bytes]
-    slot: int
-    begun: float
+    worker: int
+    started_at: float
 
 
 @dataclass
 class Runner:
-    """Runs trials until none is left, or until it is told to stop.
+    """Runs trials until none is left, or until a signal stops it.
 
     Attributes
     ----------
+    state : SweepState
+        The trials.
     keys : sequence of str
         Trials to run, in order.
-    slots : int
-        How many at a time.
+    workers : int
+        Number of trials that run at the same time.
     prepare : callable
-        (trial, slot) -> (command line, environment).
+        Maps a trial and the number of its worker to a command line and an environment.
+    progress : Progress
+        Is told what happens.
     grace : float
         Seconds between SIGTERM and SIGKILL when stopping.
     stopped_by : int or None
-        The signal that ended the run.
+        Signal that stopped the runner.
+    killing : bool
+        Whether a second signal asked to kill the trials at once.
+    children : list of Child
+        Running trials.
+    outside_stops : Counter
+        How often each trial was stopped from outside, by key.
     """
 
     state: SweepState
     keys: Sequence[str]
-    slots: int
+    workers: int
     prepare: Callable[[Trial, int], tuple[list[str], dict[str, str]]]
     progress: Progress
     grace: float = 60.0
     stopped_by: int | None = None
-    impatient: bool = False
+    killing: bool = False
     children: list[Child] = field(default_factory=list)
     outside_stops: Counter[str] = field(default_factory=Counter)
     _next_claim: float = 0.0
 
     def run(self) -> None:
-        """Run everything; returns early, children gone, after SIGINT, SIGTERM or SIGHUP."""
+        """Run all trials. SIGINT, SIGTERM and SIGHUP stop the trials and end this call early."""
         with self._handling_signals():
             try:
                 self._loop()
             finally:
-                # None are left after a normal end; an error must not leave any either.
+                # After a normal end there are none. An error must not leave any running either.
                 self._stop_children()
 
     def _loop(self) -> None:
-        told = False
+        announced = False
         while self.stopped_by is None:
             self._reap()
-            while len(self.children) < self.slots and self._start_next():
+            while len(self.children) < self.workers and self._start_next():
                 pass
             if not self.children:
                 left = [t for t in self.state.trials(self.keys) if t.status not in SETTLED]
                 if not left:
                     return
-                if not told:
+                if not announced:
                     self.progress.say(f"waiting for {len(left)} trials of another process")
-                told = True
+                announced = True
             self.progress.tick()
             time.sleep(POLL_SECONDS)
 
@@ -120,12 +133,12 @@ class Runner:
             return False
         claim = self.state.claim(self.keys)
         if claim is None:
-            # Others may be running what is left; their processes may die.
+            # Other processes may be running the trials that are left, and may die.
             self._next_claim = time.monotonic() + CLAIM_SECONDS
             return False
-        used = {child.slot for child in self.children}
-        slot = next(slot for slot in range(self.slots) if slot not in used)
-        command, environment = self.prepare(claim.trial, slot)
+        used = {child.worker for child in self.children}
+        worker = next(number for number in range(self.workers) if number not in used)
+        command, environment = self.prepare(claim.trial, worker)
         self.state.result_file(claim.trial).unlink(missing_ok=True)
         log = self.state.log_file(claim.trial).open("ab", buffering=0)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -143,9 +156,9 @@ class Runner:
             )
         except (OSError, ValueError) as error:
             log.write(f"cannot start: {error}\n".encode())
-            self._settle(claim, log, code=127, begun=time.monotonic())
+            self._settle(claim, log, code=127, started_at=time.monotonic())
             return True
-        self.children.append(Child(claim, process, log, slot, time.monotonic()))
+        self.children.append(Child(claim, process, log, worker, time.monotonic()))
         self.progress.started(claim.trial, len(self.children))
         return True
 
@@ -154,20 +167,20 @@ class Runner:
             code = child.process.poll()
             if code is not None:
                 self.children.remove(child)
-                self._settle(child.claim, child.log, code, child.begun)
+                self._settle(child.claim, child.log, code, child.started_at)
 
-    def _settle(self, claim: Claim, log: IO[bytes], code: int, begun: float) -> None:
-        """Record how a trial ended; only then let its lock go."""
+    def _settle(self, claim: Claim, log: IO[bytes], code: int, started_at: float) -> None:
+        """Record how a trial ended, and release its lock after that."""
         trial = claim.trial
         self._next_claim = 0.0
         log.close()
         trial.exit_code = code
-        trial.seconds += round(time.monotonic() - begun, 1)
+        trial.seconds += round(time.monotonic() - started_at, 1)
         self.state.find_run(trial)
         trial.tail = []
         if code == 0:
             trial.status = FINISHED
-        elif self.stopped_by is not None or (code in STOP_CODES and self._may_go_on(trial)):
+        elif self.stopped_by is not None or (code in STOP_CODES and self._may_continue(trial)):
             trial.status = INTERRUPTED
         else:
             trial.status = FAILED
@@ -178,21 +191,19 @@ class Runner:
         claim.release()
         self.progress.ended(trial, len(self.children))
 
-    def _may_go_on(self, trial: Trial) -> bool:
+    def _may_continue(self, trial: Trial) -> bool:
         self.outside_stops[trial.key] += 1
         return self.outside_stops[trial.key] < MAX_OUTSIDE_STOPS
-
-    # ---- stopping -------------------------------------------------------------------------------
 
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
         def handle(signum: int, _: FrameType | None) -> None:
-            self.impatient = self.stopped_by is not None
+            self.killing = self.stopped_by is not None
             self.stopped_by = self.stopped_by or signum
 
         before = {}
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup means: go on when the terminal closes.
+            # `nohup` ignores SIGHUP so that a program survives its terminal.
             if signal.getsignal(signum) != signal.SIG_IGN:
                 before[signum] = signal.signal(signum, handle)
         try:
@@ -202,20 +213,20 @@ class Runner:
                 signal.signal(signum, handler)
 
     def _stop_children(self) -> None:
-        """Ask every child to end, wait, then kill what is left of its process group."""
+        """Send SIGTERM to every child, wait, then kill what is left of its process group."""
         if not self.children:
             return
         if self.stopped_by is not None:
             name, count = signal.Signals(self.stopped_by).name, len(self.children)
             self.progress.say(
-                f"{name}: stopping {count} trials, within {self.grace:.0f} s (again to kill them)"
+                f"{name}: stopping {count} trials within {self.grace:.0f} s (repeat to kill them)"
             )
         for child in self.children:
-            # The leader only, as an agent does it: it stops its own helpers in the right order.
+            # Like an agent, signal the program only: it stops its own helpers in the right order.
             child.process.terminate()
         deadline = time.monotonic() + self.grace
         groups = [child.process.pid for child in self.children]
-        while self.children and time.monotonic() < deadline and not self.impatient:
+        while self.children and time.monotonic() < deadline and not self.killing:
             self._reap()
             time.sleep(POLL_SECONDS / 4)
         for group in groups:
@@ -227,7 +238,7 @@ class Runner:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Read the last lines of the last attempt's log, progress bars reduced to their last state."""
+    """Read the end of the last attempt's log, with progress bars reduced to their last state."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 64 * 1024))
@@ -240,7 +251,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """Make a child get SIGTERM when this process dies, even by SIGKILL (Linux)."""
+    """Make the kernel send a child SIGTERM when this process dies, even by SIGKILL (Linux)."""
     if not sys.platform.startswith("linux"):
         return None
     set_death_signal = ctypes.CDLL(None, use_errno=True).prctl

@@ -1,6 +1,6 @@
 """The configurations of a sweep, in the order and with the values of W&B's own engine.
 
-Pure functions of `sweeping.file.Parameter`s; SciPy only for the beta distribution.
+Imports this package only.
 """
 
 from __future__ import annotations
@@ -10,21 +10,65 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
 from typing import Any
 
-from sweeping.file import Parameter
+from sweeping.distributions import Enumerable
+from sweeping.file import Parameter, SweepFile
+
+LARGEST_GRID = 100_000
+PATIENCE = 1000
+"""Draws without a new configuration after which a search space counts as exhausted."""
 
 Configuration = dict[str, Any]
+"""Values by parameter, nested as in the sweep file."""
+
+
+def configurations(sweep: SweepFile, count: int | None, seed: int) -> list[Configuration]:
+    """List a sweep's configurations.
+
+    Parameters
+    ----------
+    sweep : SweepFile
+        Its `run_cap` limits the number too.
+    count : int, optional
+        At most this many.
+    seed : int
+        Seed of a random search; a grid does not use it.
+
+    Raises
+    ------
+    ValueError
+        If a random search has neither limit, or a grid is larger than `LARGEST_GRID`.
+    """
+    limits = [limit for limit in (sweep.run_cap, count) if limit is not None]
+    if sweep.method == "grid":
+        size = grid_size(sweep.parameters)
+        if size > LARGEST_GRID:
+            raise ValueError(
+                f"the grid has {size:,} configurations, more than {LARGEST_GRID:,}; narrow it, or "
+                "write `method: random` with a run_cap"
+            )
+        found = list(grid(sweep.parameters))
+        return found[: min(limits, default=len(found))]
+    if not limits:
+        raise ValueError(
+            "a random search does not end by itself; add `run_cap: 20` to the file or --count 20"
+        )
+    return list(distinct(draws(sweep.parameters, seed), min(limits)))
 
 
 def grid(parameters: Sequence[Parameter]) -> Iterator[Configuration]:
-    """Enumerate a grid: product of the sorted parameters, the last varying fastest, no repetition.
+    """Enumerate a grid: the product of the parameters, the last one varying fastest.
 
-    Values that YAML writes alike are one value (so 1 and 1.0 are two, 1 and 1 one), as in W&B.
+    A repeated configuration is left out. As in W&B, 1 and 1.0 are different values.
+
+    Raises
+    ------
+    ValueError
+        If a grid cannot enumerate a parameter's distribution.
     """
     seen = set()
-    for values in itertools.product(*(_choices(parameter) for parameter in parameters)):
+    for values in itertools.product(*(_enumerable(p).choices() for p in parameters)):
         key = json.dumps(values, sort_keys=True)
         if key not in seen:
             seen.add(key)
@@ -33,15 +77,25 @@ def grid(parameters: Sequence[Parameter]) -> Iterator[Configuration]:
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
     """Count a grid's configurations, repetitions included, without making them."""
-    return math.prod(_count(parameter) for parameter in parameters)
+    return math.prod(_enumerable(parameter).count() for parameter in parameters)
+
+
+def _enumerable(parameter: Parameter) -> Enumerable:
+    if not isinstance(parameter.distribution, Enumerable):
+        raise ValueError(f"a grid cannot enumerate `{parameter.label}` ({parameter.kind})")
+    return parameter.distribution
 
 
 def draws(parameters: Sequence[Parameter], seed: int) -> Iterator[Configuration]:
     """Draw configurations without end.
 
-    W&B draws one uniform number for each parameter, constants too, and inverts the distribution;
-    doing the same makes a seed's sequence that of `sweeps.random_search_next_runs` after
-    `random.seed(seed)`.
+    W&B draws one uniform number per parameter, constants included, and inverts the distribution.
+    Doing the same gives the sequence of `sweeps.random_search_next_runs` after `random.seed(seed)`.
+
+    Raises
+    ------
+    ValueError
+        If a distribution gives no finite number.
     """
     generator = random.Random(seed)
     while True:
@@ -50,23 +104,27 @@ def draws(parameters: Sequence[Parameter], seed: int) -> Iterator[Configuration]
 
 def _draw(parameter: Parameter, x: float) -> Any:
     try:
-        value = quantile(parameter, x)
+        value = parameter.distribution.quantile(x)
     except (ArithmeticError, ValueError):
         value = math.nan
     if isinstance(value, float) and not math.isfinite(value):
+        given = parameter.distribution.model_dump()
         raise ValueError(
-            f"parameter `{'.'.join(parameter.path)}` ({parameter.distribution}) draws no finite "
-            f"number with {parameter.settings}; give it a smaller range"
+            f"parameter `{parameter.label}` ({parameter.kind}) draws no finite number with "
+            f"{given}; give it a smaller range"
         )
     return value
 
 
-def distinct(configurations: Iterator[Configuration], count: int) -> Iterator[Configuration]:
-    """Give the first `count` different configurations, fewer where there are no more to find."""
+def distinct(found: Iterator[Configuration], count: int) -> Iterator[Configuration]:
+    """Yield the first `count` different configurations, or all if there are fewer.
+
+    The search ends after `PATIENCE` repetitions in a row.
+    """
     seen: set[str] = set()
     since_last = 0
-    while len(seen) < count and since_last < 1000:
-        configuration = next(configurations, None)
+    while len(seen) < count and since_last < PATIENCE:
+        configuration = next(found, None)
         if configuration is None:
             return
         key = json.dumps(configuration, sort_keys=True)
@@ -78,7 +136,15 @@ def distinct(configurations: Iterator[Configuration], count: int) -> Iterator[Co
 
 
 def nest(parameters: Sequence[Parameter], values: Sequence[Any]) -> Configuration:
-    """Put values at their parameters' paths; keys sorted, as they reach the command line."""
+    """Put values at their parameters' paths.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+        Sorted, as `parse_parameters` returns them; the command line keeps their order.
+    values : sequence
+        One per parameter.
+    """
     nested: Configuration = {}
     for parameter, value in zip(parameters, values, strict=True):
         level = nested
@@ -86,69 +152,3 @@ def nest(parameters: Sequence[Parameter], values: Sequence[Any]) -> Configuratio
             level = level.setdefault(name, {})
         level[parameter.path[-1]] = value
     return nested
-
-
-def quantile(parameter: Parameter, x: float) -> Any:
-    """Invert a parameter's distribution at x in [0, 1]."""
-    kind, given = parameter.distribution, parameter.settings
-    if kind == "constant":
-        return given["value"]
-    if kind == "categorical":
-        return given["values"][_integer(x, 0, len(given["values"]))]
-    if kind == "categorical_w_probabilities":
-        reached = itertools.accumulate(given["probabilities"])
-        return given["values"][next((i for i, top in enumerate(reached) if x < top), -1)]
-    if kind == "int_uniform":
-        return _integer(x, given["min"], given["max"] + 1)
-    value = _continuous(kind.removeprefix("q_"), given, x)
-    if not kind.startswith("q_"):
-        return value
-    step = given.get("q", 1.0)
-    rounded = round(value / step) * step
-    return int(rounded) if isinstance(step, int) else float(rounded)
-
-
-def _continuous(kind: str, given: dict[str, Any], x: float) -> float:
-    if kind in ("normal", "log_normal"):
-        value = NormalDist().inv_cdf(x) * given.get("sigma", 1.0) + given.get("mu", 0.0)
-        return math.exp(value) if kind == "log_normal" else value
-    if kind == "beta":
-        from scipy.special import betaincinv
-
-        return float(betaincinv(given.get("a", 1), given.get("b", 1), x))
-    low, high = given["min"], given["max"]
-    if kind.endswith("_values"):
-        low, high = math.log(low), math.log(high)
-    if kind == "uniform":
-        return float(low + x * (high - low))
-    if kind == "inv_log_uniform":
-        return math.exp(-((1 - x) * (high - low) + low))
-    if kind == "inv_log_uniform_values":
-        return math.exp(-((1 - x) * (high - low) - high))
-    return math.exp(x * (high - low) + low)
-
-
-def _integer(x: float, low: int, high: int) -> int:
-    """Invert the discrete uniform distribution on low, ..., high - 1."""
-    return min(max(math.ceil(x * (high - low) + low) - 1, low), high - 1)
-
-
-def _choices(parameter: Parameter) -> list[Any]:
-    given = parameter.settings
-    if parameter.distribution == "constant":
-        return [given["value"]]
-    if parameter.distribution == "categorical":
-        return list(given["values"])
-    if parameter.distribution == "int_uniform":
-        return list(range(given["min"], given["max"] + 1))
-    step = given.get("q", 1.0)
-    return [given["min"] + step * i for i in range(_count(parameter))]
-
-
-def _count(parameter: Parameter) -> int:
-    given = parameter.settings
-    if parameter.distribution == "int_uniform":
-        return int(given["max"]) - int(given["min"]) + 1
-    if parameter.distribution == "q_uniform":
-        return math.ceil((given["max"] - given["min"]) / given.get("q", 1.0))
-    return len(_choices(parameter))

@@ -1,8 +1,9 @@
-"""What a local sweep knows about its trials, on disk, shared by all `sweep.py` of the same sweep.
+"""The state of a local sweep on disk, shared by all processes that run the same sweep.
 
-`runs/<sweep>/sweep.json` holds every trial's status; it is read, changed and replaced under a lock.
-Each trial has a lock of its own that its process inherits: while that is held the trial is running,
-whatever became of the `sweep.py` that started it. POSIX only (flock). Imports `records.files`.
+`runs/<sweep>/sweep.json` holds the status of every trial; it is read, changed and replaced under a
+lock. Each trial also has its own lock, which its process inherits: as long as that lock is held the
+trial is running, even if the `sweep.py` that started it is gone. POSIX only (flock).
+Imports `records`, pydantic and filelock.
 """
 
 from __future__ import annotations
@@ -16,22 +17,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from records.files import write_json
+from records.summary import Summary, read_summary
+from sweeping.errors import describe, first_problem
 
-VERSION = 1
-PENDING, RUNNING, FINISHED, FAILED, INTERRUPTED = (
-    "pending",
-    "running",
-    "finished",
-    "failed",
-    "interrupted",
-)
+Status = Literal["pending", "running", "finished", "failed", "interrupted"]
+"""An interrupted trial was stopped from outside; the next `sweep.py` continues it."""
+PENDING: Final = "pending"
+RUNNING: Final = "running"
+FINISHED: Final = "finished"
+FAILED: Final = "failed"
+INTERRUPTED: Final = "interrupted"
 SETTLED = (FINISHED, FAILED)
-STATUSES = (PENDING, RUNNING, FINISHED, FAILED, INTERRUPTED)
+"""Statuses of trials that are not started again unless the user asks for it."""
 
 
 @dataclass
@@ -41,13 +44,21 @@ class Trial:
     Attributes
     ----------
     key : str
-        Hash of program, command and configuration: the same trial in any order of the file.
-    arguments : list of str
-        What follows the program on its command line.
-    status : str
-        `pending`, `running`, `finished`, `failed`, or `interrupted` (stopped by us, goes on).
+        Hash of program, command and configuration, so that the order in the file does not matter.
+    number : int
+        Position in the sweep, from 0.
+    configuration : dict
+        Values by parameter.
+    status : Status
+        What became of it.
+    attempts : int
+        How often the program was started.
+    exit_code : int or None
+        Of the last attempt; negative if a signal killed it.
+    seconds : float
+        Duration of all attempts.
     run_dir : str or None
-        Where the program says its files are.
+        Directory in which the program says that its files are.
     tail : list of str
         Last lines of the log of a failed trial.
     """
@@ -55,7 +66,7 @@ class Trial:
     key: str
     number: int
     configuration: dict[str, Any]
-    status: str = PENDING
+    status: Status = PENDING
     attempts: int = 0
     exit_code: int | None = None
     seconds: float = 0.0
@@ -63,9 +74,18 @@ class Trial:
     tail: list[str] = field(default_factory=list)
 
 
+class _StoredSweep(BaseModel):
+    """The content of ``sweep.json``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: Literal[1]
+    trials: list[Trial]
+
+
 @dataclass
 class Claim:
-    """A trial that this process may run, as long as it holds the lock's descriptor."""
+    """A trial that this process may run as long as it holds the descriptor of the trial's lock."""
 
     trial: Trial
     descriptor: int
@@ -76,16 +96,21 @@ class Claim:
 
 
 def trial_key(program: str, command: Sequence[str], configuration: dict[str, Any]) -> str:
-    """Identify a trial by what is run, not by its place in the file."""
+    """Hash what a trial runs: 12 hexadecimal digits."""
     text = json.dumps([program, list(command), configuration], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class SweepState:
-    """The trials of one sweep in `folder`.
+    """The trials of one sweep.
 
-    Every change happens under one file lock, so that several `sweep.py` share the trials and none
-    is run twice.
+    Every change happens under one file lock, so that several processes share the trials and none is
+    run twice.
+
+    Parameters
+    ----------
+    folder : Path
+        ``runs/<sweep>``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,27 +123,34 @@ class SweepState:
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
 
     def log_file(self, trial: Trial) -> Path:
-        """Path of the output of all attempts at a trial."""
+        """Path of the log that all attempts at a trial append to."""
         return self._file(trial, "log")
 
     def result_file(self, trial: Trial) -> Path:
-        """Path of the file in which the program leaves its run directory."""
+        """Path of the file into which the program writes the path of its run directory."""
         return self._file(trial, "result")
 
     def json_file(self, trial: Trial) -> Path:
-        """Path of the arguments as JSON, for `${args_json_file}`."""
+        """Path of the arguments as JSON, which replaces `${args_json_file}`."""
         return self._file(trial, "json")
 
     def _file(self, trial: Trial, suffix: str) -> Path:
         return self.folder / "trials" / f"{trial.number:04d}-{trial.key}.{suffix}"
 
     def register(self, wanted: Sequence[tuple[str, dict[str, Any]]], retry: bool) -> list[str]:
-        """Add new trials; make failed ones pending again where asked.
+        """Add new trials. Trials of an earlier version of the sweep file stay as they are.
+
+        Parameters
+        ----------
+        wanted : sequence of (str, dict)
+            Key and configuration of each trial.
+        retry : bool
+            Whether failed trials become pending again.
 
         Returns
         -------
         list of str
-            Keys of the wanted trials. Others of an earlier version of the file stay as they are.
+            Keys of the wanted trials.
         """
         with self._changing() as trials:
             for key, configuration in wanted:
@@ -128,13 +160,19 @@ class SweepState:
         return [key for key, _ in wanted]
 
     def trials(self, keys: Sequence[str]) -> list[Trial]:
-        """Read the wanted trials."""
+        """Read the trials with the given keys, in that order."""
         with self._lock:
             known = self._read()
         return [known[key] for key in keys if key in known]
 
     def claim(self, keys: Sequence[str]) -> Claim | None:
-        """Take the next trial that waits, or one whose process is gone, and mark it running."""
+        """Mark the next trial as running: a pending one, or one whose process is gone.
+
+        Returns
+        -------
+        Claim or None
+            None if every trial is settled or run by another process.
+        """
         with self._changing() as trials:
             for key in keys:
                 trial = trials[key]
@@ -152,23 +190,25 @@ class SweepState:
         return None
 
     def record(self, trial: Trial) -> None:
-        """Write one trial's new status."""
+        """Write a trial's new status."""
         with self._changing() as trials:
             trials[trial.key] = trial
 
-    def summary(self, trial: Trial) -> dict[str, Any]:
-        """Read `summary.json` of a trial's run, empty where there is none."""
+    def summary(self, trial: Trial) -> Summary:
+        """Read the summary of a trial's run.
+
+        An empty one stands for a missing or damaged file: a sweep may run programs that write
+        `summary.json` in another form, or none.
+        """
         if trial.run_dir is None:
-            return {}
+            return Summary()
         try:
-            text = (Path(trial.run_dir) / "summary.json").read_text(encoding="utf-8")
-            summary = json.loads(text)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            return {}
-        return summary if isinstance(summary, dict) else {}
+            return read_summary(Path(trial.run_dir) / "summary.json") or Summary()
+        except ValueError:
+            return Summary()
 
     def find_run(self, trial: Trial) -> None:
-        """Take the run directory from the result file, if the program has written one."""
+        """Set a trial's run directory from its result file, if the program has written one."""
         try:
             line = self.result_file(trial).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -177,9 +217,9 @@ class SweepState:
             trial.run_dir = _relative(Path(line))
 
     def _settle_orphan(self, trial: Trial) -> bool:
-        """Finish a trial that ran to its end after its `sweep.py` was killed."""
+        """Settle a trial that finished after its `sweep.py` was killed; tell whether it did."""
         self.find_run(trial)
-        if self.summary(trial).get("status") != FINISHED:
+        if not self.summary(trial).finished:
             return False
         trial.status, trial.exit_code = FINISHED, 0
         return True
@@ -197,38 +237,39 @@ class SweepState:
     def _changing(self) -> Iterator[dict[str, Trial]]:
         with self._lock:
             trials = self._read()
-            before = self._content(trials)
+            before = _to_json(trials)
             yield trials
-            after = self._content(trials)
+            after = _to_json(trials)
             if after != before:
                 write_json(self.path, after)
 
-    def _content(self, trials: dict[str, Trial]) -> dict[str, Any]:
-        return {"version": VERSION, "trials": [asdict(trial) for trial in trials.values()]}
-
     def _read(self) -> dict[str, Trial]:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            content = self.path.read_bytes()
         except FileNotFoundError:
             return {}
         try:
-            loaded = json.loads(text)
-            if loaded["version"] != VERSION:
-                raise ValueError(f"version {loaded['version']}, this program knows {VERSION}")
-            trials = {entry["key"]: Trial(**entry) for entry in loaded["trials"]}
-            if unknown := {trial.status for trial in trials.values()} - set(STATUSES):
-                raise ValueError(f"status {', '.join(unknown)}")
-        except (ValueError, TypeError, KeyError) as error:
-            # Finished runs are recognised by the program itself, so nothing is trained twice.
+            stored = _StoredSweep.model_validate_json(content)
+        except ValidationError as error:
+            problem = describe(first_problem(error))
+            # The program recognizes its finished runs, so starting over trains nothing twice.
             aside = self.path.with_suffix(".json.damaged")
             os.replace(self.path, aside)
-            print(f"{self.path} is damaged ({error}); kept as {aside}, begun anew", file=sys.stderr)
+            print(
+                f"sweep.py: warning: {self.path} is damaged ({problem}); moved it to {aside} and "
+                "started over",
+                file=sys.stderr,
+            )
             return {}
-        return trials
+        return {trial.key: trial for trial in stored.trials}
+
+
+def _to_json(trials: dict[str, Trial]) -> dict[str, Any]:
+    return {"version": 1, "trials": [asdict(trial) for trial in trials.values()]}
 
 
 def _relative(path: Path) -> str:
-    """Shorten a path below the working directory, so that a folder of runs can be moved."""
+    """Make a path below the working directory relative, so that a folder of runs can be moved."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`sweep.py` with real processes: sharing, failing, stopping, going on. The trial is a dummy."""
+"""`sweep.py` with real processes: sharing, failing, stopping, continuing. The trial is a dummy."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ import sweep as program
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
-DUMMY = REPOSITORY / "tests" / "sweeps" / "dummy_program.py"
+DUMMY = REPOSITORY / "tests" / "sweeping" / "dummy_program.py"
 LIMIT = 200
 
 
@@ -66,7 +65,7 @@ class Sweep:
         return json.loads((self.runs / "sweep.json").read_text())["trials"]
 
     def starts(self) -> list[dict]:
-        """Every start of the program, in any trial."""
+        """The starts of the program, of all trials."""
         files = sorted(self.runs.glob("*/starts"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
@@ -75,10 +74,10 @@ class Sweep:
         return [json.loads(file.read_text()) for file in sorted(self.runs.glob("*/summary.json"))]
 
     def wait_for_starts(self, count: int) -> list[dict]:
-        """Wait until so many trials have begun."""
+        """Wait until `count` trials have started."""
         deadline = time.monotonic() + LIMIT
         while len(self.starts()) < count:
-            assert time.monotonic() < deadline, "the trials did not begin"
+            assert time.monotonic() < deadline, "the trials did not start"
             time.sleep(0.05)
         return self.starts()
 
@@ -141,7 +140,7 @@ def test_a_grid_runs_once_and_ends_with_a_table(sweep):
     assert len(sweep.starts()) == 4
 
 
-def test_the_order_is_the_grids(sweep):
+def test_trials_run_in_the_order_of_the_grid(sweep):
     sweep.run()
     given = [trial["configuration"] for trial in sweep.trials()]
     assert given == [{"lr": lr, "seed": seed} for lr in (0.2, 0.1) for seed in (0, 1)]
@@ -155,7 +154,7 @@ def test_new_values_in_the_file_add_trials_only(sweep):
     assert len(sweep.starts()) == 6
 
 
-def test_random_needs_an_end_and_a_seed_repeats_it(sweep):
+def test_a_random_search_needs_a_limit_and_a_seed_repeats_it(sweep):
     sweep.write("random", lr=[0.1 * i for i in range(1, 50)])
     refused = sweep.run()
     assert refused.returncode == 2
@@ -198,14 +197,14 @@ def test_a_program_that_cannot_start_is_a_failed_trial(sweep):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stop_ends_the_children_and_the_next_start_goes_on(sweep, signum, code):
+def test_a_stop_ends_the_children_and_the_next_start_continues(sweep, signum, code):
     sweep.write(epochs=3, lr=[0.1, 0.2, 0.3], seconds=0.4)
     process = sweep.start("--workers", "2")
     pids = [start["pid"] for start in sweep.wait_for_starts(2)]
     process.send_signal(signum)
     out, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == code
-    assert "the same command goes on" in out
+    assert "the same command continues it" in out
     assert not any(alive(pid) for pid in pids)
     statuses = [trial["status"] for trial in sweep.trials()]
     assert statuses == ["interrupted", "interrupted", "pending"]
@@ -238,7 +237,7 @@ def test_kill_and_restart_continues_and_repeats_nothing(sweep):
 
 
 def test_an_orphan_is_waited_for_and_its_result_taken(sweep):
-    # `hang` ignores the signal that children get when sweep.py dies, so it outlives it.
+    # With `hang` the child ignores the signal it gets when sweep.py dies, so it outlives sweep.py.
     sweep.write(hang=True, seconds=2)
     process = sweep.start()
     (orphan,) = sweep.wait_for_starts(1)
@@ -269,7 +268,7 @@ def test_a_damaged_state_is_set_aside(sweep):
     assert (sweep.runs / "sweep.json.damaged").read_text() == "{"
 
 
-def test_one_worker_a_device(sweep):
+def test_each_device_has_its_own_worker(sweep):
     sweep.write(lr=[0.1, 0.2], seconds=0.5)
     assert sweep.run("--devices", "0,1", CUDA_VISIBLE_DEVICES="3,5").returncode == 0
     assert {summary["devices"] for summary in sweep.summaries()} == {"3", "5"}
@@ -299,21 +298,30 @@ def test_wrong_options_are_one_line_and_exit_2(sweep, options, expected):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("code", "warned"), [(0, False), (2, True), (OSError("disk full"), True)])
-def test_a_report_is_written_and_its_failure_is_a_warning(monkeypatch, capsys, code, warned):
+def test_a_sweep_ends_with_its_report(monkeypatch, capsys):
     asked = []
 
-    def main(arguments):
-        asked.append(arguments)
-        if isinstance(code, Exception):
-            raise code
-        return code
+    def write_report(runs, output):
+        asked.append((runs, output))
+        return output
 
-    monkeypatch.setitem(sys.modules, "report", SimpleNamespace(main=main))
-    page = program.write_report(Path("runs/demo"))
-    assert asked == [["runs/demo", "-o", "runs/demo/report.html", "--skip-broken"]]
-    assert (page is None) is warned
-    assert ("warning" in capsys.readouterr().err) is warned
+    monkeypatch.setattr("reporting.build.write_report", write_report)
+    program._write_report(Path("runs/demo"))
+    assert asked == [([Path("runs/demo")], Path("runs/demo/report.html"))]
+    assert capsys.readouterr().out == "\nReport: runs/demo/report.html\n"
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("no runs"), KeyError("irreps")])
+def test_a_report_that_fails_is_one_warning_with_its_reason(monkeypatch, capsys, error):
+    def write_report(runs, output):
+        raise error
+
+    monkeypatch.setattr("reporting.build.write_report", write_report)
+    program._write_report(Path("runs/demo"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "warning" in line
+    assert str(error) in line
+    assert "python report.py runs/demo" in line
 
 
 def test_bayes_is_refused_with_the_command_to_use(sweep):

@@ -87,7 +87,7 @@ def configurations(path):
     parameters = parse_parameters(config["parameters"])
     if config["method"] == "grid":
         return list(grid(parameters))
-    choices = {p.path[0]: p.settings.get("values", [p.settings.get("value")]) for p in parameters}
+    choices = {parameter.label: parameter.distribution.choices() for parameter in parameters}
     corners = [{name: values[i] for name, values in choices.items()} for i in (0, -1)]
     return corners + list(itertools.islice(draws(parameters, seed=0), 20))
 
@@ -125,7 +125,7 @@ def test_what_a_server_is_not_needed_for_runs_here(path, monkeypatch):
     else:
         sweep = load_sweep_file(path)
         assert sweep.name == path.stem
-        assert sweep.notes == ()
+        assert sweep.notes == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
