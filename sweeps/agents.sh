@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One `wandb agent` for each GPU of this node, until the sweep has no more runs:
+# Start one `wandb agent` per GPU of this node, and wait until the sweep has no more runs:
 #   sweeps/agents.sh ENTITY/PROJECT/SWEEP_ID [options of wandb agent]
-# Output goes to runs/agents/SWEEP_ID/HOST-gpuN.log. Ctrl-C or SIGTERM stops them all: each run
-# writes a checkpoint and is marked preempting, so that a later agent continues it.
-# Where the node reaches W&B but should not upload, set WANDB_MODE=offline and `wandb sync` later.
-# Where it does not reach W&B at all: python sweep.py sweeps/FILE.yaml --devices 0,1,...
+# Their output goes to runs/agents/SWEEP_ID/HOST-gpuN.log. Ctrl-C or SIGTERM stops all agents: every
+# run writes a checkpoint and is marked preempting, so that a later agent continues it.
+# If the node can reach W&B but should not upload, set WANDB_MODE=offline and `wandb sync` later.
+# If it cannot reach W&B at all, run: python sweep.py sweeps/FILE.yaml --devices 0,1,...
 set -euo pipefail
 
 if [[ $# -lt 1 || $1 == -* ]]; then
@@ -12,7 +12,7 @@ if [[ $# -lt 1 || $1 == -* ]]; then
   exit 2
 fi
 if [[ -f $1 ]]; then
-  echo "agents.sh: $1 is a file; create the sweep with \`wandb sweep $1\` and give the ID that it" \
+  echo "agents.sh: $1 is a file; create the sweep with \`wandb sweep $1\` and pass the ID that it" \
     "prints, or run it without a server: python sweep.py $1" >&2
   exit 2
 fi
@@ -26,7 +26,7 @@ elif command -v nvidia-smi >/dev/null; then
   mapfile -t gpus < <(nvidia-smi --query-gpu=index --format=csv,noheader)
 fi
 if [[ ${#gpus[@]} -eq 0 ]]; then
-  echo "no GPU is visible: one agent on the CPU"
+  echo "no GPU is visible: starting one agent on the CPU"
   gpus=(none)
 fi
 
@@ -51,7 +51,7 @@ for gpu in "${gpus[@]}"; do
   log=$logs/$(hostname)-gpu$gpu.log
   environment=()
   [[ $gpu == none ]] || environment=("CUDA_VISIBLE_DEVICES=$gpu")
-  # In a session of its own, an agent gets the signals of this script only, and once.
+  # In its own session, an agent receives each signal once, from this script only.
   setsid env "${environment[@]}" wandb agent --forward-signals --term-timeout 90 "$@" "$sweep" \
     >>"$log" 2>&1 </dev/null &
   pids+=($!)
@@ -60,7 +60,7 @@ done
 
 failed=0
 for pid in "${pids[@]}"; do
-  # A trapped signal ends `wait` early; the agent is then still stopping its run.
+  # A trapped signal ends `wait` early, while the agent is still stopping its run.
   while kill -0 "$pid" 2>/dev/null; do
     wait "$pid" && code=0 || code=$?
   done
@@ -72,5 +72,5 @@ done
 if [[ $stopped -ne 0 ]]; then
   exit "$stopped"
 fi
-# An agent exits with 0 whatever its runs did: their states are in W&B.
+# An agent exits with 0 even if its runs failed; W&B shows the state of each run.
 exit "$failed"
