@@ -1,16 +1,16 @@
-"""Predictions of a network from which a block of features has been taken out.
+"""Edits of features for `LayeredNetwork.run`, and predictions of networks so edited.
 
-Imports torch and this package only.
+Imports torch, `networks.layered` and this package only.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from analysis.utilization import block_columns
-from networks.layered import LayeredNetwork
+from networks.layered import LayeredNetwork, Prepared
 
 
 def replace_block(x: Tensor, columns: Tensor, value: Tensor) -> Tensor:
@@ -54,9 +54,9 @@ def can_have_effect(network: LayeredNetwork, k: int, name: str) -> bool:
 
 
 def predict_without_block(
-    network: LayeredNetwork, k: int, name: str, x: Tensor, mean: Tensor, geometry: Any
+    network: LayeredNetwork, k: int, name: str, x: Tensor, mean: Tensor, prepared: Prepared
 ) -> Tensor:
-    """Predictions when one layer's block is replaced; only the layers behind it run.
+    """Predictions when one layer's block is replaced; only the later layers run.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def predict_without_block(
         [n, layer_irreps[k].dim] intact output of layer k, residual included.
     mean : Tensor
         [c, m] what the block is replaced by at every node.
-    geometry : Geometry
-        Of the batch.
+    prepared : Prepared
+        The batch.
 
     Returns
     -------
@@ -79,11 +79,15 @@ def predict_without_block(
         [g] standardized predictions.
     """
     columns = block_columns(network.layer_irreps[k])[name].to(x.device)
-    return network.predict_from(k, replace_block(x, columns, mean), geometry)
+    return network.run(prepared, start=(k, replace_block(x, columns, mean)))
 
 
 def predict_without_irrep(
-    network: LayeredNetwork, name: str, x: Tensor, means: list[dict[str, Tensor]], geometry: Any
+    network: LayeredNetwork,
+    name: str,
+    x: Tensor,
+    means: Sequence[dict[str, Tensor]],
+    prepared: Prepared,
 ) -> Tensor:
     """Predictions when an irrep is replaced at the output of every layer that has it.
 
@@ -95,20 +99,21 @@ def predict_without_irrep(
         Irrep, e.g. ``1o``.
     x : Tensor
         [n, layer_irreps[0].dim] intact output of layer 0.
-    means : list of dict of str to Tensor
+    means : sequence of dict of str to Tensor
         Each layer's replacements [c, m], by irrep name; those of the intact network.
-    geometry : Geometry
-        Of the batch.
+    prepared : Prepared
+        The batch.
 
     Returns
     -------
     Tensor
         [g] standardized predictions.
     """
-    last = len(network.layer_irreps) - 1
-    for k, irreps in enumerate(network.layer_irreps):
-        if k > 0:
-            x = network.layer(k, x, geometry)
-        if name in means[k]:
-            x = replace_block(x, block_columns(irreps)[name].to(x.device), means[k][name])
-    return network.predict_from(last, x, geometry)
+
+    def without(k: int, x: Tensor) -> Tensor:
+        if name not in means[k]:
+            return x
+        columns = block_columns(network.layer_irreps[k])[name].to(x.device)
+        return replace_block(x, columns, means[k][name])
+
+    return network.run(prepared, edit=without, start=(0, without(0, x)))

@@ -102,10 +102,7 @@ def _random_motion(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _run(network: LayeredNetwork, data: Data) -> tuple[list[Tensor], Tensor]:
-    geometry = network.geometry(data)
-    features = network.features(data.z, geometry)
-    last = len(features) - 1
-    return features, network.predict_from(last, features[-1], geometry)
+    return network.run_recording(network.prepare(data))
 
 
 def _relative(difference: Tensor, norm: Tensor) -> Tensor:

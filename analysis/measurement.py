@@ -26,7 +26,7 @@ from analysis.utilization import (
     split_blocks,
     verdict,
 )
-from networks.layered import LayeredNetwork
+from networks.layered import LayeredNetwork, Prepared
 from records.names import NETWORK
 from records.utilization import BlockUtilization, Utilization
 
@@ -65,11 +65,11 @@ class TargetScale:
 class _Record:
     """One batch through the intact network."""
 
-    geometry: Any
-    features: list[Tensor]  # [n, dim] a layer
+    prepared: Prepared
+    features: list[Tensor]  # [n, dim] per layer
     target: Tensor  # [g]
     error: Tensor  # [g] reporting units
-    attribution: list[dict[str, Tensor]]  # a layer, by irrep: [g]
+    attribution: list[dict[str, Tensor]]  # per layer, by irrep: [g]
 
 
 def measure_utilization(
@@ -133,20 +133,22 @@ def measure_utilization(
 
 def _record(network: LayeredNetwork, batch: Batch, scale: TargetScale) -> _Record:
     """Run the intact network on a batch, with each molecule's loss differentiated by features."""
-    geometry = network.geometry(batch)
-    x = network.layer(0, network.embedding(batch.z), geometry).detach().requires_grad_()
-    features = [x]
-    for k in range(1, len(network.layer_irreps)):
-        x = network.layer(k, x, geometry)
-        features.append(x)
-    prediction_g = network.predict_from(len(features) - 1, x, geometry)
+    prepared = network.prepare(batch)
+    features: list[Tensor] = []
+
+    def watch(k: int, x: Tensor) -> Tensor:
+        # Parameters have no gradient here, so the first features are where differentiation starts.
+        features.append(x if x.requires_grad else x.detach().requires_grad_())
+        return features[-1]
+
+    prediction_g = network.run(prepared, edit=watch)
     # A molecule's features change its own loss only, so the sum's derivative holds all of them.
     loss_g = (prediction_g - scale.standardize(batch.y)).square()
     gradients = torch.autograd.grad(loss_g.sum(), features)
     features = [x.detach() for x in features]
     attributions = [
         {
-            name: attribution(t, gradient, geometry.batch, loss_g.numel())
+            name: attribution(t, gradient, prepared.batch, loss_g.numel())
             for (name, t), gradient in zip(
                 split_blocks(x, irreps).items(), split_blocks(gradient_nd, irreps).values()
             )
@@ -154,7 +156,7 @@ def _record(network: LayeredNetwork, batch: Batch, scale: TargetScale) -> _Recor
         for irreps, x, gradient_nd in zip(network.layer_irreps, features, gradients)
     ]
     error_g = scale.error(prediction_g.detach(), batch.y)
-    return _Record(geometry, features, batch.y, error_g, attributions)
+    return _Record(prepared, features, batch.y, error_g, attributions)
 
 
 def _content(
@@ -192,7 +194,7 @@ def _ablate_all(
         for k, layer_means in enumerate(means)
     ]
     for record in records:
-        geometry = record.geometry
+        prepared = record.prepared
 
         def keep(layer: str, name: str, prediction_g: Tensor, record: _Record = record) -> None:
             error_g = scale.error(prediction_g, record.target)
@@ -204,11 +206,11 @@ def _ablate_all(
                 keep(
                     f"layer{k}",
                     name,
-                    predict_without_block(network, k, name, x, mean, geometry),
+                    predict_without_block(network, k, name, x, mean, prepared),
                 )
         for name in dict.fromkeys(name for names in live for name in names):
             x = record.features[0]
-            keep(NETWORK, name, predict_without_irrep(network, name, x, means, geometry))
+            keep(NETWORK, name, predict_without_irrep(network, name, x, means, prepared))
     return {key: torch.cat(parts) for key, parts in effects.items()}
 
 

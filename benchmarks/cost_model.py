@@ -82,7 +82,7 @@ def compare(row: Row, batch: Batch) -> list[str]:
     """
     torch.manual_seed(0)
     network = EquivariantConvNet(row.irreps)
-    geometry = network.geometry(batch)
+    geometry = network.prepare(batch)
     lines = []
     for name, k in LAYERS.items():
         layer: Any = network.layers[k]

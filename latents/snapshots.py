@@ -1,47 +1,48 @@
-"""What the training process itself does for `LatentUMAP`: fix molecules, run the network on them.
+"""What the training process itself does for `LatentUMAP`: run the network on fixed molecules.
 
-Imports torch, `analysis` and `latent_files`; nothing slow.
+Imports torch, `analysis`, `networks.layered` and `records.latents`; nothing slow.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from analysis.latent_embedding import join_blocks, molecule_embedding
-from networks.layered import measuring
+from networks.layered import LayeredNetwork, measuring
 from records.latents import Molecules, Settings, Snapshot
+
+Rescale = Callable[[Tensor, Batch], Tensor]
+"""From a batch's [g] standardized predictions to [g] float64 predictions in reporting units."""
 
 
 class Snapshots:
-    """A fixed set of validation molecules, and the network's view of them at any time.
+    """A fixed set of molecules, and the network's view of them at any time.
 
     Parameters
     ----------
-    datamodule : LightningDataModule
-        With ``splits["val"]``, ``batch(indices)`` and ``smiles(index)``, as `QM9DataModule`.
-    num_molecules : int
-        At most; drawn with `seed` from the validation part.
-    seed : int
-        Of the draw.
-    batch_size : int
-        Molecules that the network takes at a time.
+    idx : Tensor
+        [g] int64 positions of the molecules in the data set.
+    smiles : sequence of str
+        [g].
+    batches : sequence of Batch
+        The molecules in the same order, with `z`, `batch` and `y` (target's unit). They follow
+        the network to its device and stay there: they are a few megabytes.
     """
 
-    def __init__(
-        self, datamodule: LightningDataModule, num_molecules: int, seed: int, batch_size: int
-    ) -> None:
-        data: Any = datamodule
-        validation = torch.as_tensor(data.splits["val"])
-        order = np.random.default_rng(seed).permutation(len(validation))[:num_molecules]
-        self.idx = validation[torch.from_numpy(np.sort(order))]
-        self._batches: list[Batch] = [data.batch(part) for part in self.idx.split(batch_size)]
-        self._smiles = [str(data.smiles(int(i))) for i in self.idx]
+    def __init__(self, idx: Tensor, smiles: Sequence[str], batches: Sequence[Batch]) -> None:
+        self._idx = idx
+        self._smiles = list(smiles)
+        self._batches = list(batches)
+
+    def __len__(self) -> int:
+        return len(self._idx)
 
     def molecules(self, settings: Settings) -> Molecules:
         """Describe the molecules for the worker.
@@ -49,60 +50,100 @@ class Snapshots:
         Parameters
         ----------
         settings : Settings
-
-        Returns
-        -------
-        Molecules
         """
         target = torch.cat([batch.y for batch in self._batches]).cpu().double().numpy()
+        elements, element_counts = self._count_elements()
         return Molecules(
-            idx=self.idx.cpu().numpy(),
+            idx=self._idx.cpu().numpy(),
             smiles=np.array(self._smiles),
             target=target * settings.reporting_factor,
+            elements=elements,
+            element_counts=element_counts,
             settings=settings,
         )
 
-    def take(self, module: LightningModule, layer: int, epoch: int, step: int) -> Snapshot:
-        """Run the network on the molecules.
+    def _count_elements(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Atomic numbers [t], ascending, and each molecule's atoms of them [g, t]."""
+        z_n = torch.cat([batch.z for batch in self._batches]).cpu()
+        elements_t, column_n = torch.unique(z_n, return_inverse=True)
+        sizes = [torch.bincount(b.batch, minlength=b.num_graphs).cpu() for b in self._batches]
+        molecule_n = torch.repeat_interleave(torch.cat(sizes))
+        counts_gt = torch.zeros(len(self), len(elements_t), dtype=torch.int64)
+        counts_gt.index_put_((molecule_n, column_n), torch.ones_like(z_n), accumulate=True)
+        return elements_t.numpy(), counts_gt.numpy()
+
+    def take(
+        self,
+        network: LayeredNetwork,
+        rescale: Rescale,
+        layer: int,
+        epoch: int,
+        step: int,
+        is_best: bool = False,
+    ) -> Snapshot:
+        """Run the network on the molecules, as its weights are now.
 
         Parameters
         ----------
-        module : LightningModule
-            `EquivariantRegressor`; left exactly as it was.
+        network : LayeredNetwork
+            Left exactly as it was.
+        rescale : callable
+            Turns its output into predictions.
         layer : int
             Layer whose features are embedded, from 0.
-        epoch, step : int
-            Recorded in the snapshot.
+        epoch, step, is_best
+            Recorded in the snapshot, see there.
 
         Returns
         -------
         Snapshot
             On the CPU.
         """
-        model: Any = module
-        network = model.network
         parts: list[dict[str, Tensor]] = []
-        standardized: list[Tensor] = []
-        # The molecules stay on the training device: they are a few megabytes.
-        self._batches = [batch.to(module.device) for batch in self._batches]
+        predictions: list[Tensor] = []
+        device = next(network.parameters()).device
+        self._batches = [batch.to(device) for batch in self._batches]
         with measuring(network), torch.no_grad():
             for batch in self._batches:
-                geometry = network.geometry(batch)
-                features = network.features(batch.z, geometry)
+                prepared = network.prepare(batch)
+                features, standardized = network.run_recording(prepared)
                 parts.append(
                     molecule_embedding(
                         features[layer],
                         network.layer_irreps[layer],
-                        geometry.batch,
-                        geometry.num_graphs,
+                        prepared.batch,
+                        prepared.num_graphs,
                     )
                 )
-                standardized.append(network.predict_from(len(features) - 1, features[-1], geometry))
-        y = torch.cat(standardized).cpu().double()
-        mean, std = model.target_mean.cpu().double(), model.target_std.cpu().double()
+                predictions.append(rescale(standardized, batch))
         return Snapshot(
             epoch=epoch,
             step=step,
             blocks={k: v.float().cpu().numpy() for k, v in join_blocks(parts).items()},
-            prediction=((y * std + mean) * model.target.reporting_factor).numpy(),
+            prediction=torch.cat(predictions).cpu().double().numpy(),
+            is_best=is_best,
         )
+
+
+@contextmanager
+def temporarily_loaded(module: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give a module other weights inside a ``with`` block, and its own back afterwards.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Restored also after an error.
+    state : mapping of str to Tensor
+        A whole state dict of it, such as a checkpoint's.
+
+    Raises
+    ------
+    RuntimeError
+        If names or shapes do not fit; from `torch`.
+    """
+    own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    try:
+        module.load_state_dict(state)
+        yield
+    finally:
+        module.load_state_dict(own)

@@ -5,7 +5,8 @@ Imports torch, e3nn and this package only.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 import torch
 from e3nn import nn as e3nn_nn
@@ -14,22 +15,37 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from networks.convolution.fast import FastConvolution
-from networks.convolution.reference import E3nnConvolution, path_columns
+from networks.convolution.interface import Convolution
+from networks.convolution.reference import E3nnConvolution
 from networks.geometry import Geometry, edge_vectors
 from networks.irreps import (
     check_irreps,
-    filled_blocks,
     default_edge_irreps,
+    parse_edge_irreps,
     parse_irreps,
     reachable_blocks,
 )
+from networks.layered import BlockWeights, Edit, LayeredNetwork
+from networks.restriction import (
+    Kept,
+    KeptLayer,
+    check_kept,
+    convolution_paths,
+    convolution_weights,
+    keep_all,
+    kept_from_json,
+    kept_to_json,
+    readout_weights,
+    residual_columns,
+)
 
 ConvolutionName = Literal["fast", "e3nn"]
+CONVOLUTIONS: Mapping[str, type[Convolution]] = {"fast": FastConvolution, "e3nn": E3nnConvolution}
 NEIGHBOR_NORM = 6.08275253
 """The published normalization of the sum over neighbours, meant as sqrt(37) = 6.08276253."""
 
 
-class EquivariantConvNet(nn.Module):
+class EquivariantConvNet(LayeredNetwork):
     """Atom embedding, equivariant convolutions with residuals, a linear scalar readout.
 
     x_0 = embedding(z); x_1 = conv_0(x_0); x_{k+1} = conv_k(x_k) + x_k; an atom's scalar is a
@@ -40,8 +56,7 @@ class EquivariantConvNet(nn.Module):
     Parameters
     ----------
     irreps : str
-        Feature irreps of every layer, e3nn notation. The degrees present are also those of the
-        edges' spherical harmonics.
+        Feature irreps of every layer, e3nn notation.
     num_layers : int
         Number of convolutions.
     embedding_dim : int
@@ -57,15 +72,22 @@ class EquivariantConvNet(nn.Module):
     neighbor_norm : float
         Sums over neighbours are divided by this.
     convolution : {"fast", "e3nn"}
-        The same function computed two ways; parameters and state dict are the same.
+        The same function computed in two ways; parameters and state dict are the same.
     trim_unreachable : bool
         Leave out of each layer the blocks that no path connects with the readout. Predictions
         and the remaining weights' gradients are the same.
+    edge_irreps : str, optional
+        Irreps of the edges' spherical harmonics, e.g. ``0e+1o+2e``; by default the degrees present
+        in `irreps`.
+    kept : sequence of mapping, optional
+        What stays of every layer, as `networks.restriction.kept_to_json` writes it; by default
+        everything. `restricted` makes such networks.
 
     Raises
     ------
     ValueError
-        If `irreps` is unusable (see `parse_irreps`, `check_irreps`) or a number is out of range.
+        If `irreps` is unusable (see `parse_irreps`, `check_irreps`), a number is out of range, or
+        `kept` asks for what is not there or leaves nothing that reaches the readout.
     """
 
     def __init__(
@@ -80,8 +102,9 @@ class EquivariantConvNet(nn.Module):
         neighbor_norm: float = NEIGHBOR_NORM,
         convolution: ConvolutionName = "fast",
         trim_unreachable: bool = True,
+        edge_irreps: str | o3.Irreps | None = None,
+        kept: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__()
         _check_numbers(
             num_layers=num_layers,
             embedding_dim=embedding_dim,
@@ -96,63 +119,84 @@ class EquivariantConvNet(nn.Module):
                 f"convolution {convolution!r} is unknown: choose one of "
                 f"{', '.join(get_args(ConvolutionName))}"
             )
-        self.irreps = parse_irreps(irreps)
-        self.irreps_embedding = o3.Irreps(f"{embedding_dim}x0e")
-        self.irreps_readout = o3.Irreps("1x0e")
-        check_irreps(self.irreps, self.irreps_embedding, self.irreps_readout, num_layers)
-        self.edge_irreps = default_edge_irreps(self.irreps)
+        irreps = parse_irreps(irreps)
+        edges = (
+            default_edge_irreps(irreps) if edge_irreps is None else parse_edge_irreps(edge_irreps)
+        )
+        embedding, readout = o3.Irreps(f"{embedding_dim}x0e"), o3.Irreps("1x0e")
+        check_irreps(irreps, embedding, readout, num_layers, edges)
+        whole = keep_all(irreps, edges, num_layers)
+        wanted = whole if kept is None else _checked(kept_from_json(kept), whole)
+        self_kept = _trimmed(wanted, readout) if trim_unreachable else wanted
+        super().__init__(
+            irreps,
+            [layer.irreps for layer in self_kept],
+            [_natural(layer.edge_degrees) for layer in self_kept],
+            readout,
+            embedding,
+        )
+        if not all(self.filled[-1].get(str(ir), False) for _, ir in readout):
+            raise ValueError(
+                f"kept leaves no path from the embedding ({embedding}) to the readout ({readout}): "
+                "keep channels and edge degrees that connect them"
+            )
+        radial_hidden = radial_hidden or max(mul for mul, _ in irreps)
+        self.kept = self_kept
         self.num_radial = num_radial
         self.cutoff = cutoff
         self.convolution = convolution
-        reachable = reachable_blocks(self.edge_irreps, self.irreps, self.irreps_readout, num_layers)
-        filled = filled_blocks(self.irreps_embedding, self.edge_irreps, self.irreps, num_layers)
-        self.reachable = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in reachable]
-        self.filled = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in filled]
-        self.layer_irreps = [
-            o3.Irreps(
-                [(mul, ir) for mul, ir in self.irreps if ir in blocks or not trim_unreachable]
-            )
-            for blocks in reachable
-        ]
-        radial_hidden = radial_hidden or max(mul for mul, _ in self.irreps)
+        self._options: dict[str, Any] = {
+            "irreps": str(irreps),
+            "num_layers": num_layers,
+            "embedding_dim": embedding_dim,
+            "num_elements": num_elements,
+            "num_radial": num_radial,
+            "radial_hidden": radial_hidden,
+            "cutoff": cutoff,
+            "neighbor_norm": neighbor_norm,
+            "convolution": convolution,
+            "trim_unreachable": trim_unreachable,
+            "edge_irreps": str(edges),
+        }
         self.embedding = nn.Embedding(num_elements, embedding_dim, padding_idx=0)
         self.layers = nn.ModuleList(
-            self._layer(k, radial_hidden, neighbor_norm) for k in range(num_layers)
+            self._layer(k, whole, radial_hidden, neighbor_norm) for k in range(num_layers)
         )
+        for k in range(1, num_layers):
+            source, target = residual_columns(self.kept[k - 1].channels, self.kept[k].channels)
+            self.register_buffer(f"_residual_source_{k}", source, persistent=False)
+            self.register_buffer(f"_residual_target_{k}", target, persistent=False)
         self.readout = o3.Linear(self.layer_irreps[-1], self.irreps_readout)
         self.output = nn.Linear(1, 1)
 
-    def _layer(self, k: int, radial_hidden: int, neighbor_norm: float) -> nn.Module:
-        """Build layer k with the weights that an untrimmed layer would be given."""
-        whole_in = self.irreps if k > 0 else self.irreps_embedding
-        irreps_in = self.layer_irreps[k - 1] if k > 0 else self.irreps_embedding
-        irreps_out = self.layer_irreps[k]
-        columns = path_columns(
-            whole_in, self.edge_irreps, self.irreps, kept_in=irreps_in, kept_out=irreps_out
-        )
-        whole_numel = int(
-            path_columns(whole_in, self.edge_irreps, self.irreps, whole_in, self.irreps).numel()
-        )
-        whole = e3nn_nn.FullyConnectedNet(
-            [self.num_radial, radial_hidden, whole_numel], nn.functional.silu
+    def _layer(self, k: int, whole: Kept, radial_hidden: int, neighbor_norm: float) -> nn.Module:
+        """Build layer k with the initial weights that the whole network's layer would have."""
+        paths = self._paths(k, self.kept)
+        whole_paths = self._paths(k, whole)
+        columns, _ = convolution_weights(whole_paths, paths)
+        initial = e3nn_nn.FullyConnectedNet(
+            [self.num_radial, radial_hidden, _num_weights(whole_paths)], nn.functional.silu
         )
         with torch.random.fork_rng(devices=[]):
-            layer = self._convolution_class()(
-                irreps_in,
-                self.edge_irreps,
-                irreps_out,
+            layer = CONVOLUTIONS[self.convolution](
+                self.layer_irreps[k - 1] if k > 0 else self.irreps_embedding,
+                self.layer_edge_irreps[k],
+                self.layer_irreps[k],
                 num_radial=self.num_radial,
                 radial_hidden=radial_hidden,
                 cutoff=self.cutoff,
                 neighbor_norm=neighbor_norm,
             )
         with torch.no_grad():
-            layer.radial.layer0.weight.copy_(whole.layer0.weight)
-            layer.radial.layer1.weight.copy_(whole.layer1.weight[:, columns])
+            layer.radial.layer0.weight.copy_(initial.layer0.weight)
+            layer.radial.layer1.weight.copy_(initial.layer1.weight[:, columns])
         return layer
 
-    def _convolution_class(self) -> type[FastConvolution] | type[E3nnConvolution]:
-        return FastConvolution if self.convolution == "fast" else E3nnConvolution
+    def _paths(self, k: int, kept: Kept) -> Any:
+        """Layout of layer k's weights where `kept` is what there is."""
+        embedding = {"0e": tuple(range(self.irreps_embedding.dim))}
+        before = kept[k - 1].channels if k > 0 else embedding
+        return convolution_paths(before, kept[k].edge_degrees, kept[k].channels)
 
     def compile_tensor_products(self) -> None:
         """Compile e3nn's tensor products with `torch.compile`, in place, for batches of any size.
@@ -174,14 +218,14 @@ class EquivariantConvNet(nn.Module):
         for layer in self.layers:
             layer.get_submodule("tensor_product").compile(dynamic=True)
 
-    def geometry(self, data: Data) -> Geometry:
+    def prepare(self, data: Data) -> Geometry:
         """Expand a batch's edges on spherical harmonics and radial functions.
 
         Parameters
         ----------
         data : Data or Batch
-            With ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several molecules,
-            ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
+            With ``z`` [n], ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several
+            molecules, ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
             each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so;
             ``elements`` [t] may hold the atomic numbers that occur, ascending; ``num_idle``
             says that the last nodes are padding, see `Geometry`.
@@ -195,6 +239,7 @@ class EquivariantConvNet(nn.Module):
         batch = data.batch if "batch" in data else None
         num_nodes = data.pos.shape[0]
         return Geometry(
+            z=data.z,
             edge_index=data.edge_index,
             vectors=vectors,
             lengths=lengths,
@@ -209,156 +254,207 @@ class EquivariantConvNet(nn.Module):
             elements=data.elements if "elements" in data else None,
         )
 
-    def features(self, z: Tensor, geometry: Geometry) -> list[Tensor]:
-        """Node features after every layer.
+    def run(
+        self, prepared: Any, edit: Edit | None = None, start: tuple[int, Tensor] | None = None
+    ) -> Tensor:
+        """Predict; see `LayeredNetwork.run`.
 
-        Parameters
-        ----------
-        z : Tensor
-            [n] int64 atomic numbers.
-        geometry : Geometry
-            Of the same batch.
-
-        Returns
-        -------
-        list of Tensor
-            Layer k's [n, layer_irreps[k].dim], residual included.
+        Without an edit of the last layer's output only one linear combination of its scalars is
+        computed: the one that the readout takes.
         """
-        outputs = [self._first_layer(z, geometry)]
-        for k in range(1, len(self.layers)):
-            outputs.append(self.layer(k, outputs[-1], geometry))
-        return outputs
-
-    def _first_layer(self, z: Tensor, geometry: Geometry) -> Tensor:
-        """Features after layer 0, [n, dim]."""
-        first = self.layers[0]
-        if not isinstance(first, FastConvolution):
-            return self.layer(0, self.embedding(z), geometry)
-        elements = geometry.elements
-        if elements is None:
-            elements = z.unique()
-        # Atoms of one element have the same embedding.
-        return first.of_species(self.embedding(elements), torch.searchsorted(elements, z), geometry)
-
-    def layer(self, k: int, x: Tensor, geometry: Geometry) -> Tensor:
-        """Apply layer k with its residual.
-
-        Parameters
-        ----------
-        k : int
-            Layer, from 0.
-        x : Tensor
-            [n, dim] output of layer k - 1, or the embedding for k = 0.
-        geometry : Geometry
-            Of the batch.
-
-        Returns
-        -------
-        Tensor
-            [n, layer_irreps[k].dim].
-        """
-        out: Tensor = self.layers[k](x, geometry)
-        if k == 0:
-            return out
-        return out + _restrict(x, self.layer_irreps[k - 1], self.layer_irreps[k])
-
-    def predict_from(self, k: int, x: Tensor, geometry: Geometry) -> Tensor:
-        """Prediction when layer k's output is `x`; only later layers are run.
-
-        Parameters
-        ----------
-        k : int
-            Layer, from 0.
-        x : Tensor
-            [n, layer_irreps[k].dim].
-        geometry : Geometry
-            Of the batch.
-
-        Returns
-        -------
-        Tensor
-            [g] standardized predictions.
-        """
+        geometry = cast(Geometry, prepared)
         last = len(self.layers) - 1
-        for later in range(k + 1, last):
-            x = self.layer(later, x, geometry)
-        atom_n1 = self.readout(x) if k == last else self._last_layer(x, geometry)
+        if start is None:
+            k, x = 0, self._first_layer(geometry)
+            x = x if edit is None else edit(0, x)
+        else:
+            k, x = start
+        folded = edit is None and k < last
+        for later in range(k + 1, last if folded else last + 1):
+            x = self._next_layer(later, x, geometry)
+            x = x if edit is None else edit(later, x)
+        atom_n1 = self._folded_readout(x, geometry) if folded else self.readout(x)
         molecule_g1 = atom_n1.new_zeros(geometry.num_graphs, 1).index_add(
             0, geometry.batch, atom_n1
         )
-        return self.output(molecule_g1).squeeze(-1)
+        prediction: Tensor = self.output(molecule_g1)
+        return prediction.squeeze(-1)
 
-    def _last_layer(self, x: Tensor, geometry: Geometry) -> Tensor:
+    def _convolution(self, k: int) -> Convolution:
+        return cast(Convolution, self.layers[k])
+
+    def _first_layer(self, geometry: Geometry) -> Tensor:
+        """Features after layer 0, [n, dim]. Atoms of one element have the same embedding."""
+        elements = geometry.z.unique() if geometry.elements is None else geometry.elements
+        species = torch.searchsorted(elements, geometry.z)
+        return self._convolution(0).of_species(self.embedding(elements), species, geometry)
+
+    def _next_layer(self, k: int, x: Tensor, geometry: Geometry) -> Tensor:
+        """Features after layer k > 0 from those after layer k - 1, [n, dim]."""
+        messages: Tensor = self.layers[k](x, geometry)
+        if self.kept[k].channels == self.kept[k - 1].channels:
+            return messages + x
+        source, target = self._residual(k)
+        carried = x.index_select(1, source)
+        if len(target) == messages.shape[1]:
+            return messages + carried
+        return messages.index_add(1, target, carried)
+
+    def _residual(self, k: int) -> tuple[Tensor, Tensor]:
+        """Columns of layer k - 1 that the residual carries, and where in layer k it puts them."""
+        return self.get_buffer(f"_residual_source_{k}"), self.get_buffer(f"_residual_target_{k}")
+
+    def _folded_readout(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Readout of the last layer's output from the output of the layer before, [n, 1]."""
         k = len(self.layers) - 1
-        layer = self.layers[k]
-        if not isinstance(layer, FastConvolution):
-            out: Tensor = self.readout(self.layer(k, x, geometry))
-            return out
-        # Of the messages the readout needs but one combination of the scalars.
-        scalars = torch.eye(self.layer_irreps[k].dim, dtype=x.dtype, device=x.device)
-        block = [ir for _, ir in self.layer_irreps[k]].index(o3.Irrep("0e"))
-        mixing = self.readout(scalars[self.layer_irreps[k].slices()[block]])
-        residual = self.readout(_restrict(x, self.layer_irreps[k - 1], self.layer_irreps[k]))
-        return layer.scalars(x, geometry, mixing) + residual
+        irreps = self.layer_irreps[k]
+        scalars = irreps.slices()[[ir for _, ir in irreps].index(o3.Irrep("0e"))]
+        unit = torch.eye(irreps.dim, dtype=x.dtype, device=x.device)
+        mixing = self.readout(unit)  # [dim, 1], zero for l > 0
+        source, target = self._residual(k)
+        residual = x.index_select(1, source) @ mixing.index_select(0, target)
+        return self._convolution(k).scalars(x, geometry, mixing[scalars]) + residual
 
-    def forward(self, data: Data) -> Tensor:
-        """Predict the standardized target of every molecule.
+    def block_parameters(self, k: int, irrep: str) -> list[BlockWeights]:
+        """Weights of radial MLPs and readout that write or read a block."""
+        found = []
+        for later, end, writes in ((k, 2, True), (k + 1, 0, False)):
+            if later == len(self.layers):
+                continue
+            columns = [
+                torch.arange(path.start, path.start + path.num_weights)
+                for key, path in self._paths(later, self.kept).items()
+                if key[end] == irrep
+            ]
+            if columns:
+                weight = self.layers[later].get_parameter("radial.layer1.weight")
+                found.append(BlockWeights(weight, torch.cat(columns), writes))
+        if k == len(self.layers) - 1 and irrep in self.irreps_readout:
+            rows = torch.arange(len(self.kept[k].channels.get(irrep, ())))
+            found.append(BlockWeights(cast(Tensor, self.readout.weight), rows, writes=False))
+        return found
+
+    def restricted(self, kept: Kept) -> EquivariantConvNet:
+        """Make the smaller network that computes what this one computes with the rest at zero."""
+        check_kept(kept, self.kept)
+        with torch.random.fork_rng(devices=[]):
+            smaller = EquivariantConvNet(**self._options, kept=kept_to_json(kept))
+        reference = self.embedding.weight
+        smaller.to(device=reference.device, dtype=reference.dtype).train(self.training)
+        with torch.no_grad():
+            for name, value in self.restricted_parameters(smaller).items():
+                smaller.get_parameter(name).copy_(value)
+        return smaller
+
+    def restricted_parameters(self, smaller: EquivariantConvNet) -> dict[str, Tensor]:
+        """Weights with which a smaller network computes what this one does with the rest at zero.
 
         Parameters
         ----------
-        data : Data or Batch
-            With ``z``, ``pos``, ``edge_index`` and, for several molecules, ``batch``.
+        smaller : EquivariantConvNet
+            Made by `restricted`.
 
         Returns
         -------
-        Tensor
-            [g].
+        dict of str to Tensor
+            By the smaller network's parameter names; differentiable functions of this network's
+            parameters, for `torch.func.functional_call`.
         """
-        geometry = self.geometry(data)
-        return self.predict_from(0, self._first_layer(data.z, geometry), geometry)
+        weights = dict(self.named_parameters())
+        found = {name: value for name, value in weights.items() if "radial.layer1" not in name}
+        for k in range(len(self.layers)):
+            name = f"layers.{k}.radial.layer1.weight"
+            columns, factors = smaller._origin(self, k)
+            found[name] = weights[name].index_select(1, columns) * factors
+        rows, factors = readout_weights(
+            self.kept[-1].channels["0e"], smaller.kept[-1].channels["0e"]
+        )
+        readout = weights["readout.weight"]
+        found["readout.weight"] = readout[rows.to(readout.device)] * factors.to(readout)
+        return found
+
+    def _origin(self, larger: EquivariantConvNet, k: int) -> tuple[Tensor, Tensor]:
+        """Columns of the larger network's layer k that this one has, and their factors."""
+        weight = larger.layers[k].get_parameter("radial.layer1.weight")
+        columns, factors = convolution_weights(
+            larger._paths(k, larger.kept), self._paths(k, self.kept)
+        )
+        return columns.to(weight.device), factors.to(weight)
+
+    def operations(self, prepared: Any) -> int:
+        """Count the multiply-adds of e3nn's order of summation, layer by layer and path by path.
+
+        Forming an edge's weights takes hidden * mul_in * mul_out per path, applying them
+        mul_in * mul_out * (2 l_out + 1), and coupling with the edge's harmonics mul_in times the
+        sizes of the three irreps.
+        """
+        geometry = cast(Geometry, prepared)
+        per_edge = 0
+        for k, layer in enumerate(self.layers):
+            hidden = layer.get_parameter("radial.layer1.weight").shape[0]
+            for (name_in, degree, name_out), path in self._paths(k, self.kept).items():
+                dim_in, dim_out = o3.Irrep(name_in).dim, o3.Irrep(name_out).dim
+                per_edge += path.num_weights * (hidden + dim_out)
+                per_edge += len(path.channels_in) * dim_in * (2 * degree + 1) * dim_out
+        return per_edge * int(geometry.edge_index.shape[1])
 
     def num_parameters(self) -> int:
-        """Trainable parameters without the two of the affine output, as published counts do.
-
-        Returns
-        -------
-        int
-        """
+        """Trainable parameters without the two of the affine output, as published counts do."""
         total = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return total - sum(p.numel() for p in self.output.parameters())
 
     def num_reachable_parameters(self) -> int:
         """Those of `num_parameters` that can change the prediction, by the selection rules.
 
-        Returns
-        -------
-        int
-            Weights of paths from a filled to a reachable block, plus radial MLP input layers,
-            embedding and readout.
+        These are the weights of paths from a filled to a reachable block, the input layers of the
+        radial MLPs, the embedding and the readout.
         """
         total = self.num_parameters()
         for k, layer in enumerate(self.layers):
-            irreps_in = self.layer_irreps[k - 1] if k > 0 else self.irreps_embedding
             filled = self.filled[k - 1] if k > 0 else {"0e": True}
-            live_in = o3.Irreps([(mul, ir) for mul, ir in irreps_in if filled[str(ir)]])
-            live_out = o3.Irreps(
-                [(mul, ir) for mul, ir in self.layer_irreps[k] if self.reachable[k][str(ir)]]
-            )
-            live = path_columns(
-                irreps_in, self.edge_irreps, self.layer_irreps[k], live_in, live_out
+            live = sum(
+                path.num_weights
+                for (name_in, _, name_out), path in self._paths(k, self.kept).items()
+                if filled[name_in] and self.reachable[k][name_out]
             )
             weight = layer.get_parameter("radial.layer1.weight")
-            total -= weight.shape[0] * (weight.shape[1] - int(live.numel()))
+            total -= weight.shape[0] * (weight.shape[1] - live)
         return total
 
 
-def _restrict(x: Tensor, irreps: o3.Irreps, kept: o3.Irreps) -> Tensor:
-    """Columns of x [n, irreps.dim] that belong to the irreps in `kept`, a subset in order."""
-    if irreps == kept:
-        return x
-    slices = [s for s, (_, ir) in zip(irreps.slices(), irreps) if ir in kept]
-    return torch.cat([x[:, s] for s in slices], dim=1)
+def _checked(kept: Kept, whole: Kept) -> Kept:
+    """Refuse what is not there; bring irreps into the network's order."""
+    check_kept(kept, whole)
+    return tuple(
+        KeptLayer(
+            {name: layer.channels[name] for name in there.channels if layer.channels.get(name)},
+            layer.edge_degrees,
+        )
+        for layer, there in zip(kept, whole)
+    )
+
+
+def _trimmed(kept: Kept, readout: o3.Irreps) -> Kept:
+    """Drop the blocks that no path connects with the readout."""
+    reachable = reachable_blocks(
+        [_natural(layer.edge_degrees) for layer in kept], [layer.irreps for layer in kept], readout
+    )
+    if not reachable[-1]:
+        raise ValueError(
+            f"kept leaves no {readout} in the last layer, which the readout needs: keep channels "
+            "of it"
+        )
+    return tuple(
+        layer.restricted(str(ir) for ir in blocks) for layer, blocks in zip(kept, reachable)
+    )
+
+
+def _natural(degrees: frozenset[int]) -> o3.Irreps:
+    return o3.Irreps([(1, (degree, (-1) ** degree)) for degree in sorted(degrees)])
+
+
+def _num_weights(paths: Mapping[Any, Any]) -> int:
+    return sum(path.num_weights for path in paths.values())
 
 
 def _check_numbers(**numbers: float) -> None:

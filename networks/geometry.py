@@ -22,6 +22,8 @@ class Geometry:
 
     Attributes
     ----------
+    z : Tensor
+        [n] int64 atomic numbers.
     edge_index : Tensor
         [2, e] int64; row 0 the source j, row 1 the target i.
     vectors : Tensor
@@ -51,6 +53,7 @@ class Geometry:
         What a convolution derives from the above once and uses in every layer.
     """
 
+    z: Tensor
     edge_index: Tensor
     vectors: Tensor
     lengths: Tensor

@@ -1,53 +1,298 @@
-"""What the analysis asks of a network: features layer by layer, and a prediction from any layer.
+"""`LayeredNetwork`: the one contract between networks and everything that examines them.
 
-Imports torch and e3nn only.
+Utilization, latent spaces, regularizers, pruning and probing know a network only through it.
+Imports torch, e3nn and `networks.irreps` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from networks.irreps import filled_blocks, reachable_blocks
+from networks.restriction import Kept
 
-class LayeredNetwork(Protocol):
-    """The part of `networks.convnet.EquivariantConvNet` that measurements use.
+Edit = Callable[[int, Tensor], Tensor]
+"""From a layer k and its output [n, layer_irreps[k].dim] to what the next layer gets instead."""
+
+
+class Prepared(Protocol):
+    """What `LayeredNetwork.prepare` returns: at least which molecule each node belongs to."""
+
+    @property
+    def batch(self) -> Tensor:
+        """[n] int64, the molecule of each node."""
+
+    @property
+    def num_graphs(self) -> int:
+        """Number of molecules g."""
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """The part of one parameter that writes or reads a block of features.
 
     Attributes
     ----------
-    irreps : o3.Irreps
-        Feature irreps; a layer may lack some of them.
-    layer_irreps : list of o3.Irreps
-        Of each layer's output.
-    reachable, filled : list of dict of str to bool
-        For each layer, by irrep name: whether a selection-rule path leads from the block to the
-        output, and from the embedding to the block.
-    embedding : nn.Module
-        [n] atomic numbers to the first layer's input.
+    parameter : Tensor
+        [..., columns] a parameter of the network.
+    columns : Tensor
+        [c] int64, positions in the parameter's last axis.
+    writes : bool
+        Whether these weights write the block; otherwise they read it.
     """
 
-    irreps: o3.Irreps
-    layer_irreps: list[o3.Irreps]
-    reachable: list[dict[str, bool]]
-    filled: list[dict[str, bool]]
-    embedding: nn.Module
+    parameter: Tensor
+    columns: Tensor
+    writes: bool
 
-    def geometry(self, data: Data) -> Any:
-        """Everything of a batch that depends on positions and edges only."""
+    def values(self) -> Tensor:
+        """Select the weights, [..., c]; gradients flow to `parameter`."""
+        return self.parameter.index_select(-1, self.columns.to(self.parameter.device))
 
-    def features(self, z: Tensor, geometry: Any) -> list[Tensor]:
-        """Each layer's [n, layer_irreps[k].dim]."""
 
-    def layer(self, k: int, x: Tensor, geometry: Any) -> Tensor:
-        """Output of layer k from that of layer k - 1."""
+class LayeredNetwork(nn.Module, ABC):
+    """A network whose node features after every layer can be looked at and edited.
 
-    def predict_from(self, k: int, x: Tensor, geometry: Any) -> Tensor:
-        """[g] standardized predictions when layer k's output is `x`."""
+    A subclass declares its irreps to `__init__` and implements `prepare` and `run`; that is enough
+    for utilization, latent spaces and equivariance checks. `block_parameters`, `restricted` and
+    `operations` serve regularizers, pruning and nested training.
+
+    Parameters
+    ----------
+    irreps : str or o3.Irreps
+        Feature irreps; a layer may lack some of them.
+    layer_irreps : sequence of o3.Irreps
+        Of each layer's output.
+    edge_irreps : o3.Irreps or sequence of o3.Irreps
+        Of the edges, the same in all layers or layer by layer.
+    irreps_readout : str or o3.Irreps
+        What the readout takes from the last layer, ``1x0e`` for a scalar.
+    irreps_embedding : str or o3.Irreps
+        Of the first layer's input.
+
+    Attributes
+    ----------
+    irreps, irreps_readout, irreps_embedding : o3.Irreps
+        As given.
+    layer_irreps, layer_edge_irreps : list of o3.Irreps
+        Of each layer's output and of the edges that it sees.
+    edge_irreps : o3.Irreps
+        All degrees of edges that any layer sees.
+    reachable, filled : list of dict of str to bool
+        For each layer, by irrep name: whether a selection-rule path leads from the block to the
+        readout, and from the embedding to the block.
+
+    Examples
+    --------
+    A network of one's own. Everything that measures networks works on it:
+
+    >>> class TwoLayers(LayeredNetwork):
+    ...     def __init__(self) -> None:
+    ...         irreps, edges = o3.Irreps("4x0e+4x1o"), o3.Irreps("0e+1o")
+    ...         super().__init__(irreps, [irreps, irreps], edges, "0e", "8x0e")
+    ...         self.embedding = nn.Embedding(10, 8)
+    ...         self.products = nn.ModuleList(
+    ...             o3.FullyConnectedTensorProduct(irreps_in, edges, irreps)
+    ...             for irreps_in in (self.irreps_embedding, irreps)
+    ...         )
+    ...         self.readout = o3.Linear(irreps, "0e")
+    ...
+    ...     def prepare(self, data: Data) -> Data:
+    ...         source, target = data.edge_index
+    ...         r = data.pos[source] - data.pos[target]
+    ...         data.y_edge = o3.spherical_harmonics(self.edge_irreps, r, normalize=True)
+    ...         return data
+    ...
+    ...     def run(self, prepared, edit=None, start=None):
+    ...         first, x = (0, self.embedding(prepared.z)) if start is None else start
+    ...         source, target = prepared.edge_index
+    ...         for k in range(first + (start is not None), 2):
+    ...             messages = self.products[k](x[source], prepared.y_edge)
+    ...             out = messages.new_zeros(len(prepared.z), messages.shape[1])
+    ...             x = out.index_add(0, target, messages)
+    ...             x = edit(k, x) if edit else x
+    ...         atoms = self.readout(x)
+    ...         return atoms.new_zeros(prepared.num_graphs).index_add(
+    ...             0, prepared.batch, atoms[:, 0]
+    ...         )
+    """
+
+    def __init__(
+        self,
+        irreps: str | o3.Irreps,
+        layer_irreps: Sequence[o3.Irreps],
+        edge_irreps: o3.Irreps | Sequence[o3.Irreps],
+        irreps_readout: str | o3.Irreps = "1x0e",
+        irreps_embedding: str | o3.Irreps = "1x0e",
+    ) -> None:
+        super().__init__()
+        self.irreps = o3.Irreps(irreps)
+        self.layer_irreps = [o3.Irreps(each) for each in layer_irreps]
+        uniform = isinstance(edge_irreps, o3.Irreps)
+        self.layer_edge_irreps = (
+            [edge_irreps] * len(self.layer_irreps) if uniform else list(edge_irreps)
+        )
+        self.edge_irreps = o3.Irreps(
+            [(1, ir) for ir in sorted({ir for each in self.layer_edge_irreps for _, ir in each})]
+        )
+        self.irreps_readout = o3.Irreps(irreps_readout)
+        self.irreps_embedding = o3.Irreps(irreps_embedding)
+        reachable = reachable_blocks(self.layer_edge_irreps, self.layer_irreps, self.irreps_readout)
+        filled = filled_blocks(self.irreps_embedding, self.layer_edge_irreps, self.layer_irreps)
+        self.reachable = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in reachable]
+        self.filled = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in filled]
+
+    @abstractmethod
+    def prepare(self, data: Data) -> Prepared:
+        """Do everything that depends on elements, positions and edges only, once per batch.
+
+        Parameters
+        ----------
+        data : Data or Batch
+            With ``z`` [n], ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several
+            molecules, ``batch`` [n].
+
+        Returns
+        -------
+        Prepared
+            Any object with ``batch`` and ``num_graphs``.
+        """
+
+    @abstractmethod
+    def run(
+        self, prepared: Prepared, edit: Edit | None = None, start: tuple[int, Tensor] | None = None
+    ) -> Tensor:
+        """Predict.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            From `prepare`.
+        edit : callable, optional
+            Applied to the output of every layer that runs; the rest of the network sees what it
+            returns. Features are read, gradients taken and blocks removed by edits.
+        start : tuple of int and Tensor, optional
+            (k, x): take x [n, layer_irreps[k].dim] as the output of layer k, unedited, and run the
+            later layers only.
+
+        Returns
+        -------
+        Tensor
+            [g, …] standardized predictions.
+        """
+
+    def forward(self, data: Data) -> Tensor:
+        """Predict the standardized target of every molecule.
+
+        Parameters
+        ----------
+        data : Data or Batch
+            See `prepare`.
+
+        Returns
+        -------
+        Tensor
+            [g, …].
+        """
+        return self.run(self.prepare(data))
+
+    def run_recording(self, prepared: Prepared) -> tuple[list[Tensor], Tensor]:
+        """Predict, and keep the features of every layer.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            From `prepare`.
+
+        Returns
+        -------
+        features : list of Tensor
+            Each layer's [n, layer_irreps[k].dim].
+        prediction : Tensor
+            [g, …] standardized.
+        """
+        features: list[Tensor] = []
+
+        def record(k: int, x: Tensor) -> Tensor:
+            features.append(x)
+            return x
+
+        prediction = self.run(prepared, edit=record)
+        return features, prediction
+
+    def block_parameters(self, k: int, irrep: str) -> list[BlockWeights]:
+        """Weights that write or read a block.
+
+        Parameters
+        ----------
+        k : int
+            Layer, from 0.
+        irrep : str
+            e.g. ``1o``.
+
+        Returns
+        -------
+        list of BlockWeights
+
+        Raises
+        ------
+        TypeError
+            If the network does not offer this.
+        """
+        raise self._not_offered("block_parameters", "regularizers and pruning need")
+
+    def restricted(self, kept: Kept) -> LayeredNetwork:
+        """Make the smaller network that computes what this one computes with the rest at zero.
+
+        Parameters
+        ----------
+        kept : Kept
+            What stays: per layer, channels of each irrep and degrees of the edges.
+
+        Returns
+        -------
+        LayeredNetwork
+            With weights of its own, in the same precision and on the same device.
+
+        Raises
+        ------
+        TypeError
+            If the network does not offer this.
+        ValueError
+            If nothing is left that reaches the readout, or something is kept that is not there.
+        """
+        raise self._not_offered("restricted", "pruning and nested training need")
+
+    def operations(self, prepared: Prepared) -> int:
+        """Count the multiply-adds of one forward pass, for cost axes.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            The batch.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        TypeError
+            If the network does not offer this.
+        """
+        raise self._not_offered("operations", "cost axes need")
+
+    def _not_offered(self, method: str, use: str) -> TypeError:
+        return TypeError(f"{type(self).__name__} does not implement `{method}`, which {use}")
 
 
 @contextmanager

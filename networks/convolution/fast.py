@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from networks.convolution.clebsch_gordan import Path
 from networks.convolution.contraction import LayerContraction
+from networks.convolution.interface import Convolution
 from networks.convolution.species import send_from_species
 from networks.geometry import Geometry
 
 
-class FastConvolution(nn.Module):
+class FastConvolution(Convolution):
     """The function, parameters and state dict of `E3nnConvolution`, contracted in another order.
 
     The radial MLP's last layer is linear, so an edge's weights are W_e[p, u, w] =

@@ -13,10 +13,11 @@ from e3nn import nn as e3nn_nn
 from e3nn import o3
 from torch import Tensor, nn
 
+from networks.convolution.interface import Convolution
 from networks.geometry import Geometry, edge_harmonics, radial_basis
 
 
-class E3nnConvolution(nn.Module):
+class E3nnConvolution(Convolution):
     """Messages from a fully connected tensor product with per-edge weights, summed at the target.
 
     x_i' = (1 / neighbor_norm) sum_j FCTP(x_j, Y(r_ij); W(|r_ij|)), where W is a radial MLP with
@@ -100,6 +101,8 @@ class E3nnConvolution(nn.Module):
         Tensor
             [n, irreps_out.dim].
         """
+        if self.tensor_product.weight_numel == 0:  # no path: e3nn has no harmonics of no degree
+            return x.new_zeros(geometry.num_nodes, self.irreps_out.dim)
         source, target = geometry.edge_index
         harmonics = edge_harmonics(geometry.vectors, self.edge_irreps)
         weights = self.radial(radial_basis(geometry.lengths, self.num_radial, self.cutoff))
@@ -121,41 +124,3 @@ def _add_tensor_product_buffers(
     tensor_product = module.get_submodule("tensor_product")
     for key, value in tensor_product.state_dict().items():
         state[f"{prefix}tensor_product.{key}"] = value
-
-
-def path_columns(
-    irreps_in: o3.Irreps,
-    edge_irreps: o3.Irreps,
-    irreps_out: o3.Irreps,
-    kept_in: o3.Irreps,
-    kept_out: o3.Irreps,
-) -> Tensor:
-    """Columns of the radial MLP's last layer that a convolution of fewer irreps keeps.
-
-    e3nn lays the weights of `FullyConnectedTensorProduct` out path by path, in the order of the
-    inputs' blocks, the edges' and the outputs'; a path has mul_in * mul_out weights.
-
-    Parameters
-    ----------
-    irreps_in, edge_irreps, irreps_out : o3.Irreps
-        The whole convolution.
-    kept_in, kept_out : o3.Irreps
-        Blocks that remain, a subset of `irreps_in` and `irreps_out`.
-
-    Returns
-    -------
-    Tensor
-        [weights kept] int64, ascending.
-    """
-    columns: list[Tensor] = []
-    start = 0
-    for mul_in, ir_in in irreps_in:
-        for _, ir_edge in edge_irreps:
-            for mul_out, ir_out in irreps_out:
-                if ir_out not in ir_in * ir_edge:
-                    continue
-                stop = start + mul_in * mul_out
-                if ir_in in kept_in and ir_out in kept_out:
-                    columns.append(torch.arange(start, stop))
-                start = stop
-    return torch.cat(columns) if columns else torch.zeros(0, dtype=torch.int64)

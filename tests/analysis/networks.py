@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -9,7 +10,6 @@ from e3nn import o3
 from torch import Tensor
 
 from networks.convnet import EquivariantConvNet
-from networks.convolution.reference import path_columns
 
 
 def small_network(
@@ -42,13 +42,21 @@ def small_network(
 def paths(network: EquivariantConvNet, k: int) -> Iterator[tuple[str, str, Tensor]]:
     """(irrep in, irrep out, columns of the radial MLP's last weight) of layer k's path groups."""
     irreps_in = network.layer_irreps[k - 1] if k > 0 else network.irreps_embedding
-    whole = (irreps_in, network.edge_irreps, network.layer_irreps[k])
-    for mul_in, ir_in in irreps_in:
-        for mul_out, ir_out in network.layer_irreps[k]:
-            one = (o3.Irreps([(mul_in, ir_in)]), o3.Irreps([(mul_out, ir_out)]))
-            columns = path_columns(*whole, *one)
-            if columns.numel() > 0:
-                yield str(ir_in), str(ir_out), columns
+    irreps_out = network.layer_irreps[k]
+    product = o3.FullyConnectedTensorProduct(
+        irreps_in, network.layer_edge_irreps[k], irreps_out, shared_weights=False
+    )
+    columns: dict[tuple[str, str], list[Tensor]] = {}
+    start = 0
+    for path in product.instructions:
+        stop = start + math.prod(path.path_shape)
+        ends = str(irreps_in[path.i_in1].ir), str(irreps_out[path.i_out].ir)
+        columns.setdefault(ends, []).append(torch.arange(start, stop))
+        start = stop
+    for name_in in dict.fromkeys(name for name, _ in columns):
+        for _, ir_out in irreps_out:
+            if (name_in, str(ir_out)) in columns:
+                yield name_in, str(ir_out), torch.cat(columns[name_in, str(ir_out)])
 
 
 def last_weight(network: EquivariantConvNet, k: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,14 +51,13 @@ def test_representation_turns_spherical_harmonics_and_is_the_same_to_the_last_bi
         assert all(torch.equal(representation(ir, rotation), mine) for _ in kept)
 
 
-def add_to_first_layer(network: EquivariantConvNet, addition: Any) -> EquivariantConvNet:
-    original = network.layer
+def add_to_first_layer(
+    network: EquivariantConvNet, addition: Callable[[Tensor, Any], Tensor]
+) -> EquivariantConvNet:
+    def hook(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        return out + addition(out, inputs[1])
 
-    def layer(k: int, x: Tensor, geometry: Any) -> Tensor:
-        out = original(k, x, geometry)
-        return out + addition(out, geometry) if k == 0 else out
-
-    network.layer = layer  # type: ignore[method-assign]
+    network.layers[0].register_forward_hook(hook)
     return network
 
 
@@ -86,7 +86,7 @@ def test_a_vector_that_does_not_change_sign_under_inversion_is_found() -> None:
 
 def test_dependence_on_the_origin_is_found() -> None:
     network = small_network(IRREPS)
-    original = network.geometry
+    original = network.prepare
     molecules = random_molecules(8, dtype=torch.float64)
 
     def geometry(data: Any) -> Any:
@@ -96,5 +96,5 @@ def test_dependence_on_the_origin_is_found() -> None:
         out.lengths = out.lengths * (1 + 0.01 * center)
         return out
 
-    network.geometry = geometry  # type: ignore[method-assign]
+    network.prepare = geometry  # type: ignore[method-assign]
     assert rotation_error(network, molecules) > 1e-3

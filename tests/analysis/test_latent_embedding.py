@@ -72,11 +72,11 @@ def test_sum_over_atoms_matches_a_loop() -> None:
 
 
 def embedding(network: EquivariantConvNet, batch: object, layer: int) -> dict[str, Tensor]:
-    geometry = network.geometry(batch)  # type: ignore[arg-type]
+    prepared = network.prepare(batch)  # type: ignore[arg-type]
     with torch.no_grad():
-        features = network.features(batch.z, geometry)[layer]  # type: ignore[attr-defined]
+        features = network.run_recording(prepared)[0][layer]
     return molecule_embedding(
-        features, network.layer_irreps[layer], geometry.batch, geometry.num_graphs
+        features, network.layer_irreps[layer], prepared.batch, prepared.num_graphs
     )
 
 

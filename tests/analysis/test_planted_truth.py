@@ -113,12 +113,12 @@ def test_interval_covers_the_effect_on_all_data() -> None:
     network = small_network("3x0e+2x1o", num_layers=2, dtype=torch.float32)
     population = random_molecules(3000, seed=9)
     with measuring(network), torch.no_grad():
-        geometry = network.geometry(population)
-        x = network.features(population.z, geometry)[0]
-        intact = (network.predict_from(0, x, geometry) - population.y).abs()
+        geometry = network.prepare(population)
+        x = network.run_recording(geometry)[0][0]
+        intact = (network.run(geometry, start=(0, x)) - population.y).abs()
         without = x.clone()
         without[:, 3:] = 0.0
-        effect = (network.predict_from(0, without, geometry) - population.y).abs() - intact
+        effect = (network.run(geometry, start=(0, without)) - population.y).abs() - intact
     drawn = torch.randint(3000, (250, 1500), generator=torch.Generator().manual_seed(1))
     low, high = bootstrap_interval(effect[drawn], num_resamples=2000)
     inside = (low <= effect.mean()) & (effect.mean() <= high)

@@ -49,9 +49,7 @@ def outputs_and_gradients(net: EquivariantConvNet, data: Data) -> dict[str, Tens
     """Features of all layers, predictions, and gradients of all parameters and of positions."""
     data = data.clone()
     data.pos = data.pos.clone().requires_grad_()
-    geometry = net.geometry(data)
-    features = net.features(data.z, geometry)
-    prediction = net.predict_from(len(features) - 1, features[-1], geometry)
+    features, prediction = net.run_recording(net.prepare(data))
     net.zero_grad()
     (prediction.pow(2).sum() + sum(x.pow(2).sum() for x in features)).backward()
     found = {f"features {k}": x for k, x in enumerate(features)} | {"prediction": prediction}

@@ -69,8 +69,8 @@ def test_every_irrep_of_every_layer_transforms_as_it_should(
     rotation = o3.rand_matrix(dtype=torch.float64) * (-1 if inversion else 1)
     moved = data.clone()
     moved.pos = data.pos @ rotation.T + torch.randn(3, dtype=torch.float64)
-    before = net.features(data.z, net.geometry(data))
-    after = net.features(data.z, net.geometry(moved))
+    before, _ = net.run_recording(net.prepare(data))
+    after, _ = net.run_recording(net.prepare(moved))
     for layer_irreps, x, y in zip(net.layer_irreps, before, after):
         matrix = _matrix(layer_irreps, rotation)
         torch.testing.assert_close(y, x @ matrix.T, rtol=1e-9, atol=1e-10)

@@ -25,9 +25,7 @@ def test_reachable_and_filled_agree_with_gradients_and_features(
         network = small_network(irreps, num_layers=num_layers, seed=seed, trim=False)
     except ValueError:  # a block that nothing could ever use: refused by the network
         assume(False)
-    geometry = network.geometry(MOLECULES)
-    features = network.features(MOLECULES.z, geometry)
-    prediction = network.predict_from(num_layers - 1, features[-1], geometry)
+    features, prediction = network.run_recording(network.prepare(MOLECULES))
     gradients = torch.autograd.grad(prediction.sum(), features)
     for k, (x, gradient) in enumerate(zip(features, gradients)):
         size = x.abs().max().item()

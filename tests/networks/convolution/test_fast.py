@@ -48,7 +48,7 @@ def test_high_degrees_match_e3nn(hidden: str) -> None:
 def test_both_parities_and_unequal_multiplicities_match_e3nn(trim: bool) -> None:
     reference, fast = twins(MIXED, num_layers=4, trim_unreachable=trim)
     directed = directed_batch()
-    assert not is_symmetric(fast.geometry(directed))
+    assert not is_symmetric(fast.prepare(directed))
     assert_same(reference, fast, batch([4, 5]), directed)
 
 
@@ -109,7 +109,7 @@ def test_gradcheck_and_second_derivatives(order: Order) -> None:
 
 def test_no_gradient_is_computed_for_positions_unless_asked() -> None:
     _, fast = twins(irreps_of([0, 1]), num_layers=2)
-    geometry = fast.geometry(batch([4]))
+    geometry = fast.prepare(batch([4]))
     assert not geometry.harmonics.requires_grad
     assert not geometry.radial.requires_grad
 
@@ -167,11 +167,11 @@ def test_copies_and_predicting_from_a_layer() -> None:
     _, fast = twins(irreps_of([0, 1]), num_layers=3)
     data = batch([4, 4])
     expected = fast(data)
-    geometry = fast.geometry(data)
-    features = fast.features(data.z, geometry)
+    geometry = fast.prepare(data)
+    features, _ = fast.run_recording(geometry)
     assert torch.equal(copy.deepcopy(fast)(data), expected)
     for k, x in enumerate(features):
-        found = fast.predict_from(k, x, geometry)
+        found = fast.run(geometry, start=(k, x))
         # From the last features only the readout is left, which was folded into that layer.
         assert (
             torch.allclose(found, expected, rtol=1e-13) if k == 2 else torch.equal(found, expected)
@@ -181,10 +181,12 @@ def test_copies_and_predicting_from_a_layer() -> None:
 def test_the_first_and_the_last_layer_take_no_short_cut_alone() -> None:
     _, fast = twins(MIXED, num_layers=4)
     data = batch([5, 1, 6])
-    geometry = fast.geometry(data)
-    first, last = fast.features(data.z, geometry)[0], fast.features(data.z, geometry)[-2:]
-    assert torch.allclose(fast.layer(0, fast.embedding(data.z), geometry), first, rtol=1e-12)
-    assert torch.allclose(fast.layer(3, last[0], geometry), last[1], rtol=1e-12)
+    geometry = fast.prepare(data)
+    features, prediction = fast.run_recording(geometry)
+    whole = fast.layers[0](fast.embedding(data.z), geometry)
+    assert torch.allclose(whole, features[0], rtol=1e-12)
+    # Recording makes the last layer compute all of its output, which is then read out.
+    assert torch.allclose(fast(data), prediction, rtol=1e-12)
 
 
 @pytest.mark.parametrize("largest", [1.0, 20.0, math.inf])
