@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.cache import PreparedData, load_or_build
+from qm9.composition import element_counts
 from qm9.graphs import radius_edges
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
@@ -126,6 +127,7 @@ class QM9DataModule(LightningDataModule):
         # Not sent to the loggers: the model's hyperparameters hold a target and a cutoff as well.
         self.save_hyperparameters(logger=False)
         self._store: MoleculeStore | None = None
+        self._element_counts: NDArray[np.int64] | None = None
 
     # ---- preparation ----------------------------------------------------------------------
 
@@ -246,12 +248,45 @@ class QM9DataModule(LightningDataModule):
         """
         return self.store.sizes(self.splits["train"])
 
+    def targets(self, part: str) -> NDArray[np.float64]:
+        """Get the target of one part's molecules.
+
+        Parameters
+        ----------
+        part : str
+            Key of `splits`.
+
+        Returns
+        -------
+        array
+            [molecules] float64, target's unit.
+        """
+        return self.data.target(self.target.name)[self.splits[part]].numpy()
+
+    def element_counts(self, part: str) -> NDArray[np.int64]:
+        """Count the elements of one part's molecules.
+
+        Parameters
+        ----------
+        part : str
+            Key of `splits`.
+
+        Returns
+        -------
+        array
+            [molecules, 10] int64, columns are atomic numbers.
+        """
+        if self._element_counts is None:
+            z, offsets = self.data.z.numpy(), self.data.node_offsets.numpy()
+            self._element_counts = element_counts(z, offsets)
+        return self._element_counts[self.splits[part].numpy()]
+
     def smiles(self, index: int) -> str:
-        """SMILES of the molecule in a row of `data`."""
+        """Look up the SMILES of the molecule in a row of `data`."""
         return self.data.smiles(int(index))
 
     def molecule(self, index: int) -> tuple[int, str]:
-        """QM9's own 1-based index and the SMILES of the molecule in a row of `data`."""
+        """Look up QM9's own 1-based index and the SMILES of the molecule in a row of `data`."""
         return int(self.data.index[int(index)]), self.smiles(index)
 
     # ---- loaders --------------------------------------------------------------------------

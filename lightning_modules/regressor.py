@@ -1,69 +1,106 @@
 """`EquivariantRegressor`: training, validation and test of an `EquivariantConvNet`.
 
-Imports Lightning, torchmetrics, `networks` and `qm9`.
+Imports Lightning, torchmetrics, `callbacks.weight_averaging`, `networks`, `qm9` and this package.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, get_args
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch_geometric.data import Batch
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
 
+from callbacks.weight_averaging import WeightAverage
+from lightning_modules.options import (
+    LossName,
+    ScheduleName,
+    check_network_size,
+    check_training_options,
+    irreps_of_channels,
+)
+from lightning_modules.schedules import learning_rate_factor
+from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
 from networks.cuda_graph import PaddedNetwork, likely_shape
-from networks.irreps import natural_parity, parse_irreps
-from qm9.targets import get_target
+from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
 
-ScheduleName = Literal["constant", "cosine", "plateau"]
-LARGEST_ELEMENT = 9
-MAX_LAYERS = 100
-MAX_WEIGHTS = 10**10
-"""Far beyond what trains on one device; an upper bound is compared with it."""
+LOSSES: Mapping[LossName, type[nn.Module]] = {
+    "mse": nn.MSELoss,
+    "l1": nn.L1Loss,
+    "huber": nn.HuberLoss,
+}
+PARTS = {
+    TrainerFn.FITTING: ("val", "test"),
+    TrainerFn.VALIDATING: ("val",),
+    TrainerFn.TESTING: ("test",),
+    TrainerFn.PREDICTING: ("test",),
+}
+"""Parts whose molecules are predicted, beside those of training."""
 
 
 class EquivariantRegressor(LightningModule):
     """Regression of one molecular property with an `EquivariantConvNet`.
 
-    The loss is the mean squared error of the standardized target; metrics are in the target's
-    reporting unit (meV for energies). Keys: ``train/loss``, ``lr`` and per split (``val``,
-    ``test``) ``mae``, ``rmse`` in reporting units and ``mse_standardized``, the published
-    "loss".
+    The network learns the standardized target: what is left of the target without each molecule's
+    reference (`TargetReference`), divided by its standard deviation. Predictions and errors are
+    always of the whole target, and metrics are in its reporting unit (meV for energies).
+
+    Logged are ``train/loss``, ``lr`` and, for validation (``val``, on the data module's
+    ``val_select``) and ``test``, ``mae`` and ``rmse`` in the reporting unit and
+    ``mse_standardized``, the published "loss".
 
     Parameters
     ----------
     irreps : str
-        Feature irreps, e.g. ``32x0e+32x1o+32x2e``; the degrees are also the edges'.
+        Feature irreps, e.g. ``32x0e+32x1o+32x2e``; the edges have the same degrees.
     target : str
-        Name of the target; `train.py` links it to the data module's.
+        Name of the target; `train.py` takes it from the data module.
+    reference : {"none", "mean", "composition"}, optional
+        What is subtracted from the target before the network learns it: nothing, the mean over the
+        training part, or a least-squares fit on element counts. By default ``composition`` for the
+        atomization energies ``U0 U H G`` and ``mean`` for other targets.
     num_layers, embedding_dim, num_elements, num_radial, radial_hidden, cutoff, neighbor_norm, \
 convolution, trim_unreachable
         See `EquivariantConvNet`.
+    loss : {"mse", "l1", "huber"}
+        Loss of the standardized target; ``huber`` is linear beyond one standard deviation.
     lr : float
         Learning rate of AdamW.
     weight_decay : float
-        Of AdamW.
+        Weight decay of AdamW.
     lr_schedule : {"constant", "cosine", "plateau"}
-        Cosine ends at zero after the last epoch; plateau halves after `patience` epochs without
-        a better ``val/mae``.
+        ``cosine`` reaches zero after the last step; ``plateau`` halves the rate after `patience`
+        epochs without a better ``val/mae``.
+    warmup_steps : int
+        Steps in which the rate grows linearly to `lr`; for ``constant`` and ``cosine``.
     patience : int
-        Of the plateau schedule.
+        Epochs of the plateau schedule.
+    ema_decay : float, optional
+        Average the weights exponentially with this decay, e.g. 0.999, and validate, keep and test
+        the average (`callbacks.weight_averaging.WeightAverage`). By default no average.
     compile : bool
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     cuda_graph : bool
-        Record a training step on the GPU and replay it, batches padded to one shape
-        (`networks.cuda_graph`); one GPU, full precision.
+        Record a training step on the GPU and replay it, with batches padded to one shape
+        (`networks.cuda_graph`); for one GPU and full precision.
     channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
-        For searches over multiplicities: if any is given they replace `irreps`, natural parity;
-        0 leaves a degree out.
+        For searches over multiplicities. If any is given, they replace `irreps`, with natural
+        parity; 0 leaves a degree out.
     compute_weight : float
-        If positive, ``val/objective`` = ``val/mae`` x (tensor product operations relative to
-        32x0e+32x1o+32x2e) ** compute_weight is logged.
+        If positive, ``val/objective`` is logged: ``val/mae`` times (tensor product operations
+        relative to 32x0e+32x1o+32x2e) ** compute_weight.
 
     Raises
     ------
@@ -71,13 +108,11 @@ convolution, trim_unreachable
         If the irreps or another option is unusable; says what is allowed.
     """
 
-    target_mean: Tensor
-    target_std: Tensor
-
     def __init__(
         self,
         irreps: str = "32x0e+32x1o+32x2e",
         target: str = "U0",
+        reference: ReferenceName | None = None,
         num_layers: int = 5,
         embedding_dim: int = 64,
         num_elements: int = 100,
@@ -87,10 +122,13 @@ convolution, trim_unreachable
         neighbor_norm: float = NEIGHBOR_NORM,
         convolution: ConvolutionName = "fast",
         trim_unreachable: bool = True,
+        loss: LossName = "mse",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         lr_schedule: ScheduleName = "constant",
+        warmup_steps: int = 0,
         patience: int = 10,
+        ema_decay: float | None = None,
         compile: bool = False,
         cuda_graph: bool = False,
         channels_l0: int | None = None,
@@ -101,11 +139,17 @@ convolution, trim_unreachable
         compute_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_options(lr, weight_decay, lr_schedule, patience, compute_weight)
+        check_training_options(
+            lr, weight_decay, lr_schedule, warmup_steps, patience, loss, compute_weight
+        )
+        if ema_decay is not None:
+            WeightAverage(ema_decay)  # refuses a decay that it cannot use
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
         if any(c is not None for c in channels):
             irreps = irreps_of_channels(channels)
-        _check_size(irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden)
+        check_network_size(
+            irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden
+        )
         self.network = EquivariantConvNet(
             irreps=irreps,
             num_layers=num_layers,
@@ -119,16 +163,18 @@ convolution, trim_unreachable
             trim_unreachable=trim_unreachable,
         )
         self.target = get_target(target)
+        if reference is None:
+            reference = "composition" if target in ATOMIZATION_ENERGIES else "mean"
+        self.reference = TargetReference(reference, num_elements)
         self.save_hyperparameters()
-        # Replaced by the training part's statistics before training; kept in the checkpoint.
-        self.register_buffer("target_mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("target_std", torch.ones((), dtype=torch.float64))
-        self.loss = nn.MSELoss()
+        self.loss = LOSSES[loss]()
         self.train_loss = MeanMetric()
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
         if compile:
             self.network.compile_tensor_products()
         self._padded_network: PaddedNetwork | None = None
+
+    # ---- before training --------------------------------------------------------------------
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse a trainer that cannot do what the options ask for.
@@ -141,17 +187,30 @@ convolution, trim_unreachable
         Raises
         ------
         ValueError
-            If a CUDA graph is asked for that could not be recorded or would train wrongly.
+            If gradients are to be clipped in float16, the cosine schedule has no end, or a CUDA
+            graph is asked for that could not be recorded or would train wrongly.
         """
+        device, precision = trainer.strategy.root_device, str(trainer.precision)
+        if trainer.gradient_clip_val and precision == "16-mixed":
+            raise ValueError(
+                f"trainer.gradient_clip_val is {trainer.gradient_clip_val}, but gradients are "
+                "scaled with precision 16-mixed: choose trainer.precision bf16-mixed or 32-true"
+            )
+        if (
+            self.hparams["lr_schedule"] == "cosine"
+            and -1 == trainer.max_steps == trainer.max_epochs
+        ):
+            raise ValueError(
+                "lr_schedule cosine needs an end of training: give trainer.max_epochs or max_steps"
+            )
         if not self.hparams["cuda_graph"]:
             return
-        device, precision = trainer.strategy.root_device, str(trainer.precision)
         steps = trainer.accumulate_grad_batches
         for met, given, allowed in (
             (device.type == "cuda", f"the device is {device}", "a CUDA device"),
             (trainer.world_size == 1, f"{trainer.world_size} devices are asked for", "one device"),
             (precision.endswith("-true"), f"precision is {precision}", "precision 32-true"),
-            # A replayed backward pass writes where the last one's gradients still are.
+            # A replayed backward pass overwrites the gradients of the batch before it.
             (steps == 1, f"accumulate_grad_batches is {steps}", "a step for every batch"),
         ):
             if not met:
@@ -161,20 +220,50 @@ convolution, trim_unreachable
 
     @override
     def setup(self, stage: str) -> None:
-        """Take mean and standard deviation of the target from the training part."""
+        """Fit the target's reference, and refuse molecules with elements that it does not know."""
+        data = reference_data(self.trainer.datamodule)  # type: ignore[attr-defined]
         if stage == "fit":
-            datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.target_mean.fill_(datamodule.target_mean)
-            self.target_std.fill_(datamodule.target_std)
             self.check_trainer(self.trainer)
+            if self.reference.kind == "composition" and self.target.name in INTENSIVE:
+                rank_zero_warn(
+                    f"reference composition: {self.target.name} does not grow with the molecule; "
+                    "element counts say little about it, and mean is the usual choice"
+                )
+            self.reference.fit(data)
             if self.hparams["cuda_graph"]:
-                if not hasattr(datamodule, "training_sizes"):
-                    raise ValueError(
-                        f"cuda_graph needs the training_sizes of QM9DataModule, which "
-                        f"{type(datamodule).__name__} does not have: leave it at false"
-                    )
-                shape = likely_shape(*datamodule.training_sizes(), datamodule.hparams["batch_size"])
-                self._padded_network = PaddedNetwork(self.network, shape)
+                self._padded_network = self._pad(self.trainer.datamodule)  # type: ignore[attr-defined]
+        for part in PARTS.get(self.trainer.state.fn, ()):
+            if part in data.splits:
+                self.reference.check_elements(data, part)
+
+    def _pad(self, datamodule: Any) -> PaddedNetwork:
+        if not hasattr(datamodule, "training_sizes"):
+            raise ValueError(
+                f"cuda_graph needs the training_sizes of QM9DataModule, which "
+                f"{type(datamodule).__name__} does not have: leave it at false"
+            )
+        shape = likely_shape(*datamodule.training_sizes(), datamodule.hparams["batch_size"])
+        return PaddedNetwork(self.network, shape)
+
+    @override
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """Average the weights in training, if `ema_decay` is set."""
+        decay = self.hparams["ema_decay"]
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        return [WeightAverage(decay)] if decay is not None and fitting else []
+
+    @override
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take older checkpoints as well."""
+        self.reference.convert_older(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    # ---- predictions ------------------------------------------------------------------------
+
+    @property
+    def target_std(self) -> Tensor:
+        """[] float64, one standardized unit in the target's unit."""
+        return self.reference.std
 
     def reference_of(self, batch: Batch) -> Tensor:
         """Compute what is added to the network's prediction for every molecule.
@@ -189,26 +278,10 @@ convolution, trim_unreachable
         Tensor
             [g] float64, target's unit (eV for energies).
         """
-        return self.target_mean.to(batch.z.device).repeat(batch.num_graphs)
-
-    def standardize(self, y: Tensor) -> Tensor:
-        """Standardize a target.
-
-        Parameters
-        ----------
-        y : Tensor
-            [g] in the target's unit (eV for energies), float64 where the data have it.
-
-        Returns
-        -------
-        Tensor
-            [g] float32 (y - mean) / std, computed in the buffers' precision.
-        """
-        standardized = (y.to(self.target_mean.dtype) - self.target_mean) / self.target_std
-        return standardized.to(torch.get_default_dtype())
+        return self.reference.of(batch)
 
     def reporting_scale(self) -> Tensor:
-        """Size of one standard deviation of the target in reporting units (meV for energies).
+        """Express one standardized unit in the reporting unit (meV for energies).
 
         Returns
         -------
@@ -218,7 +291,7 @@ convolution, trim_unreachable
         return (self.target_std * self.target.reporting_factor).to(torch.get_default_dtype())
 
     def forward(self, batch: Batch) -> Tensor:
-        """Standardized predictions.
+        """Predict the standardized target.
 
         Parameters
         ----------
@@ -234,7 +307,7 @@ convolution, trim_unreachable
         return prediction
 
     def predict_target(self, batch: Batch) -> Tensor:
-        """Predictions in reporting units.
+        """Predict the whole target in the reporting unit.
 
         Parameters
         ----------
@@ -246,14 +319,15 @@ convolution, trim_unreachable
         Tensor
             [g] float64, e.g. meV.
         """
-        prediction = self(batch).to(self.target_mean.dtype) * self.target_std + self.target_mean
-        return prediction * self.target.reporting_factor
+        return self.reference.restore(batch, self(batch)) * self.target.reporting_factor
+
+    # ---- steps ------------------------------------------------------------------------------
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error of the standardized target."""
+        """Compute the loss of the standardized target."""
         predict = self._padded_network or self
-        loss: Tensor = self.loss(predict(batch), self.standardize(batch.y))
+        loss: Tensor = self.loss(predict(batch), self.reference.standardize(batch))
         self.train_loss.update(loss.detach(), batch.num_graphs)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         # Processes may hold unequal shares of a batch; gradients are averaged over processes.
@@ -261,12 +335,12 @@ convolution, trim_unreachable
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect the validation metrics."""
+        """Update the validation metrics."""
         self._evaluate("val", batch)
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Collect the test metrics."""
+        """Update the test metrics."""
         self._evaluate("test", batch)
 
     @override
@@ -276,15 +350,15 @@ convolution, trim_unreachable
         Returns
         -------
         tuple of Tensor
-            [g] molecules' positions in the data set, predictions and targets in reporting units.
+            [g] rows of the data set, predictions and targets in the reporting unit.
         """
         target = batch.y.to(torch.float64) * self.target.reporting_factor
         return batch.idx, self.predict_target(batch), target
 
     def _evaluate(self, split: str, batch: Batch) -> None:
-        # Both sides stay standardized: a mean of -76 eV would cost float32 its last digits.
+        # The reference cancels in an error. Standardized numbers keep all digits of float32.
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
-        metrics.update(self(batch), self.standardize(batch.y))
+        metrics.update(self(batch), self.reference.standardize(batch))
 
     def _report(self, split: str) -> dict[str, Tensor]:
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
@@ -303,7 +377,7 @@ convolution, trim_unreachable
         weight = self.hparams["compute_weight"]
         if weight > 0:
             report["val/objective"] = report["val/mae"] * relative_compute(self.network) ** weight
-        # The module's metrics are already reduced over processes.
+        # torchmetrics has already reduced the values over all processes.
         for key, value in report.items():
             self.log(key, value, prog_bar=key == "val/mae")
 
@@ -314,10 +388,10 @@ convolution, trim_unreachable
 
     @override
     def on_train_epoch_end(self) -> None:
-        """Log the learning rate of the epoch, then let the plateau schedule change it.
+        """Log the epoch's learning rate, then let the plateau schedule change it.
 
-        Lightning would change it only after the checkpoint, which then lacks this epoch's step:
-        a resumed run would train at another rate than an unbroken one.
+        Lightning would change it after the checkpoint is written. The checkpoint would lack this
+        change, and a resumed run would train at another rate than an unbroken one.
         """
         optimizer = self.optimizers()
         self.log("lr", optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]
@@ -326,71 +400,69 @@ convolution, trim_unreachable
         if isinstance(schedule, ReduceLROnPlateau) and error is not None:
             schedule.step(error)
 
+    # ---- optimizer --------------------------------------------------------------------------
+
+    @override
+    def configure_optimizers(self) -> Any:
+        """Make AdamW and its schedule."""
+        hp = self.hparams
+        # Fused: one kernel for all weights, and it honours the `found_inf` of `FiniteGuard`.
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=hp["lr"], weight_decay=hp["weight_decay"], fused=True
+        )
+        if hp["lr_schedule"] == "plateau":
+            plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=hp["patience"])
+            return [optimizer], [{"scheduler": plateau, "monitor": "val/mae"}]
+        warmup, total = hp["warmup_steps"], None
+        if hp["lr_schedule"] == "constant" and warmup == 0:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if warmup >= steps:
+            raise ValueError(
+                f"warmup_steps is {warmup}, but training has {steps:g} steps: give fewer"
+            )
+        if hp["lr_schedule"] == "cosine":
+            total = max(1, math.ceil(steps))
+        factor = partial(learning_rate_factor, warmup_steps=warmup, total_steps=total)
+        return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
     @override
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Leave the plateau schedule, which has had its step; all others go on as usual."""
+        """Step every schedule but plateau, which `on_train_epoch_end` has stepped."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             super().lr_scheduler_step(scheduler, metric)
 
     @override
-    def configure_optimizers(self) -> Any:
-        """AdamW and the schedule."""
-        hp = self.hparams
-        # Fused: one kernel for all weights, and it honours FiniteGuard's `found_inf`.
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=hp["lr"], weight_decay=hp["weight_decay"], fused=True
-        )
-        if hp["lr_schedule"] == "constant":
-            return optimizer
-        if hp["lr_schedule"] == "cosine":
-            steps = int(self.trainer.estimated_stepping_batches)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
-            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=hp["patience"])
-        return [optimizer], [{"scheduler": plateau, "monitor": "val/mae"}]
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Any = None,
+    ) -> None:
+        """Clip gradients as ``trainer.gradient_clip_val`` says, also in bfloat16.
 
-
-def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
-    """Irreps string of channels per degree, natural parity.
-
-    Parameters
-    ----------
-    channels : tuple of int or None
-        For l = 0, 1, …; None and 0 leave a degree out.
-
-    Returns
-    -------
-    str
-        e.g. ``32x0e+8x2e`` for ``(32, 0, 8)``.
-
-    Raises
-    ------
-    ValueError
-        If a number is negative.
-    """
-    if any(c is not None and c < 0 for c in channels):
-        raise ValueError(
-            f"channels_l0 … are {channels}: each must be 0 (degree left out) or positive"
-        )
-    return "+".join(
-        f"{c}x{degree}{'e' if natural_parity(degree) == 1 else 'o'}"
-        for degree, c in enumerate(channels)
-        if c
-    )
+        Lightning refuses to clip the gradients of a fused optimizer in every mixed precision. The
+        reason, gradients that are still scaled, exists with float16 alone (see `check_trainer`).
+        """
+        if gradient_clip_val:
+            plugin = self.trainer.precision_plugin
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
 
 def relative_compute(network: EquivariantConvNet) -> float:
-    """Tensor product operations relative to a network with 32x0e+32x1o+32x2e.
+    """Compare a network's tensor product operations with those of 32x0e+32x1o+32x2e.
 
     Operations are counted as the sum over layers and paths of mul_in mul_out (2 l_out + 1).
 
     Parameters
     ----------
     network : EquivariantConvNet
+        Network.
 
     Returns
     -------
     float
+        1 for the trimmed published network.
     """
     return _operations(network) / _PUBLISHED_OPERATIONS
 
@@ -416,51 +488,3 @@ def _operations(network: EquivariantConvNet) -> int:
 
 def _metrics() -> MetricCollection:
     return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError()})
-
-
-def _check_size(
-    irreps: str,
-    num_layers: int,
-    embedding_dim: int,
-    num_elements: int,
-    num_radial: int,
-    radial_hidden: int | None,
-) -> None:
-    """Refuse what would fill the memory before it could fail, by a bound on the weights."""
-    if num_elements <= LARGEST_ELEMENT:
-        raise ValueError(
-            f"num_elements is {num_elements}: give more than {LARGEST_ELEMENT}, as QM9's "
-            "elements end with fluorine"
-        )
-    if num_layers > MAX_LAYERS:
-        raise ValueError(f"num_layers is {num_layers}: give at most {MAX_LAYERS}")
-    parsed = parse_irreps(irreps)
-    widest = max(sum(mul for mul, _ in parsed), embedding_dim)
-    hidden = radial_hidden or max(mul for mul, _ in parsed)
-    layer = hidden * (num_radial + len(parsed) * widest**2)
-    weights = num_elements * embedding_dim + num_layers * layer
-    if weights > MAX_WEIGHTS:
-        raise ValueError(
-            f"a network with irreps {str(parsed)[:80]!r}, {num_layers} layers, embedding_dim "
-            f"{embedding_dim}, num_elements {num_elements}, num_radial {num_radial} and "
-            f"radial_hidden {hidden} has up to {weights:.1e} weights: make it smaller, to stay "
-            f"below {MAX_WEIGHTS:.0e}"
-        )
-
-
-def _check_options(
-    lr: float, weight_decay: float, lr_schedule: str, patience: int, compute_weight: float
-) -> None:
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"lr is {lr}: it must be a positive number, e.g. 0.001")
-    if not 0 <= weight_decay < float("inf"):
-        raise ValueError(f"weight_decay is {weight_decay}: it must be 0 or a positive number")
-    if not 0 <= compute_weight < float("inf"):
-        raise ValueError(f"compute_weight is {compute_weight}: it must be 0 or a positive number")
-    if patience < 1:
-        raise ValueError(f"patience is {patience}: it must be at least 1 epoch")
-    if lr_schedule not in get_args(ScheduleName):
-        raise ValueError(
-            f"lr_schedule {lr_schedule!r} is unknown: choose one of "
-            f"{', '.join(get_args(ScheduleName))}"
-        )

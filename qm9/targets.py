@@ -83,6 +83,12 @@ TARGETS: Mapping[str, Target] = {
     )
 }
 
+ATOMIZATION_ENERGIES = tuple(ATOM_REFERENCES)
+"""Targets of which a molecule's composition determines most."""
+
+INTENSIVE = ("homo", "lumo", "gap", "mu", "alpha_aniso")
+"""Targets that do not grow with the molecule."""
+
 
 def get_target(name: str) -> Target:
     """Look a target up by its name.

@@ -1,0 +1,133 @@
+"""Checks of the regressor's options, before anything is built.
+
+Imports `networks.irreps` only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from networks.irreps import natural_parity, parse_irreps
+
+ScheduleName = Literal["constant", "cosine", "plateau"]
+LossName = Literal["mse", "l1", "huber"]
+
+LARGEST_ELEMENT = 9
+"""Fluorine, the heaviest element of QM9."""
+MAX_LAYERS = 100
+MAX_WEIGHTS = 10**10
+"""Far more than can be trained on one device. An upper bound of the weights is compared with it."""
+
+
+def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
+    """Make an irreps string of channels per degree, with natural parity.
+
+    Parameters
+    ----------
+    channels : tuple of int or None
+        For l = 0, 1, …; None and 0 leave a degree out.
+
+    Returns
+    -------
+    str
+        E.g. ``32x0e+8x2e`` for ``(32, 0, 8)``.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+    if any(c is not None and c < 0 for c in channels):
+        raise ValueError(
+            f"channels_l0 … are {channels}: each must be 0 (degree left out) or positive"
+        )
+    return "+".join(
+        f"{c}x{degree}{'e' if natural_parity(degree) == 1 else 'o'}"
+        for degree, c in enumerate(channels)
+        if c
+    )
+
+
+def check_network_size(
+    irreps: str,
+    num_layers: int,
+    embedding_dim: int,
+    num_elements: int,
+    num_radial: int,
+    radial_hidden: int | None,
+) -> None:
+    """Refuse a network that would fill the memory before it could fail with a clear error.
+
+    Parameters
+    ----------
+    irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden
+        As given to `EquivariantRegressor`.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or an upper bound of the weights exceeds `MAX_WEIGHTS`.
+    """
+    if num_elements <= LARGEST_ELEMENT:
+        raise ValueError(
+            f"num_elements is {num_elements}: give more than {LARGEST_ELEMENT}, as QM9's "
+            "elements end with fluorine"
+        )
+    if num_layers > MAX_LAYERS:
+        raise ValueError(f"num_layers is {num_layers}: give at most {MAX_LAYERS}")
+    parsed = parse_irreps(irreps)
+    widest = max(sum(mul for mul, _ in parsed), embedding_dim)
+    hidden = radial_hidden or max(mul for mul, _ in parsed)
+    layer = hidden * (num_radial + len(parsed) * widest**2)
+    weights = num_elements * embedding_dim + num_layers * layer
+    if weights > MAX_WEIGHTS:
+        raise ValueError(
+            f"a network with irreps {str(parsed)[:80]!r}, {num_layers} layers, embedding_dim "
+            f"{embedding_dim}, num_elements {num_elements}, num_radial {num_radial} and "
+            f"radial_hidden {hidden} has up to {weights:.1e} weights: make it smaller, to stay "
+            f"below {MAX_WEIGHTS:.0e}"
+        )
+
+
+def check_training_options(
+    lr: float,
+    weight_decay: float,
+    lr_schedule: str,
+    warmup_steps: int,
+    patience: int,
+    loss: str,
+    compute_weight: float,
+) -> None:
+    """Refuse options of optimizer, schedule and loss that cannot be used.
+
+    Parameters
+    ----------
+    lr, weight_decay, lr_schedule, warmup_steps, patience, loss, compute_weight
+        As given to `EquivariantRegressor`.
+
+    Raises
+    ------
+    ValueError
+        Says what was given and what is allowed.
+    """
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr is {lr}: it must be a positive number, e.g. 0.001")
+    if not 0 <= weight_decay < float("inf"):
+        raise ValueError(f"weight_decay is {weight_decay}: it must be 0 or a positive number")
+    if not 0 <= compute_weight < float("inf"):
+        raise ValueError(f"compute_weight is {compute_weight}: it must be 0 or a positive number")
+    if patience < 1:
+        raise ValueError(f"patience is {patience}: it must be at least 1 epoch")
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps is {warmup_steps}: it must be 0 or a positive number")
+    for name, given, allowed in (
+        ("lr_schedule", lr_schedule, get_args(ScheduleName)),
+        ("loss", loss, get_args(LossName)),
+    ):
+        if given not in allowed:
+            raise ValueError(f"{name} {given!r} is unknown: choose one of {', '.join(allowed)}")
+    if warmup_steps and lr_schedule == "plateau":
+        raise ValueError(
+            f"warmup_steps is {warmup_steps}, which the plateau schedule does not have: choose "
+            "lr_schedule constant or cosine, or leave warmup_steps at 0"
+        )
