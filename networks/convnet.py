@@ -225,10 +225,10 @@ class EquivariantConvNet(LayeredNetwork):
         ----------
         data : Data or Batch
             With ``z`` [n], ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several
-            molecules, ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then source, and
-            each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into every node) says so;
-            ``elements`` [t] may hold the atomic numbers that occur, ascending; ``num_idle``
-            says that the last nodes are padding, see `Geometry`.
+            molecules, ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then
+            source, and each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into each node)
+            says so. ``elements`` [t] may hold the atomic numbers that occur, ascending.
+            ``num_padding_nodes`` says how many nodes at the end are padding, see `Geometry`.
 
         Returns
         -------
@@ -250,7 +250,7 @@ class EquivariantConvNet(LayeredNetwork):
             num_radial=self.num_radial,
             cutoff=self.cutoff,
             neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
-            num_idle=data.num_idle if "num_idle" in data else 0,
+            num_padding_nodes=data.num_padding_nodes if "num_padding_nodes" in data else 0,
             elements=data.elements if "elements" in data else None,
         )
 

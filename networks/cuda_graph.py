@@ -1,4 +1,4 @@
-"""Batches padded to one shape, so that a GPU can replay a recorded training step.
+"""Training batches padded to one shape, so that a GPU can replay a recorded step.
 
 Imports NumPy, torch, torch_geometric and this package only.
 """
@@ -18,11 +18,11 @@ from torch_geometric.data import Batch
 
 from networks.convnet import EquivariantConvNet
 
-IDLE = 2
-"""Nodes at the end of a padded batch between which all edges run that are padding."""
+NUM_PADDING_NODES = 2
+"""A padded batch ends with this many extra nodes. All padding edges run between them."""
 
-DEVIATIONS = 4.0
-"""Of a batch's size from its expectation, in standard deviations, that still fit."""
+MARGIN = 4.0
+"""Batches up to this many standard deviations larger than the expected size fit."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class BatchShape:
     Attributes
     ----------
     num_graphs, num_nodes, num_edges : int
-        Most of each; edges are even in number, as each has its reverse.
+        Largest number of each. The number of edges is even, because each has its reverse.
     neighbor_counts : array
-        [num_nodes] int64, descending: the k-th busiest node may have so many edges.
+        [num_nodes] int64, descending. The node with k-th most edges may have at most
+        neighbor_counts[k].
     """
 
     num_graphs: int
@@ -43,16 +44,12 @@ class BatchShape:
     neighbor_counts: NDArray[np.int64]
 
     def holds(self, batch: Batch) -> bool:
-        """Whether a batch fits; looks at nothing on its device.
+        """Whether a batch fits. Reads nothing from the batch's device.
 
         Parameters
         ----------
         batch : Batch
             With ``neighbor_counts``.
-
-        Returns
-        -------
-        bool
         """
         counts = np.sort(batch.neighbor_counts)[::-1]
         return (
@@ -66,62 +63,60 @@ class BatchShape:
 def likely_shape(
     num_nodes: NDArray[np.int64], neighbor_counts: NDArray[np.int64], batch_size: int
 ) -> BatchShape:
-    """Room for all but very few random batches.
+    """Find a shape with room for nearly every random batch.
 
-    Sums over the molecules of a batch may exceed their expectation by `DEVIATIONS` standard
-    deviations, but not what a batch of the largest molecules has.
+    A sum over the molecules of a batch may exceed its expectation by `MARGIN` standard deviations,
+    but never what a batch of the largest molecules has.
 
     Parameters
     ----------
     num_nodes : array
-        [mol] int64, atoms of every molecule, at least one.
+        [mol] int64, atoms of each molecule, at least one.
     neighbor_counts : array
-        [sum of num_nodes] int64, edges into every atom.
+        [sum of num_nodes] int64, edges into each atom.
     batch_size : int
-        Molecules a batch.
-
-    Returns
-    -------
-    BatchShape
+        Molecules per batch.
     """
 
-    def bound(per_molecule: NDArray[np.int64]) -> int:
-        spread = DEVIATIONS * math.sqrt(batch_size) * float(per_molecule.std())
+    def room_for(per_molecule: NDArray[np.int64]) -> int:
+        spread = MARGIN * math.sqrt(batch_size) * float(per_molecule.std())
         likely = math.ceil(batch_size * float(per_molecule.mean()) + spread)
         return min(likely, batch_size * int(per_molecule.max()))
 
-    first = np.cumsum(num_nodes) - num_nodes
-    nodes = bound(num_nodes)
-    edges = bound(np.add.reduceat(neighbor_counts, first))
-    most = np.zeros(nodes, dtype=np.int64)
-    for degree in range(1, int(neighbor_counts.max(initial=0)) + 1):
-        busy = np.add.reduceat((neighbor_counts >= degree).astype(np.int64), first)
-        most[: bound(busy)] = degree
-    return BatchShape(batch_size, nodes, edges + edges % 2, most)
+    first_node = np.cumsum(num_nodes) - num_nodes
+    nodes = room_for(num_nodes)
+    edges = room_for(np.add.reduceat(neighbor_counts, first_node))
+    max_counts = np.zeros(nodes, dtype=np.int64)
+    for count in range(1, int(neighbor_counts.max(initial=0)) + 1):
+        has_as_many = (neighbor_counts >= count).astype(np.int64)
+        max_counts[: room_for(np.add.reduceat(has_as_many, first_node))] = count
+    return BatchShape(batch_size, nodes, edges + edges % 2, max_counts)
 
 
 class PaddedNetwork:
-    """A network in training, on batches that all have one shape; on CUDA as a recorded graph.
+    """Runs a network in training on batches padded to one shape; on CUDA as a recorded graph.
 
-    A batch is copied into tensors that stay where they are. Further nodes have no edges, so that
-    their features are zero; further edges join the last two nodes, `IDLE`, which are beyond the
-    cutoff from each other, so that they carry nothing. Predictions and gradients are those of the
-    batch alone, to rounding. On CUDA forward and backward are recorded at the first batch and
-    replayed from then on: the host starts two graphs instead of several hundred kernels. A batch
-    that does not fit goes through the network as it is.
+    Every batch is copied into the same tensors. The nodes that are left over have no edges, so
+    their features are zero. The edges that are left over join the last two nodes, which are
+    further apart than the cutoff, so they carry zero messages. Predictions and gradients equal
+    those of the batch alone to rounding.
+
+    On CUDA the forward and the backward pass are recorded at the first batch and replayed from
+    then on. The host then starts two graphs instead of several hundred kernels. A batch that does
+    not fit goes through the network unpadded.
 
     Parameters
     ----------
     network : EquivariantConvNet
-        Its parameters must stay where they are, and be updated in place.
+        Its parameters must keep their memory and be updated in place.
     shape : BatchShape
-        Of the padded batches.
+        Shape of the padded batches.
     """
 
     def __init__(self, network: EquivariantConvNet, shape: BatchShape) -> None:
         self.network = network
         self.shape = shape
-        self._recorded: _RecordedNetwork | None = None
+        self._padded: _PaddedBatchNetwork | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """Predict the standardized target of every molecule.
@@ -129,7 +124,7 @@ class PaddedNetwork:
         Parameters
         ----------
         batch : Batch
-            As from `qm9.batching.MoleculeStore`: with ``neighbor_counts`` and ``elements``.
+            As made by `qm9.batching.MoleculeStore`: with ``neighbor_counts`` and ``elements``.
 
         Returns
         -------
@@ -139,53 +134,53 @@ class PaddedNetwork:
         if not self.shape.holds(batch):
             unpadded: Tensor = self.network(batch)
             return unpadded
-        if self._recorded is None:
-            self._recorded = _RecordedNetwork(self.network, self.shape, batch)
-        return self._recorded(batch)
+        if self._padded is None:
+            self._padded = _PaddedBatchNetwork(self.network, self.shape, batch)
+        return self._padded(batch)
 
 
-class _RecordedNetwork:
-    """The network on tensors that stay where they are, into which batches are copied."""
+class _PaddedBatchNetwork:
+    """The network on one padded batch, into whose tensors every batch is copied."""
 
-    def __init__(self, network: EquivariantConvNet, shape: BatchShape, like: Batch) -> None:
-        n, half = shape.num_nodes + IDLE, shape.num_edges // 2
-        pos = like.pos.new_zeros(n, 3)
+    def __init__(self, network: EquivariantConvNet, shape: BatchShape, example: Batch) -> None:
+        n, half = shape.num_nodes + NUM_PADDING_NODES, shape.num_edges // 2
+        pos = example.pos.new_zeros(n, 3)
         pos[-1, 0] = 2 * network.cutoff
         self.batch = Batch(
-            z=like.elements[:1].repeat(n),
+            z=example.elements[:1].repeat(n),
             pos=pos,
-            edge_index=like.edge_index.new_zeros(2, shape.num_edges),
-            batch=like.batch.new_full((n,), shape.num_graphs),
-            elements=like.elements,
-            neighbor_counts=np.append(shape.neighbor_counts, [0] * IDLE),
-            num_idle=IDLE,
+            edge_index=example.edge_index.new_zeros(2, shape.num_edges),
+            batch=example.batch.new_full((n,), shape.num_graphs),
+            elements=example.elements,
+            neighbor_counts=np.append(shape.neighbor_counts, [0] * NUM_PADDING_NODES),
+            num_padding_nodes=NUM_PADDING_NODES,
         )
-        self.batch._num_graphs = shape.num_graphs + 1  # the last one takes the padding
-        # Edges into the last node but one, then as many into the last: any part around the middle
-        # is padding in the order in which edges are sorted.
+        self.batch._num_graphs = shape.num_graphs + 1  # the last graph holds the padding
+        # Edges into the last node but one, then as many into the last one. Any slice about the
+        # middle holds as many of either and is sorted by target.
         target = torch.tensor([n - 2, n - 1]).repeat_interleave(half)
-        self._idle_edges = torch.stack([target.flip(0), target]).to(like.edge_index)
-        self._fill(like)
-        self._run = _recorded(network, self.batch)
+        self._padding_edges = torch.stack([target.flip(0), target]).to(example.edge_index)
+        self._fill(example)
+        self._run = _record(network, self.batch)
 
     def __call__(self, batch: Batch) -> Tensor:
         self._fill(batch)
         return self._run(self.batch.pos)[: batch.num_graphs]
 
     def _fill(self, batch: Batch) -> None:
-        """Put a batch in, without waiting for the device; everything else becomes padding."""
+        """Copy a batch, without waiting for the device, and turn everything else into padding."""
         n, e = batch.pos.shape[0], batch.edge_index.shape[1]
-        into, total = self.batch, self.batch.edge_index.shape[1]
-        into.z[:n].copy_(batch.z)
-        into.pos[:n].copy_(batch.pos)
-        into.batch[:n].copy_(batch.batch)
-        into.batch[n:].fill_(into.num_graphs - 1)
-        into.edge_index[:, :e].copy_(batch.edge_index)
-        into.edge_index[:, e:].copy_(self._idle_edges[:, e // 2 : total - e // 2])
+        padded, total = self.batch, self.batch.edge_index.shape[1]
+        padded.z[:n].copy_(batch.z)
+        padded.pos[:n].copy_(batch.pos)
+        padded.batch[:n].copy_(batch.batch)
+        padded.batch[n:].fill_(padded.num_graphs - 1)
+        padded.edge_index[:, :e].copy_(batch.edge_index)
+        padded.edge_index[:, e:].copy_(self._padding_edges[:, e // 2 : total - e // 2])
 
 
 class _OnBatch(nn.Module):
-    """The network on one batch whose tensors stay where they are."""
+    """The network as a function of the positions of one batch."""
 
     def __init__(self, network: EquivariantConvNet, batch: Batch) -> None:
         super().__init__()
@@ -193,13 +188,13 @@ class _OnBatch(nn.Module):
         self.batch = batch
 
     def forward(self, pos: Tensor) -> Tensor:
-        """Predict [g]; `pos` is the batch's own."""
+        """Predict [g]. `pos` must be the batch's own positions, which the network reads."""
         prediction: Tensor = self.network(self.batch)
         return prediction
 
 
-def _recorded(network: EquivariantConvNet, batch: Batch) -> Callable[[Tensor], Tensor]:
-    """From the batch's own positions to its predictions, [g]; recorded on CUDA."""
+def _record(network: EquivariantConvNet, batch: Batch) -> Callable[[Tensor], Tensor]:
+    """Make the function from the batch's positions to its predictions [g]; recorded on CUDA."""
     module: Any = _OnBatch(network, batch)
     if batch.pos.device.type == "cuda":
         module = torch.cuda.make_graphed_callables(module, (batch.pos,), allow_unused_input=True)

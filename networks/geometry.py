@@ -1,6 +1,6 @@
 """Everything about a batch that depends on positions and edges alone, not on weights.
 
-Computed once a batch and shared by all layers. Imports NumPy, torch and e3nn only.
+Computed once per batch and shared by all layers. Imports NumPy, torch and e3nn only.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 
 @dataclass
 class Geometry:
-    """Positions and graph of a batch, expanded on harmonics and radial functions.
+    """Positions and graph of a batch, expanded in spherical harmonics and radial functions.
 
     Attributes
     ----------
     z : Tensor
         [n] int64 atomic numbers.
     edge_index : Tensor
-        [2, e] int64; row 0 the source j, row 1 the target i.
+        [2, e] int64; row 0 holds the source j, row 1 the target i.
     vectors : Tensor
         [e, 3] r = pos[j] - pos[i], angstrom.
     lengths : Tensor
@@ -35,22 +35,23 @@ class Geometry:
     num_nodes, num_graphs : int
         Sizes, known on the host.
     edge_irreps : o3.Irreps
-        Degrees of the harmonics, each once.
+        Irreps of the spherical harmonics, each degree once.
     num_radial : int
         Number of radial functions.
     cutoff : float
-        Length over which they are defined, angstrom.
+        Length over which the radial functions are defined, angstrom.
     neighbor_counts : array or None
-        [n] edges into every node, on the host. Also a promise: the edges are sorted by target,
-        then source, and each has its reverse. Then nothing is ever read back from the device.
-    num_idle : int
-        The last so many nodes are padding, and so are all edges between them, which must be as
-        long as the cutoff. `neighbor_counts` are upper bounds then, descending, of the busiest
-        node's edges, the next one's and so on, so that shapes depend on nothing else.
+        [n] number of edges into each node, on the host. Giving it also promises that the edges are
+        sorted by target, then source, and that each has its reverse. Then no layer has to read
+        anything back from the device.
+    num_padding_nodes : int
+        How many nodes at the end are padding. Edges between them are padding too and must be at
+        least as long as the cutoff. The descending `neighbor_counts` are then upper bounds: for
+        the node with most edges, the one with second most and so on. All shapes follow from them.
     elements : Tensor or None
-        [t] int64, ascending: atomic numbers of which all nodes' are some.
+        [t] int64, ascending; contains every atomic number that occurs in the batch.
     shared : dict
-        What a convolution derives from the above once and uses in every layer.
+        What a convolution derives from the attributes above once and uses in every layer.
     """
 
     z: Tensor
@@ -64,7 +65,7 @@ class Geometry:
     num_radial: int
     cutoff: float
     neighbor_counts: NDArray[np.int64] | None = None
-    num_idle: int = 0
+    num_padding_nodes: int = 0
     elements: Tensor | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
@@ -80,7 +81,7 @@ class Geometry:
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor) -> Tensor:
-    """Vectors from target to source, r = pos[j] - pos[i].
+    """Compute the vectors from target to source, r = pos[j] - pos[i].
 
     Parameters
     ----------
@@ -97,26 +98,29 @@ def edge_vectors(pos: Tensor, edge_index: Tensor) -> Tensor:
     return pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
 
 
-def edge_harmonics(vectors: Tensor, irreps: o3.Irreps) -> Tensor:
-    """Spherical harmonics of the normalized vectors, ``integral`` normalization.
+def edge_harmonics(vectors: Tensor, edge_irreps: o3.Irreps) -> Tensor:
+    """Compute spherical harmonics of the normalized vectors, ``integral`` normalization.
 
     Parameters
     ----------
     vectors : Tensor
         [e, 3].
-    irreps : o3.Irreps
+    edge_irreps : o3.Irreps
         Each degree once, natural parity.
 
     Returns
     -------
     Tensor
-        [e, m]; the integral of Y^2 over the sphere is 1.
+        [e, m]. The integral of each Y^2 over the sphere is 1.
     """
-    return o3.spherical_harmonics(irreps, vectors, normalize=True, normalization="integral")
+    harmonics: Tensor = o3.spherical_harmonics(
+        edge_irreps, vectors, normalize=True, normalization="integral"
+    )
+    return harmonics
 
 
 def radial_basis(lengths: Tensor, num_radial: int, cutoff: float) -> Tensor:
-    """Bessel functions on [0, cutoff], times sqrt(num_radial).
+    """Compute Bessel functions on [0, cutoff], times sqrt(num_radial).
 
     B_k(r) = sqrt(2 / cutoff) sin(k pi r / cutoff) / r for 0 < r < cutoff, otherwise 0.
 
@@ -127,14 +131,14 @@ def radial_basis(lengths: Tensor, num_radial: int, cutoff: float) -> Tensor:
     num_radial : int
         Number of functions.
     cutoff : float
-        angstrom.
+        In angstrom.
 
     Returns
     -------
     Tensor
         [e, k].
     """
-    basis = soft_one_hot_linspace(
+    basis: Tensor = soft_one_hot_linspace(
         lengths, start=0.0, end=cutoff, number=num_radial, basis="bessel", cutoff=True
     )
     return basis * num_radial**0.5

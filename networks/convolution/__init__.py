@@ -1,5 +1,6 @@
-"""The published convolution in e3nn's layers (the reference), and the same function several times faster.
+"""The published convolution: e3nn's layers as the reference, and a much faster equal of them.
 
-`fast` is the layer that networks use. `contraction` chooses an order of summation by `cost_model`;
-`nodes_first` and `edges_first` are the two orders. Imports torch, e3nn and `networks.geometry` only.
+Networks use `fast`. Its `contraction` chooses between two orders of summation, `nodes_first` and
+`edges_first`, by the operation counts of `cost_model`. Imports torch, e3nn and
+`networks.geometry` only.
 """

@@ -1,6 +1,6 @@
-"""Choice of the order of contraction from operation counts.
+"""The order of contraction, chosen by operation counts.
 
-Pure Python: imports nothing but the standard library.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Blocks = Sequence[tuple[int, int]]
+"""Degree and multiplicity of each block."""
+
 Order = Literal["nodes", "edges"]
-Direction = Literal["down", "up"]
+"""What comes first: sums over neighbours at the nodes, or the weights of every edge."""
+
+Direction = Literal["to_centers", "from_centers"]
+"""Whether the nodes at which sums over neighbours are kept receive the messages or send them."""
+
 ORDERS: tuple[Order, ...] = ("nodes", "edges")
-DIRECTIONS: tuple[Direction, ...] = ("down", "up")
+DIRECTIONS: tuple[Direction, ...] = ("to_centers", "from_centers")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class PairShape:
     mul_in, mul_out : int
         Channels.
     num_paths : int
-        Edge degrees that couple the two.
+        Number of edge degrees that couple the two.
     """
 
     l_in: int
@@ -39,7 +45,7 @@ class PairShape:
 
 @dataclass(frozen=True)
 class Graph:
-    """What the cost depends on.
+    """The density of a batch's graph, on which costs depend.
 
     Attributes
     ----------
@@ -60,12 +66,12 @@ class Plan:
     Attributes
     ----------
     order : {"nodes", "edges"}
-        Sum over neighbours first (`networks.convolution.nodes_first`), or weights of every edge first
-        (`networks.convolution.edges_first`).
-    directions : tuple of {"down", "up"}
-        For "nodes", of each pair: whether messages go to the centers or come from them.
+        Sums over neighbours first (`networks.convolution.nodes_first`), or the weights of every
+        edge first (`networks.convolution.edges_first`).
+    directions : tuple of {"to_centers", "from_centers"}
+        For the order "nodes", the direction of each pair of blocks.
     cost : dict
-        Nanoseconds a node of one training step on one core by order, roughly.
+        Estimated nanoseconds per node of one training step on one core, for each order.
     """
 
     order: Order
@@ -73,23 +79,30 @@ class Plan:
     cost: dict[Order, float]
 
 
-LARGE, SUMS, WEIGHTS, APPLYING, TURNING = 59.0, 109.0, 88.0, 35.0, 37.0
-"""Operations a nanosecond on one core: products at the centers, sums over neighbours, weights of
-edges, applying them, turning into frames; fitted to measured layers (`benchmarks.cost_model`)."""
-MOVING_NODES, MOVING_EDGES = 7.5, 5.8
-"""Nanoseconds a number of an edge that is gathered, coupled and scattered."""
-LAYER, PAIR, TERM = 2500.0, 2000.0, 600.0
-"""Nanoseconds a node for starting the operations of a layer ("nodes"), of a pair and of a term, in
-batches of some 600 nodes."""
+CENTER_PRODUCT_RATE = 59.0
+NEIGHBOR_SUM_RATE = 109.0
+EDGE_WEIGHT_RATE = 88.0
+MESSAGE_RATE = 35.0
+ROTATION_RATE = 37.0
+"""Operations per nanosecond on one core: products at the centers, sums over neighbours, weights of
+edges, their products with features, and rotations into frames. Fitted to measured layers
+(`benchmarks.cost_model`), as are all constants here."""
+
+NODES_FIRST_MOVE, EDGES_FIRST_MOVE = 7.5, 5.8
+"""Nanoseconds per element of an edge that is gathered, coupled and scattered."""
+
+LAYER_OVERHEAD, PAIR_OVERHEAD, TERM_OVERHEAD = 2500.0, 2000.0, 600.0
+"""Nanoseconds per node for starting the operations of a layer ("nodes"), of a pair of blocks and of
+a term, in batches of some 600 nodes."""
 
 
 def node_cost(pair: PairShape, hidden: int, graph: Graph, direction: Direction) -> float:
     """Estimate the time of one pair in a training step, sums over neighbours first.
 
-    With a the center's and b the neighbour's side, q paths, K radial channels, rho edges a node,
-    counted as multiplications and additions (forward, backward and computing again):
-    6 (2a+1) q B K A at the centers and 8 rho (2a+1) q B K over the slots. Couplings cost the time
-    to move T, rho (2a+1) q B numbers.
+    The center's block has degree a and A channels, the neighbour's B channels. With q paths, K
+    radial channels and rho edges per node, the forward and the backward pass (with what it computes
+    again) take 6 (2a+1) q B K A multiplications and additions at the centers and 8 rho (2a+1) q B K
+    over the slots. Couplings cost the time to move the rho (2a+1) q B elements of T.
 
     Parameters
     ----------
@@ -98,61 +111,69 @@ def node_cost(pair: PairShape, hidden: int, graph: Graph, direction: Direction) 
     hidden : int
         K.
     graph : Graph
-        Density.
-    direction : {"down", "up"}
-        Of the messages.
+        Density of the batch.
+    direction : {"to_centers", "from_centers"}
+        Direction of the messages.
 
     Returns
     -------
     float
-        Nanoseconds a node.
+        Nanoseconds per node.
     """
-    ends = ((pair.l_out, pair.mul_out), (pair.l_in, pair.mul_in))
-    (l_a, mul_a), (_, mul_b) = ends if direction == "down" else ends[::-1]
+    if direction == "to_centers":
+        l_center, mul_center, mul_neighbor = pair.l_out, pair.mul_out, pair.mul_in
+    else:
+        l_center, mul_center, mul_neighbor = pair.l_in, pair.mul_in, pair.mul_out
     rho = graph.edges_per_node
-    rows = (2 * l_a + 1) * pair.num_paths * mul_b
-    products = 6 * rows * hidden * mul_a / LARGE + 8 * rho * rows * hidden / SUMS
-    return products + MOVING_NODES * rho * rows + PAIR
+    rows = (2 * l_center + 1) * pair.num_paths * mul_neighbor
+    products = 6 * rows * hidden * mul_center / CENTER_PRODUCT_RATE
+    sums = 8 * rho * rows * hidden / NEIGHBOR_SUM_RATE
+    return products + sums + NODES_FIRST_MOVE * rho * rows + PAIR_OVERHEAD
 
 
 def edge_cost(blocks_in: Blocks, blocks_out: Blocks, hidden: int, graph: Graph) -> float:
     """Estimate the time of a layer in a training step, weights of every edge first.
 
-    With I(m) and O(m) channels of all blocks of degree >= m at the two ends, K radial channels,
-    rho edges a node, rho' counting an edge and its reverse once, R rows of a block in the frames:
+    I(m) and O(m) are the channels of all blocks of degree >= m at the two ends, K is the number of
+    radial channels, rho that of edges per node (rho' counts an edge and its reverse once), and R
+    that of a block's rows in the frames. The operations are
 
     - weights, twice, and their two derivatives: 8 rho' K sum_m I(m) O(m)
-    - applying them, and the two derivatives: 6 rho sum_m (1 or 2) I(m) O(m)
-    - turning blocks into frames and back, 3 times: 6 rho sum_blocks R (2l+1) mul
-    - moving rho sum_blocks (R + 2l+1) mul numbers
+    - their products with features, and the two derivatives: 6 rho sum_m (1 or 2) I(m) O(m)
+    - rotations of blocks into frames and back, 3 times: 6 rho sum_blocks R (2l+1) mul
+    - moving rho sum_blocks (R + 2l+1) mul elements
 
     Parameters
     ----------
-    blocks_in, blocks_out : sequence of (int, int)
-        Degree and multiplicity of every block.
+    blocks_in, blocks_out : Blocks
+        Blocks of the two ends.
     hidden : int
         K.
     graph : Graph
-        Density.
+        Density of the batch.
 
     Returns
     -------
     float
-        Nanoseconds a node.
+        Nanoseconds per node.
     """
-    rho, twins = graph.edges_per_node, 2 if graph.symmetric else 1
-    both = (*blocks_in, *blocks_out)
-    max_order = min(max(degree for degree, _ in blocks) for blocks in (blocks_in, blocks_out))
-    total = TERM * len(both)
+    rho = graph.edges_per_node
+    rho_undirected = rho / 2 if graph.symmetric else rho
+    blocks = (*blocks_in, *blocks_out)
+    max_order = min(max(degree for degree, _ in ends) for ends in (blocks_in, blocks_out))
+    total = TERM_OVERHEAD * len(blocks)
     for m in range(max_order + 1):
-        members = [[mul for degree, mul in b if degree >= m] for b in (blocks_in, blocks_out)]
-        size = sum(members[0]) * sum(members[1])
-        total += 8 * rho / twins * hidden * size / WEIGHTS
-        total += 6 * rho * (2 if m else 1) * size / APPLYING
-        total += TERM * len(members[1])
-    for degree, mul in both:
+        muls_in, muls_out = (
+            [mul for degree, mul in ends if degree >= m] for ends in (blocks_in, blocks_out)
+        )
+        size = sum(muls_in) * sum(muls_out)
+        total += 8 * rho_undirected * hidden * size / EDGE_WEIGHT_RATE
+        total += 6 * rho * (2 if m else 1) * size / MESSAGE_RATE
+        total += TERM_OVERHEAD * len(muls_out)
+    for degree, mul in blocks:
         rows, dim = min(2 * degree + 1, 2 * max_order + 1), 2 * degree + 1
-        total += 6 * rho * rows * dim * mul / TURNING + MOVING_EDGES * rho * (rows + dim) * mul
+        total += 6 * rho * rows * dim * mul / ROTATION_RATE
+        total += EDGES_FIRST_MOVE * rho * (rows + dim) * mul
     return total
 
 
@@ -164,22 +185,21 @@ def plan_layer(
     Parameters
     ----------
     pairs : sequence of PairShape
-        All paths of the layer.
-    blocks_in, blocks_out : sequence of (int, int)
-        Degree and multiplicity of every block.
+        Pairs of blocks, with all paths of the layer.
+    blocks_in, blocks_out : Blocks
+        Blocks of the two ends.
     hidden : int
         Radial channels.
     graph : Graph
-        Density.
-
-    Returns
-    -------
-    Plan
+        Density of the batches.
     """
-    costs = [{way: node_cost(pair, hidden, graph, way) for way in DIRECTIONS} for pair in pairs]
-    directions = tuple(min(cost, key=cost.__getitem__) for cost in costs)
+    pair_costs = [
+        {direction: node_cost(pair, hidden, graph, direction) for direction in DIRECTIONS}
+        for pair in pairs
+    ]
+    directions = tuple(min(costs, key=costs.__getitem__) for costs in pair_costs)
     cost: dict[Order, float] = {
-        "nodes": LAYER + sum(min(cost.values()) for cost in costs),
+        "nodes": LAYER_OVERHEAD + sum(min(costs.values()) for costs in pair_costs),
         "edges": edge_cost(blocks_in, blocks_out, hidden, graph),
     }
     return Plan(min(ORDERS, key=cost.__getitem__), directions, cost)

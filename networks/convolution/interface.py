@@ -1,4 +1,4 @@
-"""`Convolution`: what a network asks of a convolution layer, whichever way it is computed.
+"""`Convolution`: what a network expects of a convolution layer, however it is computed.
 
 Imports torch, e3nn and `networks.geometry` only.
 """
@@ -62,7 +62,7 @@ class Convolution(nn.Module, ABC):
         return out
 
     def scalars(self, x: Tensor, geometry: Geometry, mixing: Tensor) -> Tensor:
-        """Combine the scalars of the messages linearly.
+        """Compute one linear combination of the scalar messages.
 
         Parameters
         ----------
@@ -79,4 +79,5 @@ class Convolution(nn.Module, ABC):
             [n, 1], the ``0e`` part of `forward` times `mixing`.
         """
         block = [ir for _, ir in self.irreps_out].index(o3.Irrep("0e"))
-        return self(x, geometry)[:, self.irreps_out.slices()[block]] @ mixing
+        messages: Tensor = self(x, geometry)
+        return messages[:, self.irreps_out.slices()[block]] @ mixing

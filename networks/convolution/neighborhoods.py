@@ -1,7 +1,7 @@
-"""A graph's edges arranged as tables of slots, so that sums over edges are matrix products.
+"""A graph's edges arranged as tables of slots, which turns sums over edges into matrix products.
 
-A slot is an edge seen from its center; the other end is its neighbour. Imports NumPy, torch
-and this package only.
+A slot is an edge seen from one end, its center; the other end is its neighbour. Imports NumPy and
+torch only.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LEAST_FILL = 0.85
-"""A block takes nodes that have at least this fraction of its first node's neighbours."""
+MIN_FILL = 0.85
+"""All centers of a block have at least this fraction of the neighbours of its first center."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Consecutive centers with the same number of slots each.
+class CenterBlock:
+    """Consecutive centers, each with the same number of slots.
 
     Attributes
     ----------
@@ -30,32 +30,32 @@ class Block:
         Number of centers.
     first_slot : int
         First slot.
-    degree : int
-        Slots a center.
+    slots_per_center : int
+        Slots of each center.
     """
 
     start: int
     num_centers: int
     first_slot: int
-    degree: int
+    slots_per_center: int
 
 
 @dataclass(frozen=True)
 class NodeSlots:
-    """Slots grouped by center, padded to the same number in every center of a block.
+    """Slots grouped by center, padded so that all centers of a block have equally many.
 
     Attributes
     ----------
     centers : Tensor
-        [c] int64, the nodes that have neighbours, those with most first.
+        [c] int64, the nodes that have neighbours, in descending order of their number.
     neighbor : Tensor
-        [s] int64, the node at the other end.
+        [s] int64, the neighbour of each slot.
     edge : Tensor
-        [s] int64, the edge; padding repeats some edge of the same center.
+        [s] int64, the edge of each slot. Padding repeats an edge of the same center.
     mask : Tensor or None
         [s] bool, false in padding; None without padding.
-    blocks : tuple of Block
-        Cut of centers and slots.
+    blocks : tuple of CenterBlock
+        Partition of centers and slots.
     num_nodes : int
         Nodes of the graph.
     """
@@ -64,20 +64,21 @@ class NodeSlots:
     neighbor: Tensor
     edge: Tensor
     mask: Tensor | None
-    blocks: tuple[Block, ...]
+    blocks: tuple[CenterBlock, ...]
     num_nodes: int
 
 
 @dataclass(frozen=True)
 class EdgeSlots:
-    """One slot an edge; where the graph is symmetric, an edge and its reverse side by side.
+    """One slot for each directed edge. Where the graph is symmetric, an edge precedes its reverse.
 
     Attributes
     ----------
     center, neighbor, edge : Tensor
-        [s] int64, the two ends and the edge.
-    twins : int
-        2 if slots 2 i and 2 i + 1 are an edge and its reverse, otherwise 1.
+        [s] int64, the two ends and the edge of each slot.
+    slots_per_edge : int
+        2 if slots 2 i and 2 i + 1 are an edge and its reverse, which count as one undirected edge;
+        otherwise 1.
     num_nodes : int
         Nodes of the graph.
     """
@@ -85,7 +86,7 @@ class EdgeSlots:
     center: Tensor
     neighbor: Tensor
     edge: Tensor
-    twins: int
+    slots_per_edge: int
     num_nodes: int
 
 
@@ -94,7 +95,7 @@ def group_by_center(
     neighbor: Tensor,
     num_nodes: int,
     counts: NDArray[np.int64] | None = None,
-    num_idle: int = 0,
+    num_padding_nodes: int = 0,
 ) -> NodeSlots:
     """Group edges by center.
 
@@ -105,54 +106,53 @@ def group_by_center(
     num_nodes : int
         Number of nodes.
     counts : array, optional
-        [n] edges of every center; without them they are read from the device.
-    num_idle : int
-        The last so many nodes and the edges between them are left out; `counts` are upper bounds
-        then, of the busiest center's edges, the next one's and so on.
-
-    Returns
-    -------
-    NodeSlots
+        [n] edges of each center. By default they are read from the device, which has to be waited
+        for.
+    num_padding_nodes : int
+        The last `num_padding_nodes` nodes and the edges between them are left out. The descending
+        `counts` are then upper bounds: for the center with most edges, the one with second most
+        and so on.
     """
-    degree = center.new_zeros(num_nodes).index_add_(0, center, torch.ones_like(center))
-    first_edge = degree.cumsum(0) - degree
-    degree[num_nodes - num_idle :].zero_()
-    by_center = center.argsort(stable=True)
-    degree, nodes = degree.sort(descending=True, stable=True)
-    blocks = _cut(degree.tolist() if counts is None else np.sort(counts)[::-1].tolist())
-    places, real = [by_center[:0]], [by_center[:0].bool()]
+    edge_count = center.new_zeros(num_nodes).index_add_(0, center, torch.ones_like(center))
+    first_edge = edge_count.cumsum(0) - edge_count
+    edge_count[num_nodes - num_padding_nodes :].zero_()
+    edges_by_center = center.argsort(stable=True)
+    edge_count, nodes = edge_count.sort(descending=True, stable=True)
+    blocks = _cut_centers(edge_count.tolist() if counts is None else np.sort(counts)[::-1].tolist())
+    positions, is_real = [edges_by_center[:0]], [edges_by_center[:0].bool()]
     for block in blocks:
         centers = slice(block.start, block.start + block.num_centers)
-        column = torch.arange(block.degree, device=center.device)
-        real.append((column < degree[centers, None]).flatten())
+        column = torch.arange(block.slots_per_center, device=center.device)
+        is_real.append((column < edge_count[centers, None]).flatten())
         first = first_edge[nodes[centers], None].clamp(max=center.shape[0] - 1)
-        places.append(
-            (first + column).flatten().where(real[-1], first.expand(-1, block.degree).flatten())
-        )
-    edge = by_center[torch.cat(places)]
-    padded = num_idle > 0 or edge.shape[0] > center.shape[0]
-    mask = torch.cat(real) if padded else None
+        padding = first.expand(-1, block.slots_per_center).flatten()
+        positions.append((first + column).flatten().where(is_real[-1], padding))
+    edge = edges_by_center[torch.cat(positions)]
+    has_padding = num_padding_nodes > 0 or edge.shape[0] > center.shape[0]
+    mask = torch.cat(is_real) if has_padding else None
     num_centers = sum(block.num_centers for block in blocks)
     return NodeSlots(nodes[:num_centers], neighbor[edge], edge, mask, blocks, num_nodes)
 
 
-def _cut(degrees: list[int]) -> tuple[Block, ...]:
-    """Blocks of similar degree from descending degrees."""
-    blocks: list[Block] = []
+def _cut_centers(counts: list[int]) -> tuple[CenterBlock, ...]:
+    """Cut centers into blocks of similar edge counts; `counts` descend."""
+    blocks: list[CenterBlock] = []
     start = slot = 0
-    while start < len(degrees) and degrees[start] > 0:
-        degree = degrees[start]
-        least = max(1, math.ceil(LEAST_FILL * degree))
+    while start < len(counts) and counts[start] > 0:
+        most = counts[start]
+        fewest = max(1, math.ceil(MIN_FILL * most))
         stop = start + 1
-        while stop < len(degrees) and degrees[stop] >= least:
+        while stop < len(counts) and counts[stop] >= fewest:
             stop += 1
-        blocks.append(Block(start, stop - start, slot, degree))
-        start, slot = stop, slot + (stop - start) * degree
+        blocks.append(CenterBlock(start, stop - start, slot, most))
+        start, slot = stop, slot + (stop - start) * most
     return tuple(blocks)
 
 
 def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | None:
-    """Put every edge next to its reverse.
+    """Put each edge next to its reverse. Centers are targets.
+
+    The host waits for the device to learn whether every edge has a reverse.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | No
     Returns
     -------
     EdgeSlots or None
-        Centers are targets. None if some edge has no reverse; decided on the host.
+        None if some edge has no reverse.
     """
     up = (source < target).nonzero().squeeze(1)
     down = (source > target).nonzero().squeeze(1)
@@ -180,21 +180,18 @@ def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | No
 
 
 def pair_sorted_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots:
-    """Put every edge next to its reverse, without reading anything from the device.
+    """Put each edge next to its reverse, without reading anything from the device.
+
+    Centers are targets.
 
     Parameters
     ----------
     source, target : Tensor
-        [e] int64, sorted by target, then source; each edge must have its reverse.
+        [e] int64, sorted by target, then source. Each edge must have a reverse.
     num_nodes : int
         Number of nodes.
-
-    Returns
-    -------
-    EdgeSlots
-        Centers are targets.
     """
-    # Sorted by source, then target, the reverse of the k-th edge is the k-th one.
+    # Sorted by source, then target, the k-th edge is the reverse of the k-th edge as given.
     reverse = source.argsort(stable=True)
     up = (source > target).to(torch.uint8).argsort(stable=True)[: source.shape[0] // 2]
     edge = torch.stack([up, reverse.index_select(0, up)], dim=1).flatten()

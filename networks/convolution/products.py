@@ -1,6 +1,6 @@
-"""Products of many small matrices, memory for their results, and the cut into blocks.
+"""Products of many small matrices, reusable memory for their results, and chunk sizes.
 
-Imports torch only.
+Imports torch and e3nn only.
 """
 
 from __future__ import annotations
@@ -10,20 +10,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from e3nn import o3
 from torch import Tensor
 
-Shapes = tuple[tuple[int, int], ...]
-CHUNK_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 23}
-"""Numbers in the largest intermediate result of a chunk (8 and 32 MB in float32: they stay in the
-last cache of a CPU core and of a large GPU)."""
+BlockShapes = tuple[tuple[int, int], ...]
+"""(2 l + 1, multiplicity) of each block of node values.
 
+Node values are [n, dim]. Every block is m-major: its 2 l + 1 components one after the other, each
+with all channels.
+"""
 
-SMALL, LONGEST = 400, 12
-"""torch.bmm multiplies items of fewer than 400 multiplications one number at a time on a CPU;
-sums of up to 12 terms go faster one term after the other, over all items at once."""
+CHUNK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 23}
+"""Elements of the largest intermediate result of a chunk. In float32 that is 8 MB and 32 MB, which
+fits the last-level cache of a CPU core and of a large GPU."""
+
+SMALL_PRODUCT = 400
+"""On a CPU, torch.bmm is slow for matrices whose product takes fewer multiplications than this."""
+
+MAX_UNROLLED_TERMS = 12
+"""Such products are computed term by term over the whole batch if they have at most so many."""
 
 MIN_ROWS = 128
-"""Fewest rows of a matrix that are worth a thread of their own."""
+"""Fewest rows of a matrix that justify a thread of their own."""
 
 
 def batched_product(
@@ -38,7 +46,7 @@ def batched_product(
     total : Tensor, optional
         [s, i, k] to which the products are added, in place.
     out : Tensor, optional
-        Contiguous memory for the products; not together with `total`, nor under autograd.
+        Contiguous memory for the products. Cannot be combined with `total` or autograd.
 
     Returns
     -------
@@ -46,12 +54,12 @@ def batched_product(
         [s, i, k].
     """
     rows, terms, columns = a.shape[1], a.shape[2], b.shape[2]
-    small = a.device.type == "cpu" and rows * terms * columns < SMALL
-    if terms == 1 or (small and terms <= LONGEST):
-        done = 0
+    is_small = a.device.type == "cpu" and rows * terms * columns < SMALL_PRODUCT
+    if terms == 1 or (is_small and terms <= MAX_UNROLLED_TERMS):
+        first = 0
         if total is None:
-            total, done = torch.mul(a[:, :, :1], b[:, :1], out=out), 1
-        for j in range(done, terms):
+            total, first = torch.mul(a[:, :, :1], b[:, :1], out=out), 1
+        for j in range(first, terms):
             total.addcmul_(a[:, :, j : j + 1], b[:, j : j + 1])
         return total
     if total is not None:
@@ -59,46 +67,42 @@ def batched_product(
     return torch.bmm(a, b, out=out)
 
 
-def parts_of(num_rows: int, device: torch.device) -> int:
-    """Into how many parts to cut the rows of tall matrices, so that each thread keeps its own.
+def num_row_parts(num_rows: int, device: torch.device) -> int:
+    """Into how many parts to cut the rows of a tall matrix, so that each thread keeps its own.
 
-    Threads that share every product, each a part of its columns, have to fetch from one another
-    what the next product needs; where their cores share no cache, that takes longer than the
-    products.
+    Left to itself, the library gives each thread some columns of every product. The threads then
+    fetch from one another what the next product needs, and where their cores share no cache that
+    takes longer than the products.
 
     Parameters
     ----------
     num_rows : int
-        Rows.
+        Rows of the matrix.
     device : torch.device
-        Where.
+        Device of the matrix.
 
     Returns
     -------
     int
-        The number of threads on a CPU, if that leaves enough rows to each; otherwise 1.
+        The number of threads on a CPU, if each gets at least `MIN_ROWS` rows; otherwise 1.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     return threads if num_rows >= MIN_ROWS * threads else 1
 
 
-def chunk_numbers(device: torch.device) -> int:
-    """Numbers that the largest intermediate result of a chunk may have.
+def max_chunk_elements(device: torch.device) -> int:
+    """Look up how many elements the largest intermediate result of a chunk may have.
 
     Parameters
     ----------
     device : torch.device
-        Where.
-
-    Returns
-    -------
-    int
+        Device of the computation.
     """
-    return CHUNK_NUMBERS["cpu" if device.type == "cpu" else "cuda"]
+    return CHUNK_ELEMENTS["cpu" if device.type == "cpu" else "cuda"]
 
 
 def add_mm(total: Tensor, a: Tensor, b: Tensor, parts: int) -> None:
-    """Add a product of matrices, cut by rows.
+    """Add the matrix product a b to `total`, cut by rows.
 
     Parameters
     ----------
@@ -117,12 +121,12 @@ def add_mm(total: Tensor, a: Tensor, b: Tensor, parts: int) -> None:
 
 
 def add_transposed_mm(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add a^T b, the rows summed over in parts.
+    """Add a^T b to `total`, with one partial sum for each part of the rows.
 
     Parameters
     ----------
     total : Tensor
-        [parts, j, k], one sum for each part, changed in place.
+        [parts, j, k] partial sums, changed in place.
     a, b : Tensor
         [i, j] and [i, k].
     """
@@ -135,33 +139,34 @@ def add_transposed_mm(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 @dataclass
 class Scratch:
-    """Memory for the intermediate results of one chunk, used again by the next one.
+    """Memory for the intermediate results of one chunk, which the next chunk overwrites.
 
-    Fresh memory costs a page fault every 4 kB, which is as slow as filling it. Where autograd
-    records (a backward pass with create_graph) it keeps every result, and they get fresh memory.
+    Fresh memory costs a page fault every 4 kB, which takes as long as filling it. While autograd
+    records (a backward pass with create_graph), every result gets fresh memory, because autograd
+    keeps it.
 
     Attributes
     ----------
     memory : dict
         Flat tensors by name; replaced by larger ones when needed.
     views : dict
-        Those of all shapes asked for so far.
+        Views of these by name and shape.
     """
 
     memory: dict[str, Tensor] = field(default_factory=dict)
     views: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
 
     def mm(self, name: str, a: Tensor, b: Tensor, parts: int = 1) -> Tensor:
-        """Product of matrices; overwrites the last one of that name.
+        """Multiply two matrices; overwrites the previous result of that name.
 
         Parameters
         ----------
         name : str
-            What it is for.
+            Name of the result.
         a, b : Tensor
             [i, j] and [j, k].
         parts : int
-            Cut the rows of `a` into so many (`parts_of`).
+            Number of parts into which the rows of `a` are cut (`num_row_parts`).
 
         Returns
         -------
@@ -176,12 +181,12 @@ class Scratch:
         return torch.mm(a, b, out=self._empty(name, a, a.shape[0], b.shape[1]))
 
     def bmm(self, name: str, a: Tensor, b: Tensor) -> Tensor:
-        """Products of matrices; overwrites the last ones of that name.
+        """Multiply many small matrices; overwrites the previous result of that name.
 
         Parameters
         ----------
         name : str
-            What they are for.
+            Name of the result.
         a, b : Tensor
             [s, i, j] and [s, j, k].
 
@@ -196,48 +201,55 @@ class Scratch:
         return batched_product(a, b, out=self._empty(name, a, *shape))
 
     def _empty(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        found = self.views.get((name, shape))
-        if found is None:
+        view = self.views.get((name, shape))
+        if view is None:
             numel = math.prod(shape)
             flat = self.memory.get(name)
             if flat is None or flat.numel() < numel:
                 with torch.inference_mode(False):
                     flat = torch.empty(numel, dtype=like.dtype, device=like.device)
                 self.memory[name] = flat
-            found = self.views[name, shape] = flat[:numel].view(shape)
-        return found
+            view = self.views[name, shape] = flat[:numel].view(shape)
+        return view
 
 
 def join(parts: Sequence[Tensor], dim: int) -> Tensor:
-    """Concatenate, without a copy where there is only one.
+    """Concatenate tensors, without a copy if there is only one.
 
     Parameters
     ----------
     parts : sequence of Tensor
         At least one.
     dim : int
-        Along which dimension.
-
-    Returns
-    -------
-    Tensor
+        Dimension along which to concatenate.
     """
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
-def split_blocks(values: Tensor, shapes: Shapes) -> list[Tensor]:
+def block_shapes(irreps: o3.Irreps) -> BlockShapes:
+    """Look up the shape of every block.
+
+    Parameters
+    ----------
+    irreps : o3.Irreps
+        Irreps of node values.
+    """
+    return tuple((ir.dim, mul) for mul, ir in irreps)
+
+
+def split_blocks(values: Tensor, shapes: BlockShapes) -> list[Tensor]:
     """Cut node values into blocks.
 
     Parameters
     ----------
     values : Tensor
         [n, dim].
-    shapes : tuple of (int, int)
-        (2 l + 1, multiplicity) of each block.
+    shapes : BlockShapes
+        Shape of each block.
 
     Returns
     -------
     list of Tensor
-        [n, (2 l + 1) mul], each contiguous.
+        [n, (2 l + 1) mul] for each block, contiguous.
     """
     return [block.contiguous() for block in values.split([m * mul for m, mul in shapes], dim=1)]

@@ -1,4 +1,4 @@
-"""The published convolution in e3nn's own layers: the reference that everything is held against.
+"""The published convolution in e3nn's own layers: the reference for tests and benchmarks.
 
 Imports torch, e3nn and this package only.
 """
@@ -21,8 +21,8 @@ class E3nnConvolution(Convolution):
     """Messages from a fully connected tensor product with per-edge weights, summed at the target.
 
     x_i' = (1 / neighbor_norm) sum_j FCTP(x_j, Y(r_ij); W(|r_ij|)), where W is a radial MLP with
-    one hidden layer and SiLU, without biases (arXiv 2410.08131). As published, harmonics and
-    radial basis are computed in every layer anew.
+    one hidden layer and SiLU, without biases (arXiv 2410.08131). As published, every layer
+    computes harmonics and radial basis itself.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class E3nnConvolution(Convolution):
     cutoff : float
         Length over which the radial basis is defined, angstrom.
     neighbor_norm : float
-        The sum over neighbours is divided by this (square root of the mean number of edges a
-        molecule in the published code).
+        The sum over neighbours is divided by this (in the published code, by the square root of
+        the mean number of edges per molecule).
     """
 
     def __init__(
@@ -66,22 +66,26 @@ class E3nnConvolution(Convolution):
         self.radial = e3nn_nn.FullyConnectedNet(
             [num_radial, radial_hidden, self.tensor_product.weight_numel], nn.functional.silu
         )
-        # The tensor product has buffers but no parameters; without them the two convolutions
-        # share one state dict.
-        self.register_state_dict_post_hook(_drop_tensor_product_buffers)
-        self.register_load_state_dict_pre_hook(_add_tensor_product_buffers)
+        # The tensor product has buffers but no parameters. Without these buffers both
+        # convolutions have the same state dict.
+        self.register_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            _drop_tensor_product_buffers
+        )
+        self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+            _add_tensor_product_buffers
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> E3nnConvolution:
-        """Convert dtype or device, and compute the 3j symbols anew in the new dtype.
+        """Convert dtype or device, and recompute the 3j symbols in the new dtype.
 
-        e3nn rounds them to the default dtype when the layer is built. Cast to float64
-        afterwards, they keep float32's error: 1e-10 to 5e-9 of the output, wherever three
-        degrees above 0 meet, and only in processes that built the layer under float32.
+        e3nn rounds them to the default dtype when the layer is built. A layer built under float32
+        and cast to float64 afterwards would keep float32's error: 1e-10 to 5e-9 of the output
+        wherever three degrees above 0 meet.
         """
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in self.tensor_product.named_buffers():
-            _, found, degrees = name.rpartition("_w3j_")
-            if found:
+            _, is_w3j, degrees = name.rpartition("_w3j_")
+            if is_w3j:
                 exact = o3.wigner_3j(*map(int, degrees.split("_")), dtype=torch.float64)
                 buffer.data.copy_(exact)
         return self
@@ -101,14 +105,15 @@ class E3nnConvolution(Convolution):
         Tensor
             [n, irreps_out.dim].
         """
-        if self.tensor_product.weight_numel == 0:  # no path: e3nn has no harmonics of no degree
+        if self.tensor_product.weight_numel == 0:  # no paths; e3nn fails without edge degrees
             return x.new_zeros(geometry.num_nodes, self.irreps_out.dim)
         source, target = geometry.edge_index
         harmonics = edge_harmonics(geometry.vectors, self.edge_irreps)
         weights = self.radial(radial_basis(geometry.lengths, self.num_radial, self.cutoff))
         messages = self.tensor_product(x.index_select(0, source), harmonics, weights)
-        out = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
-        return out.index_add(0, target, messages) / self.neighbor_norm
+        out: Tensor = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
+        out = out.index_add(0, target, messages)
+        return out / self.neighbor_norm
 
 
 def _drop_tensor_product_buffers(

@@ -103,7 +103,7 @@ def test_every_batch_runs_the_same_operations_on_the_same_shapes(
 
         return replay
 
-    monkeypatch.setattr("networks.cuda_graph._recorded", recorded)
+    monkeypatch.setattr("networks.cuda_graph._record", recorded)
     store = real_store(prepared_qm9, graph)
     padded = PaddedNetwork(EquivariantConvNet(IRREPS, num_layers=3), shape_of(store))
     for rows in BATCHES:
@@ -119,7 +119,7 @@ def test_a_batch_that_does_not_fit_goes_through_the_network_as_it_is(
     store = real_store(prepared_qm9, "bonds")
     network = EquivariantConvNet(IRREPS, num_layers=3)
     shape = shape_of(store)
-    monkeypatch.setattr("networks.cuda_graph._recorded", None)  # would fail
+    monkeypatch.setattr("networks.cuda_graph._record", None)  # would fail
     for smaller in (
         {"num_graphs": 11},
         {"num_nodes": 94},

@@ -2,7 +2,7 @@ import pytest
 
 from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import (
-    LAYER,
+    LAYER_OVERHEAD,
     Graph,
     PairShape,
     edge_cost,
@@ -29,7 +29,7 @@ def test_messages_gather_at_the_side_of_smaller_degree() -> None:
     pairs = [PairShape(2, 0, 8, 8, 1), PairShape(0, 2, 8, 8, 1)]
     blocks = [(0, 8), (2, 8)]
     plan = plan_layer(pairs, blocks, blocks, hidden=8, graph=RADIUS)
-    assert plan.directions == ("down", "up")
+    assert plan.directions == ("to_centers", "from_centers")
 
 
 def test_the_plan_is_the_cheaper_order() -> None:
@@ -39,8 +39,9 @@ def test_the_plan_is_the_cheaper_order() -> None:
         plan = plan_layer(pairs, blocks, blocks, hidden=16, graph=graph)
         assert plan.cost[plan.order] == min(plan.cost.values())
         assert plan.cost["edges"] == edge_cost(blocks, blocks, 16, graph)
-        assert plan.cost["nodes"] == LAYER + sum(
-            min(node_cost(pair, 16, graph, way) for way in ("down", "up")) for pair in pairs
+        assert plan.cost["nodes"] == LAYER_OVERHEAD + sum(
+            min(node_cost(pair, 16, graph, way) for way in ("to_centers", "from_centers"))
+            for pair in pairs
         )
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import ORDERS, Graph, Order
-from networks.convolution.edges_first import Side, cut_terms
-from networks.convolution.products import CHUNK_NUMBERS
+from networks.convolution.edges_first_kernel import Side, cut_terms
+from networks.convolution.products import CHUNK_ELEMENTS
 from networks.convolution.slot_geometry import is_symmetric
 from tests.networks.molecules import batch, directed_batch
 from tests.networks.nets import (
@@ -194,7 +194,7 @@ def test_the_cut_into_terms_does_not_change_results(
     largest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An accelerator takes all receiving blocks of an order at once, a CPU one or a few.
-    monkeypatch.setattr("networks.convolution.contraction.TERM_NUMBERS", largest)
+    monkeypatch.setattr("networks.convolution.edges_first.MAX_TERM_ELEMENTS", largest)
     reference, fast = twins(MIXED, num_layers=4)
     data = batch([6, 9, 1, 4], "bonds")
     with only("edges", fast):
@@ -203,7 +203,7 @@ def test_the_cut_into_terms_does_not_change_results(
 
 
 def test_terms_share_the_receiving_blocks_out() -> None:
-    side = Side(shapes=((1, 3), (3, 2), (5, 2)), frames=(0, 1, 2))
+    side = Side(shapes=((1, 3), (3, 2), (5, 2)), irreps=(0, 1, 2))
     whole = [(term.m, term.blocks, term.columns) for term in cut_terms(side, side, math.inf)]
     assert whole == [
         (0, (0, 1, 2), slice(0, 7)),
@@ -221,14 +221,14 @@ def test_chunks_do_not_change_results(order: Order, monkeypatch: pytest.MonkeyPa
     data = batch([6, 9, 1, 4])
     with only(order, fast):
         whole = outputs_and_gradients(fast, data)
-        monkeypatch.setitem(CHUNK_NUMBERS, "cpu", 100)
+        monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 100)
         assert relative_difference(whole, outputs_and_gradients(fast, data)) < 1e-12
 
 
 def test_description_names_the_order_and_its_parts() -> None:
     layer = EquivariantConvNet("8x0e+8x1o+8x2e").layers[1].contraction
     lines = layer.describe(Graph(2.0, symmetric=True)).splitlines()
-    assert lines[0].startswith("8x0e+8x1o+8x2e -> 8x0e+8x1o+8x2e: edges first (ns a node: nodes ")
+    assert lines[0].startswith("8x0e+8x1o+8x2e -> 8x0e+8x1o+8x2e: edges first (ns/node: nodes ")
     assert lines[1:] == [
         "  m = 0: 24 -> 24 channels",
         "  m = 1: 16 -> 16 channels",
@@ -237,7 +237,7 @@ def test_description_names_the_order_and_its_parts() -> None:
     layer = EquivariantConvNet("32x0e+32x1o+32x2e").layers[1].contraction
     lines = layer.describe(Graph(16.0, symmetric=True)).splitlines()
     assert ": nodes first" in lines[0]
-    assert lines[1] == "  32x0e -> 32x0e (edges 0): down"
+    assert lines[1] == "  32x0e -> 32x0e (edge degrees 0): to_centers"
     assert len(lines) == 1 + 9
 
 
@@ -269,4 +269,4 @@ def test_results_do_not_depend_on_the_number_of_threads(
         for threads in (2, 3, 7):
             monkeypatch.setattr("torch.get_num_threads", lambda: threads)  # noqa: B023
             assert relative_difference(whole, outputs_and_gradients(fast, data)) < 1e-12
-            monkeypatch.setitem(CHUNK_NUMBERS, "cpu", 1000)
+            monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 1000)
