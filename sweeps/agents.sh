@@ -45,7 +45,7 @@ stop() {
   kill -TERM "${pids[@]}" 2>/dev/null || true
 }
 trap 'stop 130' INT
-trap 'stop 143' TERM HUP
+trap 'stop 143' TERM HUP USR1
 
 for gpu in "${gpus[@]}"; do
   log=$logs/$(hostname)-gpu$gpu.log

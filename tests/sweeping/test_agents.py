@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,7 +122,11 @@ def share_a_grid(place: Place) -> SimpleNamespace:
 
 def preempt_and_resume(place: Place) -> SimpleNamespace:
     """A job array's task near its time limit, and the task that Slurm starts again."""
-    place.stub("scontrol", 'echo "$@" >> requeued')
+    place.stub(
+        "scontrol",
+        'if [ "$1" = requeue ]; then echo "$@" >> requeued; exit; fi\n'
+        'echo "JobId=77 JobState=RUNNING EndTime=$(date -d "+100 seconds" +%FT%T) Deadline=N/A"',
+    )
     sweep = place.create()
     name = sweep.rpartition("/")[2]
     slurm = {
@@ -131,7 +134,6 @@ def preempt_and_resume(place: Place) -> SimpleNamespace:
         "SLURM_JOB_ID": "77",
         "SLURM_ARRAY_JOB_ID": "70",
         "SLURM_ARRAY_TASK_ID": "0",
-        "SLURM_JOB_END_TIME": str(int(time.time()) + 100),
     }
     runs = place.server.runs
     job = place.start("bash", "sweeps/agents.slurm", sweep, **slurm)
