@@ -1,6 +1,6 @@
-"""Compare runs: ``python report.py RUNS… [-o FILE]``, or in W&B: ``--wandb ENTITY/PROJECT``.
+"""Compare finished runs: ``python report.py RUNS… [-o FILE]``, or ``--wandb ENTITY/PROJECT``.
 
-Writes one self-contained HTML page and its tables as CSV. Imports `reporting`, never torch.
+Writes one self-contained HTML page and its tables as CSV files. Imports `reporting` only.
 """
 
 from __future__ import annotations
@@ -24,49 +24,23 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Without the program; from the process by default.
-
-    Returns
-    -------
-    argparse.Namespace
-
-    Raises
-    ------
-    ReportError
-        If an option is unknown, or options do not fit together.
-    """
+    """Parse the command line; a `ReportError` says which options are wrong."""
     parser = _OneLineParser(
         prog="report.py",
-        description="Compare runs in one self-contained HTML page, or in W&B.",
+        description="Compare finished runs in one self-contained HTML page, or in W&B.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "runs", nargs="*", type=Path, help="run directories, or directories that hold them"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, help="HTML file (default: report.html in RUNS, if it is one)"
-    )
-    parser.add_argument(
-        "--reference", metavar="IRREPS", help="compare with this set (default: l = 0 only)"
-    )
-    parser.add_argument(
-        "--csv", type=Path, metavar="DIR", help="for the tables (default: beside the page)"
-    )
-    parser.add_argument(
-        "--skip-broken", action="store_true", help="leave broken run directories out, and say so"
-    )
-    parser.add_argument(
-        "--wandb", metavar="ENTITY/PROJECT", help="save a workspace and a report in W&B"
-    )
-    parser.add_argument("--sweep", metavar="ID", help="with --wandb: this sweep's runs only")
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, help="run directories, or directories that hold them")
+    add("-o", "--output", type=Path, help="HTML file (default: report.html in RUNS)")
+    add("--reference", metavar="IRREPS", help="set to compare with (default: l = 0 only)")
+    add("--csv", type=Path, metavar="DIR", help="directory for tables (default: beside the page)")
+    add("--skip-broken", action="store_true", help="leave out broken runs, and list them")
+    add("--wandb", metavar="ENTITY/PROJECT", help="save a workspace and a report in W&B")
+    add("--sweep", metavar="ID", help="with --wandb: only the runs of this sweep")
     given = parser.parse_args(arguments)
     for name, value in vars(given).items():
-        if isinstance(value, list) and name != "runs":  # what argparse makes of --name=--
+        if isinstance(value, list) and name != "runs":  # argparse turns --name=-- into a list
             parser.error(f"--{name} needs a value")
     if not given.runs and given.wandb is None:
         parser.error("give run directories, e.g. runs/quickstart, or --wandb ENTITY/PROJECT")
@@ -78,34 +52,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def default_output(runs: Sequence[Path]) -> Path:
-    """Where the page goes.
-
-    Parameters
-    ----------
-    runs : sequence of Path
-        As given.
-
-    Returns
-    -------
-    Path
-        ``report.html`` in the directory given, or here if there are several.
-    """
+    """Put the page into the given directory, or into the current one if several are given."""
     return (runs[0] if len(runs) == 1 else Path()) / "report.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Without the program.
-
-    Returns
-    -------
-    int
-        0 done, 1 failed (disk, network), 2 unusable input.
-    """
+    """Run the program; returns 0 if done, 1 if disk or network failed, 2 for unusable input."""
     try:
         given = parse_arguments(arguments)
         if given.runs:
@@ -113,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_report(given.runs, output, given.reference, given.csv, given.skip_broken)
             print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB)")
         if given.wandb is not None:
+            # Late, as wandb-workspaces takes seconds to import.
             from reporting.wandb.dashboards import save_dashboards
 
             for line in save_dashboards(given.wandb, given.sweep, given.reference):

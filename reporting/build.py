@@ -1,6 +1,7 @@
-"""From run directories to the page: reading, grouping, counting, writing.
+"""From run directories to the page: reading, grouping, comparing, rendering, writing.
 
-Imports this package; everything slow (SciPy, RDKit) is imported once the runs are read.
+Modules that import SciPy, RDKit or Jinja2 are imported once the runs are read, so that a mistake
+on the command line is reported at once. Imports `records` and `reporting` only.
 """
 
 from __future__ import annotations
@@ -12,69 +13,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from records.files import write_text
 from reporting.read.runs import ReportError, Run, find_runs, read_run, wandb_project
 
 if TYPE_CHECKING:
     from reporting.compare.groups import Group
-    from reporting.html.page import Section
-    from reporting.html.table import Table
+    from reporting.html.page import LayoutChoice, Section
+
+MAX_TARGETS = 4
+"""Most targets named in the title."""
 
 
 @dataclass
-class Runs:
-    """Runs that were read, and those that could not be.
+class ReadRuns:
+    """Runs that were read, and those that could not be read.
 
     Attributes
     ----------
-    read : list of Run
+    runs : list of Run
     problems : list of str
-        One line for each directory left out.
+        One line for each directory that was left out.
     """
 
-    read: list[Run] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-
-
-def read_all(paths: Sequence[Path], skip_broken: bool = False) -> Runs:
-    """Find and read runs.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Run directories, or directories that hold them.
-    skip_broken : bool
-        Whether to leave broken directories out instead of refusing them.
-
-    Returns
-    -------
-    Runs
-
-    Raises
-    ------
-    ReportError
-        If there are no runs, one is broken, or they belong to several W&B projects.
-    """
-    runs = Runs()
-    projects: Counter[str] = Counter()
-    for path in find_runs(paths):
-        try:
-            run = read_run(path)
-            project = wandb_project(run)
-        except ReportError as error:
-            if not skip_broken:
-                raise
-            runs.problems.append(str(error))
-            continue
-        runs.read.append(run)
-        projects.update([project] if project else [])
-    if not runs.read:
-        raise ReportError(f"no run can be read: {runs.problems[0]}")
-    if len(projects) > 1:
-        named = ", ".join(f"{name} ({count})" for name, count in sorted(projects.items()))
-        raise ReportError(
-            f"these runs belong to {len(projects)} W&B projects: {named}; make one report of each"
-        )
-    return runs
 
 
 def write_report(
@@ -84,20 +46,21 @@ def write_report(
     csv: Path | None = None,
     skip_broken: bool = True,
 ) -> Path:
-    """Write the page that compares runs, and its tables.
+    """Write the page that compares runs, and its tables as CSV files.
 
     Parameters
     ----------
     runs : sequence of Path
         Run directories, or directories that hold them.
     output : Path
-        HTML file; replaced whole.
+        HTML file, written atomically.
     reference : str, optional
-        Irreps that sets are compared with; by default those of l = 0 only, or the smallest.
+        Irreps of the set that the others are compared with. By default the smallest set with
+        l = 0 only, or the smallest set.
     csv : Path, optional
-        Directory of the tables; by default ``<output>_tables``.
+        Directory for the tables; by default ``<output>_tables``.
     skip_broken : bool
-        Whether broken run directories are listed on the page instead of refused.
+        Whether broken run directories are listed on the page instead of being an error.
 
     Returns
     -------
@@ -107,32 +70,71 @@ def write_report(
     Raises
     ------
     ReportError
-        If there is nothing to compare, or a run is broken and not to be skipped.
+        If there is nothing to compare, if no run has the reference's irreps, or if a run is broken
+        and broken runs are not skipped.
     OSError
         If a file cannot be written.
     """
-    found = read_all(runs, skip_broken)
+    found = read_runs(runs, skip_broken)
     tables = csv or output.with_name(f"{output.stem}_tables")
     return build_page(found, output, reference, tables, skip_broken)
 
 
+def read_runs(paths: Sequence[Path], skip_broken: bool = False) -> ReadRuns:
+    """Find and read runs.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Run directories, or directories that hold them.
+    skip_broken : bool
+        Whether broken run directories are left out instead of being an error.
+
+    Raises
+    ------
+    ReportError
+        If there are no runs, if one is broken, or if they belong to several W&B projects.
+    """
+    found = ReadRuns()
+    projects: Counter[str] = Counter()
+    for path in find_runs(paths):
+        try:
+            run = read_run(path)
+            project = wandb_project(run)
+        except ReportError as error:
+            if not skip_broken:
+                raise
+            found.problems.append(str(error))
+            continue
+        found.runs.append(run)
+        projects.update([project] if project else [])
+    if not found.runs:
+        raise ReportError(f"no run can be read: {found.problems[0]}")
+    if len(projects) > 1:
+        named = ", ".join(f"{name} ({count})" for name, count in sorted(projects.items()))
+        raise ReportError(
+            f"these runs belong to {len(projects)} W&B projects: {named}; write one report for each"
+        )
+    return found
+
+
 def build_page(
-    runs: Runs, output: Path, reference: str | None, tables: Path | None, skip_broken: bool
+    found: ReadRuns, output: Path, reference: str | None, tables: Path, skip_broken: bool
 ) -> Path:
     """Write the page and the tables.
 
     Parameters
     ----------
-    runs : Runs
-        From `read_all`.
+    found : ReadRuns
+        As returned by `read_runs`.
     output : Path
-        HTML file, written whole or not at all.
+        HTML file, written atomically.
     reference : str, optional
-        Irreps that the sets are compared with.
-    tables : Path, optional
-        Directory for the CSV files; None writes none.
+        Irreps of the set that the others are compared with.
+    tables : Path
+        Directory for the CSV files.
     skip_broken : bool
-        Whether damaged files of latents are told on the page instead of refused.
+        Whether damaged latent layouts are listed on the page instead of being an error.
 
     Returns
     -------
@@ -146,96 +148,103 @@ def build_page(
     OSError
         If a file cannot be written.
     """
-    from records.files import write_text
-    from reporting.compare.groups import check_reference, make_groups
-    from reporting.html.page import render
+    from reporting.compare.groups import check_reference, group_runs
+    from reporting.html.latent_layouts import pack_layouts
+    from reporting.html.page import render_page
     from reporting.html.table import write_csv
-    from reporting.read.latents import pack
 
-    groups = make_groups(runs.read)
+    groups = group_runs(found.runs)
     if reference is not None:
         check_reference(groups, reference)
-    sections = [make_section(f"g{n}", g, reference) for n, g in enumerate(groups, start=1)]
-    shown = [
-        (f"{section.key}-{number}", run)
-        for section in sections
-        for number, run in enumerate(run for known in section.group.sets for run in known.runs)
-    ]
-    latents = pack(shown, skip_broken)
+    sections = [make_section(f"g{n}", group, reference) for n, group in enumerate(groups, start=1)]
+    latents = pack_layouts(
+        [pair for section in sections for pair in _keyed_runs(section)], skip_broken
+    )
     for section in sections:
-        _choose_runs(section, latents.runs.keys())
-    problems = [*runs.problems, *latents.problems]
-    html = render(_title(groups), sections, latents, problems, _made(runs))
-    write_text(output, html)
-    if tables is not None:
-        for section in sections:
-            prefix = f"{section.key}-" if len(sections) > 1 else ""
-            write_csv(section.downloads, tables, prefix)
+        section.layouts = _layout_choices(section, latents.runs)
+    problems = [*found.problems, *latents.problems]
+    write_text(output, render_page(_title(groups), sections, latents, problems, _made(found)))
+    for section in sections:
+        prefix = f"{section.key}-" if len(sections) > 1 else ""
+        write_csv(section.downloads, tables, prefix)
     return output
 
 
 def make_section(key: str, group: Group, reference: str | None) -> Section:
-    """Compute, draw and word one group.
+    """Compare the runs of one group, and put the result into words, tables and figures.
 
     Parameters
     ----------
     key : str
-        Prefix of its elements' ids.
+        Prefix of the ids of the section's elements.
     group : Group
     reference : str, optional
-        Irreps that the sets are compared with.
+        Irreps of the set that the others are compared with.
 
     Returns
     -------
     Section
-        Without the list of its latent layouts.
+        Still without its latent layouts.
     """
-    from reporting.compare.comparison import standings
     from reporting.compare.groups import choose_reference
-    from reporting.compare.worth import latent_measures, worths
-    from reporting.html import tables
+    from reporting.compare.irrep_effects import irrep_effects
+    from reporting.compare.latent_spaces import latent_measures
+    from reporting.compare.set_comparison import standings
+    from reporting.html import group_tables
     from reporting.html.page import Section
-    from reporting.plots.all import figures
-    from reporting.words.summary import summarize
+    from reporting.plots.group_figures import draw_figures
+    from reporting.words.findings import describe_findings
 
     base = choose_reference(group, reference)
-    section = Section(key, group, summarize(group, base))
-    shown: list[Table] = []
-    if base is not None:
-        rows, measured, latent = standings(group, base), worths(group), latent_measures(group)
-        shown = [tables.sets_table(group, rows, base), tables.worth_table(group, measured)]
-        section.best = rows[0].irrep_set
-        section.figures = figures(group, rows, measured, latent)
-        section.downloads = [
-            *shown,
-            tables.blocks_table(group),
-            tables.latent_table(latent),
-            tables.curves_table(group),
-        ]
-    runs = tables.runs_table(group)
-    section.tables = [*(table for table in shown if table.rows), runs]
-    section.downloads.append(runs)
+    runs_table = group_tables.runs_table(group)
+    section = Section(key, group, describe_findings(group, base), runs_table)
+    if base is None:
+        section.downloads = [runs_table]
+        return section
+    rows, effects, latent = standings(group, base), irrep_effects(group), latent_measures(group)
+    sets_table = group_tables.sets_table(group, rows, base)
+    irreps_table = group_tables.irreps_table(group, effects)
+    section.best = rows[0].irrep_set
+    section.sets_table = sets_table
+    section.irreps_table = irreps_table if irreps_table.rows else None
+    section.figures = draw_figures(group, rows, effects, latent)
+    tables = [
+        sets_table,
+        irreps_table,
+        group_tables.utilization_table(group),
+        group_tables.latent_table(latent),
+        group_tables.curves_table(group),
+        runs_table,
+    ]
+    section.downloads = [table for table in tables if table.rows]
     return section
 
 
-def _choose_runs(section: Section, packed: Collection[str]) -> None:
-    """List the runs with latent layouts; the best set's is shown first."""
-    runs = [(known, run) for known in section.group.sets for run in known.runs]
-    for number, (known, run) in enumerate(runs):
-        key = f"{section.key}-{number}"
-        if key in packed:
-            section.runs.append((key, f"{known.label}, seed {run.seed}"))
-            if not section.first_run and known is section.best:
-                section.first_run = key
+def _keyed_runs(section: Section) -> list[tuple[str, Run]]:
+    return [(f"{section.key}-{n}", run) for n, run in enumerate(section.group.counted_runs)]
+
+
+def _layout_choices(section: Section, with_layouts: Collection[str]) -> list[LayoutChoice]:
+    """List the runs that have layouts. The best set's first run is selected."""
+    from reporting.html.page import LayoutChoice
+
+    label_of = {one.irreps: one.label for one in section.group.sets}
+    runs = [(key, run) for key, run in _keyed_runs(section) if key in with_layouts]
+    best = section.best.irreps if section.best else ""
+    selected = next((key for key, run in runs if run.irreps == best), "")
+    return [
+        LayoutChoice(key, f"{label_of[run.irreps]}, seed {run.seed}", key == selected)
+        for key, run in runs
+    ]
 
 
 def _title(groups: Sequence[Group]) -> str:
     targets = list(dict.fromkeys(group.target for group in groups))
-    named = ", ".join(targets[:4]) + (" …" if len(targets) > 4 else "")
+    named = ", ".join(targets[:MAX_TARGETS]) + (" …" if len(targets) > MAX_TARGETS else "")
     return f"Which irreps matter for {named}?"
 
 
-def _made(runs: Runs) -> str:
-    finished = sum(run.finished for run in runs.read)
-    count = f"{finished} of {len(runs.read)} runs finished"
+def _made(found: ReadRuns) -> str:
+    finished = sum(run.finished for run in found.runs)
+    count = f"{finished} of {len(found.runs)} runs finished"
     return f"{count} · made {datetime.now():%Y-%m-%d %H:%M} by report.py"

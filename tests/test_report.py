@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import report
-from records.latents import epoch_path
+from records.latent_paths import epoch_path
 from reporting.build import write_report
 from tests.reporting.synthetic_runs import smiles, write_run
 
@@ -102,7 +102,7 @@ def test_a_broken_run_is_refused_by_name_and_nothing_is_written(with_broken, cap
 def test_a_broken_run_can_be_left_out_and_the_page_says_so(with_broken):
     assert report.main([str(with_broken), "--skip-broken"]) == 0
     text = (with_broken / "report.html").read_text()
-    assert "Left out: unreadable" in text
+    assert "Left out because they cannot be read" in text
     assert "summary.json is damaged" in text
     assert len(table(with_broken / "report_tables" / "runs.csv")) == 2
 

@@ -1,1 +1,1 @@
-"""Runs grouped into sets, and the statistics that compare them."""
+"""Which runs are comparable, the statistics of the comparison, and the judgements based on them."""

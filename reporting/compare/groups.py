@@ -1,6 +1,6 @@
-"""Which runs may be compared: groups of equal configuration, and in them sets of irreps.
+"""Which runs are comparable: groups of runs with equal options, and sets of irreps within them.
 
-Imports this package only.
+Imports `reporting.read` only.
 """
 
 from __future__ import annotations
@@ -10,25 +10,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reporting.read.irreps import labels, parse, spell
+from reporting.read.irreps import (
+    canonical_irreps,
+    degree_of,
+    parse_irreps,
+    shortest_labels,
+)
 from reporting.read.runs import ReportError, Run
 
-VARIED = ("seed_everything", "model.irreps", *(f"model.channels_l{degree}" for degree in range(12)))
-"""Options in which runs of one group may differ."""
-LINKED = ("model.target", "data.cutoff")
-"""Options that follow another one."""
+VARIED_OPTIONS = (
+    "seed_everything",
+    "model.irreps",
+    *(f"model.channels_l{degree}" for degree in range(12)),
+)
+"""Options in which the runs of one group may differ."""
+LINKED_OPTIONS = ("model.target", "data.cutoff")
+"""Options that follow from another option, and so do not help to tell groups apart."""
+TEST_MAE = "test/mae"
+VALIDATION_MAE = "val/mae"
 
 
 @dataclass
 class IrrepSet:
-    """Finished runs of one group with the same irreps, one a seed.
+    """Finished runs of one group with the same irreps, one run per seed.
 
     Attributes
     ----------
-    irreps, label : str
-        Canonical irreps, and the shortest label that tells the group's sets apart.
+    irreps : str
+        Canonical irreps.
+    label : str
+        The shortest label that tells the sets of the group apart.
     runs : list of Run
-        By seed.
+        In order of the seed.
     """
 
     irreps: str
@@ -37,48 +50,53 @@ class IrrepSet:
 
     @property
     def parameters(self) -> float | None:
-        """Parameters of the network."""
+        """Number of parameters of the network."""
         return self.runs[0].number("params/total")
 
     @property
     def degrees(self) -> list[int]:
-        """Degrees l present."""
-        return sorted({int(name[:-1]) for name in parse(self.irreps)})
+        """Degrees l that are present."""
+        return sorted({degree_of(irrep) for irrep in parse_irreps(self.irreps)})
 
 
 @dataclass
 class Group:
-    """Runs that may be compared: all but irreps and seed agrees.
+    """Comparable runs: they agree in every option except irreps and seed.
 
     Attributes
     ----------
     configuration : dict
-        What they share.
+        The options that all of them share.
     runs : list of Run
-        All, finished or not.
+        All runs, finished or not.
     unit, target : str
-        Of the errors.
+        Unit of the errors, and name of the target.
     metric : str
-        ``test/mae``, or ``val/mae`` if no run of the group was tested.
+        `TEST_MAE`, or `VALIDATION_MAE` if no run of the group was tested.
     sets : list of IrrepSet
-        Finished runs with that metric, by number of parameters.
+        Finished runs that have the metric, sets with fewer parameters first.
     left_out : list of tuple of Run and str
-        Runs that are in no set, and why.
+        Runs that belong to no set, and the reason for each.
     name : str
-        Tells the group from the others in words.
+        Tells the group apart from the others in words.
     """
 
     configuration: dict[str, Any]
     runs: list[Run]
     unit: str
     target: str
-    metric: str = "test/mae"
+    metric: str = TEST_MAE
     sets: list[IrrepSet] = field(default_factory=list)
     left_out: list[tuple[Run, str]] = field(default_factory=list)
     name: str = ""
 
-    def values(self, irrep_set: IrrepSet) -> dict[int, float]:
-        """Errors of a set.
+    @property
+    def counted_runs(self) -> list[Run]:
+        """Runs that belong to a set."""
+        return [run for irrep_set in self.sets for run in irrep_set.runs]
+
+    def errors_by_seed(self, irrep_set: IrrepSet) -> dict[int, float]:
+        """Return the errors of a set's runs.
 
         Parameters
         ----------
@@ -87,31 +105,21 @@ class Group:
         Returns
         -------
         dict of int to float
-            By seed, reporting units.
+            `metric` by seed, reporting units.
         """
-        values = {}
+        errors = {}
         for run in irrep_set.runs:
-            value = run.number(self.metric)
-            if value is not None and run.seed is not None:
-                values[run.seed] = value
-        return values
+            error = run.number(self.metric)
+            if error is not None and run.seed is not None:
+                errors[run.seed] = error
+        return errors
 
     def find(self, irreps: str) -> IrrepSet | None:
-        """Look a set up.
-
-        Parameters
-        ----------
-        irreps : str
-            Canonical irreps.
-
-        Returns
-        -------
-        IrrepSet or None
-        """
-        return next((known for known in self.sets if known.irreps == irreps), None)
+        """Find the set with these canonical irreps."""
+        return next((one for one in self.sets if one.irreps == irreps), None)
 
 
-def make_groups(runs: Sequence[Run]) -> list[Group]:
+def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Sort runs into groups and sets.
 
     Parameters
@@ -121,27 +129,26 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     Returns
     -------
     list of Group
-        Those with most finished runs first. Runs that failed before they had a configuration
+        Groups with more finished runs first. Runs that failed before they had a configuration
         form a group without sets.
     """
     groups: dict[str, Group] = {}
     for run in runs:
-        shared = {key: value for key, value in run.configuration.items() if key not in VARIED}
+        shared = {k: v for k, v in run.configuration.items() if k not in VARIED_OPTIONS}
         key = json.dumps([run.target, run.unit, shared], sort_keys=True, default=str)
         group = groups.setdefault(key, Group(shared, [], run.unit, run.target))
         group.runs.append(run)
     for group in groups.values():
-        _fill(group)
-    ordered = sorted(groups.values(), key=lambda g: -sum(len(s.runs) for s in g.sets))
-    for group, name in zip(ordered, _names(ordered), strict=True):
+        _form_sets(group)
+    ordered = sorted(groups.values(), key=lambda group: -len(group.counted_runs))
+    for group, name in zip(ordered, _group_names(ordered), strict=True):
         group.name = name
     return ordered
 
 
-def _fill(group: Group) -> None:
-    finished = [run for run in group.runs if run.finished]
-    tested = any(run.number("test/mae") is not None for run in finished)
-    group.metric = "test/mae" if tested else "val/mae"
+def _form_sets(group: Group) -> None:
+    tested = any(run.finished and run.number(TEST_MAE) is not None for run in group.runs)
+    group.metric = TEST_MAE if tested else VALIDATION_MAE
     by_irreps: dict[str, dict[int, Run]] = {}
     for run in group.runs:
         reason = _why_left_out(run, group.metric)
@@ -149,30 +156,30 @@ def _fill(group: Group) -> None:
             first = by_irreps.setdefault(run.irreps, {}).setdefault(run.seed, run)
             if first is run:
                 continue
-            reason = f"repeats {first.name} (same irreps and seed), counted once"
+            reason = f"repeats {first.name} (same irreps and seed), which is counted"
         group.left_out.append((run, reason))
-    short = labels(by_irreps)
+    labels = shortest_labels(by_irreps)
     group.sets = [
-        IrrepSet(irreps, short[irreps], [by_seed[seed] for seed in sorted(by_seed)])
+        IrrepSet(irreps, labels[irreps], [by_seed[seed] for seed in sorted(by_seed)])
         for irreps, by_seed in by_irreps.items()
     ]
-    group.sets.sort(key=lambda known: (known.parameters or 0, known.irreps))
+    group.sets.sort(key=lambda irrep_set: (irrep_set.parameters or 0, irrep_set.irreps))
 
 
 def _why_left_out(run: Run, metric: str) -> str:
     if not run.finished:
-        error = run.summary.get("error")
+        error = run.summary.error
         return f"{run.status}: {error}" if error else f"not finished ({run.status})"
     if run.number(metric) is None:
-        value = run.summary.get(metric)
-        what = "test MAE" if metric == "test/mae" else "validation MAE"
-        return f"finished without a {what}" if value is None else f"its {what} is {value}"
+        value = run.summary.results.get(metric)
+        name = "test MAE" if metric == TEST_MAE else "validation MAE"
+        return f"finished without a {name}" if value is None else f"its {name} is {value}"
     return "" if run.seed is not None else "its seed is not known"
 
 
-def _names(groups: Sequence[Group]) -> list[str]:
-    """Name each group by its target and by what it does not share with the others."""
-    keys = [key for key in differing(groups) if key != "data.target"]
+def _group_names(groups: Sequence[Group]) -> list[str]:
+    """Name each group by its target and by the options in which the groups differ."""
+    keys = [key for key in differing_options(groups) if key != "data.target"]
     names = []
     for group in groups:
         parts = [f"{key.partition('.')[2]} {group.configuration.get(key)}" for key in keys]
@@ -182,8 +189,8 @@ def _names(groups: Sequence[Group]) -> list[str]:
     return names
 
 
-def differing(groups: Sequence[Group]) -> list[str]:
-    """Name the options in which groups differ.
+def differing_options(groups: Sequence[Group]) -> list[str]:
+    """List the options in which groups differ.
 
     Parameters
     ----------
@@ -192,13 +199,13 @@ def differing(groups: Sequence[Group]) -> list[str]:
     Returns
     -------
     list of str
-        Configuration keys; empty for a single group.
+        Keys of the configuration; empty for a single group.
     """
     keys = sorted({key for group in groups for key in group.configuration})
     return [
         key
         for key in keys
-        if key not in LINKED
+        if key not in LINKED_OPTIONS
         and len({json.dumps(g.configuration.get(key), default=str) for g in groups}) > 1
     ]
 
@@ -210,43 +217,43 @@ def choose_reference(group: Group, irreps: str | None) -> IrrepSet | None:
     ----------
     group : Group
     irreps : str, optional
-        As the user gave it.
+        Irreps that the user asked for.
 
     Returns
     -------
     IrrepSet or None
-        The one given, if the group has it. Otherwise the smallest of those with l = 0 only, or
-        the smallest. None without sets.
+        The set with these irreps if the group has it, otherwise the smallest set with l = 0 only,
+        otherwise the smallest set. None for a group without sets.
     """
     if irreps is not None:
-        given = group.find(spell(parse(irreps)))
-        if given is not None:
-            return given
-    scalars = [known for known in group.sets if known.degrees == [0]]
+        chosen = group.find(canonical_irreps(irreps))
+        if chosen is not None:
+            return chosen
+    scalars = [irrep_set for irrep_set in group.sets if irrep_set.degrees == [0]]
     return next(iter(scalars or group.sets), None)
 
 
 def check_reference(groups: Sequence[Group], irreps: str) -> None:
-    """Refuse a reference that no group has.
+    """Check that some group has the reference that the user asked for.
 
     Parameters
     ----------
     groups : sequence of Group
     irreps : str
-        As the user gave it.
+        As given by the user.
 
     Raises
     ------
     ReportError
-        If it is no irreps string, or no finished run has these irreps.
+        If it is not an irreps string, or no finished run has these irreps.
     """
     try:
-        wanted = spell(parse(irreps))
+        wanted = canonical_irreps(irreps)
     except ValueError as error:
         raise ReportError(f"--reference: {error}") from error
-    known = sorted({found.irreps for group in groups for found in group.sets})
+    known = sorted({irrep_set.irreps for group in groups for irrep_set in group.sets})
     if wanted not in known:
         raise ReportError(
-            f"--reference {irreps}: no finished run has these irreps; there are "
+            f"--reference {irreps}: no finished run has these irreps; choose one of "
             f"{', '.join(known) or 'none'}"
         )

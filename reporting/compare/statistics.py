@@ -1,4 +1,4 @@
-"""Means over seeds, differences paired by seed, and correction for many comparisons.
+"""Means over seeds, differences paired by seed, and correction for multiple comparisons.
 
 Imports NumPy and SciPy only.
 """
@@ -6,7 +6,8 @@ Imports NumPy and SciPy only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +25,16 @@ class Estimate:
     Attributes
     ----------
     mean : float
-        Of the values, or of the paired differences.
+        Mean of the values, or of the paired differences.
     sd : float
-        Standard deviation with n - 1 degrees of freedom; NaN for one value.
+        Standard deviation with n - 1 degrees of freedom; NaN for a single value.
     count : int
-        Values, or pairs.
+        Number of values or pairs.
     low, high : float
-        Ends of the interval; NaN where none exists.
+        Ends of the interval; NaN for a single value.
     p_value : float
-        Two-sided, of the hypothesis that the true mean is zero. NaN for one value, and where all
-        values are zero.
+        Two-sided p-value of the hypothesis that the true mean is zero. NaN for a single value, and
+        if all values are zero.
     """
 
     mean: float
@@ -45,34 +46,27 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval: not for a single value."""
+        """Whether there is an interval: a single value has none."""
         return not math.isnan(self.low)
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's width; NaN where there is no interval."""
+        """Half of the interval's width; NaN without an interval."""
         return (self.high - self.low) / 2
-
-    @property
-    def why_no_interval(self) -> str:
-        """Say why there is no interval; empty where there is one."""
-        if self.has_interval:
-            return ""
-        return "one seed: no interval exists"
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of independent values with Student's t-interval.
+    """Estimate the mean of independent values with Student's t-interval.
 
     ``mean +- t(1 - (1 - confidence) / 2; n - 1) * s / sqrt(n)``, where s has n - 1 degrees of
-    freedom. It assumes that values are normal; for a handful of seeds that cannot be checked.
+    freedom. The interval assumes normal values, which a handful of seeds cannot confirm.
 
     Parameters
     ----------
     values : sequence of float
-        [n], finite; one a seed.
+        [n] finite values, one per seed.
     confidence : float
-        Between 0 and 1.
+        Probability that the interval covers the true mean, between 0 and 1.
 
     Returns
     -------
@@ -110,16 +104,16 @@ def _p_value(mean: float, error: float, freedom: int) -> float:
 def paired_difference(
     values: Mapping[int, float], reference: Mapping[int, float], confidence: float = CONFIDENCE
 ) -> Estimate | None:
-    """Mean of ``values - reference`` over the seeds that both have.
+    """Estimate the mean of ``values - reference`` over the seeds that both have.
 
-    What a seed does to both (initial weights, order of batches) so cancels as far as it can.
+    Pairing cancels what a seed does to both, through initial weights and order of batches.
 
     Parameters
     ----------
     values, reference : mapping of int to float
-        By seed.
+        Values by seed.
     confidence : float
-        Between 0 and 1.
+        Probability that the interval covers the true mean, between 0 and 1.
 
     Returns
     -------
@@ -137,27 +131,33 @@ def paired_difference(
     return mean_interval([values[seed] - reference[seed] for seed in common], confidence)
 
 
+def mean_of_finite(values: Iterable[float]) -> float:
+    """Return the mean of those values that are finite; NaN if none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(finite) if finite else NAN
+
+
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     """Adjust p-values for the number of comparisons by Holm's step-down method.
 
     ``adjusted[(i)] = min(1, max over j <= i of (m - j + 1) p[(j)])`` for sorted p-values, see
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65. It controls the chance of one or more
-    false findings among all comparisons, whatever their dependence.
+    Holm, Scandinavian Journal of Statistics 6 (1979) 65. The method bounds the probability of any
+    false finding among all comparisons, however they depend on each other.
 
     Parameters
     ----------
     p_values : sequence of float
-        [m]; NaN stands for no test, stays NaN and is not counted.
+        [m] p-values. NaN stands for a comparison without a test: it stays NaN and is not counted.
 
     Returns
     -------
     array
-        [m] float64 adjusted p-values, in the order given.
+        [m] float64 adjusted p-values, in the order of `p_values`.
 
     Raises
     ------
     ValueError
-        If one is neither NaN nor between 0 and 1.
+        If a p-value is neither NaN nor between 0 and 1.
     """
     p = np.asarray(p_values, dtype=np.float64)
     tested = np.flatnonzero(~np.isnan(p))

@@ -1,1 +1,1 @@
-"""The self-contained page: tables, structures, template, style and script."""
+"""The self-contained HTML page: its tables, molecules, templates, style sheet and script."""

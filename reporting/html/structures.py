@@ -1,6 +1,6 @@
-"""Structure drawings of molecules, by RDKit, reduced to the few bytes that a tooltip needs.
+"""Structures of molecules, drawn by RDKit and reduced to the few bytes that a tooltip needs.
 
-Imports RDKit where it draws.
+Imports RDKit only when it draws, because that takes a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT = 320, 240
-"""Units of a drawing; whole numbers of them are fine enough."""
+"""Size of the view box. Coordinates are rounded to whole units, which nobody can see."""
 BOND_WIDTH = 3
 FONT_SIZE = 30
 _PATH = re.compile(r"<path [^>]*?\bd='([^']*)' style='([^']*)'")
@@ -29,12 +29,12 @@ def draw_all(smiles: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
-        For each the content of an SVG element with the view box ``0 0 WIDTH HEIGHT``; empty where
-        RDKit cannot read the SMILES.
+        Content of an SVG element with the view box ``0 0 WIDTH HEIGHT``, one per molecule; empty
+        if RDKit cannot parse the SMILES.
     """
     from rdkit import rdBase
 
-    with rdBase.BlockLogs():  # type: ignore[attr-defined]
+    with rdBase.BlockLogs():
         return [draw(text) for text in smiles]
 
 
@@ -48,7 +48,7 @@ def draw(smiles: str) -> str:
     Returns
     -------
     str
-        Content of an SVG element, typically 600 bytes; empty if RDKit cannot read the SMILES.
+        Content of an SVG element, typically 600 bytes; empty if RDKit cannot parse the SMILES.
     """
     from rdkit import Chem
     from rdkit.Chem.Draw import rdMolDraw2D
@@ -67,24 +67,24 @@ def draw(smiles: str) -> str:
 
 
 def compact(svg: str) -> str:
-    """Reduce RDKit's SVG to one path a colour and the atoms' letters.
+    """Reduce an SVG file from RDKit to one path per colour and the letters of the atoms.
 
     Parameters
     ----------
     svg : str
-        As `MolDraw2DSVG` writes it without FreeType.
+        As written by `MolDraw2DSVG` without FreeType.
 
     Returns
     -------
     str
-        The drawing's elements; stroke width and font come from the page's style sheet.
+        Elements of the drawing. Stroke width and font come from the page's style sheet.
     """
     strokes: dict[str, str] = {}
     fills: dict[str, str] = {}
     for path, style in _PATH.findall(svg):
         stroke, fill = _color(style, "stroke"), _color(style, "fill")
-        where, color = (fills, fill) if fill else (strokes, stroke)
-        where[color] = where.get(color, "") + _round(path)
+        paths, color = (fills, fill) if fill else (strokes, stroke)
+        paths[color] = paths.get(color, "") + _round(path)
     parts = [f'<path d="{d}" stroke="{color}"/>' for color, d in strokes.items()]
     parts += [f'<path class="f" d="{d}" fill="{color}"/>' for color, d in fills.items()]
     for x, y, style, letter in _TEXT.findall(svg):
@@ -97,7 +97,7 @@ def compact(svg: str) -> str:
 
 
 def _color(style: str, name: str) -> str:
-    """Colour of a stroke or fill as ``#rgb`` or ``#rrggbb``; empty for none."""
+    """Return the colour of a stroke or fill as ``#rgb`` or ``#rrggbb``; empty if it has none."""
     match = re.search(rf"(?:^|;){name}:#([0-9A-Fa-f]{{6}})", style)
     if match is None:
         return ""

@@ -1,4 +1,4 @@
-"""`Table`: built once, written as HTML and as CSV.
+"""`Table`: built once, shown on the page by a template and written as CSV.
 
 Imports `records.files` only.
 """
@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 from records.files import write_text
@@ -20,18 +19,18 @@ Value = float | str | None
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
+    """One cell of a table.
 
     Attributes
     ----------
     text : str
-        As shown.
+        What the page shows.
     value : float or str or None
-        What the column is sorted by and what the CSV file holds.
+        What the CSV file holds, and what the page sorts the column by.
     note : str
-        Shown small below the text.
+        Shown in small print below the text.
     swatch : int or None
-        Number of the set whose colour is shown before the text.
+        Number of the set whose colour precedes the text.
     """
 
     text: str
@@ -39,15 +38,22 @@ class Cell:
     note: str = ""
     swatch: int | None = None
 
+    @property
+    def plain_value(self) -> str:
+        """`value` as text, in full precision; empty for None and NaN."""
+        if self.value is None or (isinstance(self.value, float) and math.isnan(self.value)):
+            return ""
+        return f"{self.value:.10g}" if isinstance(self.value, float) else str(self.value)
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column of a table.
 
     Attributes
     ----------
     key, heading : str
-        In the CSV file, and as shown.
+        Name of the column in the CSV file and on the page.
     note : str
         Unit or explanation below the heading.
     numeric : bool
@@ -67,13 +73,15 @@ class Table:
     Attributes
     ----------
     key : str
-        Name of the CSV file.
+        Name of the CSV file, and part of the element's id on the page.
     caption : str
-        What it shows.
+        What the table shows.
     columns : list of Column
+        Columns of the page and of the CSV file.
     rows : list of list of Cell
+        One cell for each of `columns`, then one for each of `hidden`.
     hidden : list of Column
-        Further columns that only the CSV file has; their cells follow those of `columns`.
+        Further columns of the CSV file.
     """
 
     key: str
@@ -83,72 +91,13 @@ class Table:
     hidden: list[Column] = field(default_factory=list)
 
     def to_csv(self) -> str:
-        """Write the table as CSV.
-
-        Returns
-        -------
-        str
-            Full precision, one line a row; empty cells where there is no value.
-        """
+        """Write the table as CSV, one line per row; cells without a value are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([column.key for column in (*self.columns, *self.hidden)])
         for row in self.rows:
-            writer.writerow([_csv_value(cell.value) for cell in row])
+            writer.writerow([cell.plain_value for cell in row])
         return text.getvalue()
-
-    def to_html(self, identity: str) -> str:
-        """Write the table as HTML; `report.js` makes it sortable.
-
-        Parameters
-        ----------
-        identity : str
-            Value of the element's ``id``.
-
-        Returns
-        -------
-        str
-        """
-        head = "".join(_heading(column) for column in self.columns)
-        body = "".join(
-            "<tr>"
-            + "".join(
-                _html_cell(cell, column, number == 0)
-                for number, (cell, column) in enumerate(zip(row, self.columns))
-            )
-            + "</tr>\n"
-            for row in self.rows
-        )
-        return (
-            f'<h3 id="{identity}-title">{escape(self.caption)}</h3>'
-            f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{identity}-title">'
-            f'<table id="{identity}" class="sortable" aria-labelledby="{identity}-title">'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
-        )
-
-
-def _csv_value(value: Value) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _heading(column: Column) -> str:
-    note = f"<small>{escape(column.note)}</small>" if column.note else ""
-    kind = ' class="number"' if column.numeric else ""
-    return (
-        f'<th scope="col"{kind}><button type="button">{escape(column.heading)}'
-        f'<span class="arrow" aria-hidden="true"></span></button>{note}</th>'
-    )
-
-
-def _html_cell(cell: Cell, column: Column, first: bool) -> str:
-    tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    kind = ' class="number"' if column.numeric else ""
-    swatch = "" if cell.swatch is None else f'<i class="swatch s{cell.swatch}"></i>'
-    note = f"<small>{escape(cell.note)}</small>" if cell.note else ""
-    value = escape(_csv_value(cell.value))
-    return f'<{tag}{scope}{kind} data-value="{value}">{swatch}{escape(cell.text)}{note}</{tag}>'
 
 
 def write_csv(tables: Sequence[Table], directory: Path, prefix: str = "") -> list[Path]:
@@ -157,15 +106,16 @@ def write_csv(tables: Sequence[Table], directory: Path, prefix: str = "") -> lis
     Parameters
     ----------
     tables : sequence of Table
-        Empty ones are not written.
+        Tables without rows are skipped.
     directory : Path
-        Made if it does not exist.
+        Created if needed.
     prefix : str
-        Before each file's name.
+        Prepended to the name of each file.
 
     Returns
     -------
     list of Path
+        The files written.
     """
     paths = []
     for table in tables:

@@ -1,6 +1,6 @@
-"""A figure of the page: Plotly traces and layouts as plain data, and what all plots share.
+"""Figures of the page: Plotly traces and layouts as plain data, and what all plots share.
 
-Imports `reporting.plots.palette`; Plotly itself is needed in the browser alone.
+Imports `reporting.plots.palette` only. Plotly itself runs in the browser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reporting.plots import palette
 
 Json = dict[str, Any]
 LOG_SPAN = 8.0
-"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
+"""An axis is logarithmic if its largest value is at least this many times the smallest."""
 
 
 @dataclass
@@ -24,16 +24,17 @@ class Panel:
     Attributes
     ----------
     title : str
-        Heading above it; may be empty.
+        Heading above the panel; may be empty.
     data : list of dict
         Traces.
     layout : dict
+        What differs from the layout that ``page.js`` gives to all plots.
     height : int
-        Pixels.
+        Height in pixels.
     span : int
-        Columns that it takes where several panels lie beside each other.
-    bar : bool
-        Whether Plotly's buttons appear above it.
+        Number of columns that the panel takes if several panels lie side by side.
+    toolbar : bool
+        Whether Plotly's buttons appear above the panel.
     """
 
     title: str
@@ -41,7 +42,7 @@ class Panel:
     layout: Json
     height: int = 380
     span: int = 1
-    bar: bool = True
+    toolbar: bool = True
 
 
 @dataclass
@@ -51,10 +52,10 @@ class View:
     Attributes
     ----------
     label : str
-        On the button.
+        Text on the button that chooses this view.
     panels : list of Panel
     legend : list of str
-        Labels of a colour scale shown above the panels, evenly spaced; empty without one.
+        Evenly spaced labels of the colour scale above the panels; empty without a scale.
     note : str
         Explanation of this view.
     """
@@ -72,12 +73,12 @@ class Figure:
     Attributes
     ----------
     key : str
-        Unique in the group.
+        Identifies the figure within its group.
     title, caption : str
     views : list of View
-        The first is shown first.
+        The first is shown first. A figure without views is empty.
     wide : bool
-        Whether it takes the page's whole width.
+        Whether the figure is as wide as the page.
     """
 
     key: str
@@ -88,17 +89,14 @@ class Figure:
 
 
 def marker(number: int, size: int) -> Json:
-    """Marker of the set with this number.
+    """Return the marker of a set.
 
     Parameters
     ----------
     number : int
+        Number of the set in its group.
     size : int
-        Pixels.
-
-    Returns
-    -------
-    dict
+        Diameter in pixels.
     """
     return {
         "size": size,
@@ -109,47 +107,40 @@ def marker(number: int, size: int) -> Json:
 
 
 def error_bar(half_width: float, number: int) -> Json:
-    """Error bar in the colour of the set with this number.
+    """Return an error bar in the colour of a set.
 
     Parameters
     ----------
     half_width : float
-        NaN for none.
+        Half of the interval's width; NaN hides the error bar.
     number : int
-
-    Returns
-    -------
-    dict
+        Number of the set in its group.
     """
     if not math.isfinite(half_width):
         return {"visible": False}
     color = palette.color(number)
-    bar = {"type": "data", "array": short([half_width]), "color": color}
+    bar = {"type": "data", "array": rounded([half_width]), "color": color}
     return bar | {"thickness": 1.5, "width": 3}
 
 
-def value_axis(title: str, values: Iterable[float], kilo: bool = False) -> Json:
-    """Axis that suits some values: logarithmic where they span much, otherwise linear.
+def value_axis(title: str, values: Iterable[float], si_prefixes: bool = False) -> Json:
+    """Return an axis for some values: logarithmic if they span a wide range, otherwise linear.
 
     Parameters
     ----------
     title : str
     values : iterable of float
-        What will be shown; NaN is left out.
-    kilo : bool
+        What will be shown; NaN is ignored.
+    si_prefixes : bool
         Whether to write 1,000 as 1k.
-
-    Returns
-    -------
-    dict
     """
-    known = [value for value in values if math.isfinite(value)]
+    finite = [value for value in values if math.isfinite(value)]
     axis: Json = {"title": {"text": title}}
-    low, high = min(known, default=0.0), max(known, default=0.0)
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
     if low <= 0 or high / low < LOG_SPAN:
-        return axis | ({"exponentformat": "SI"} if kilo else {"separatethousands": True})
+        return axis | ({"exponentformat": "SI"} if si_prefixes else {"separatethousands": True})
     ticks = _log_ticks(low, high)
-    texts = [_with_prefix(tick) if kilo else f"{tick:,.9g}" for tick in ticks]
+    texts = [_with_prefix(tick) if si_prefixes else f"{tick:,.9g}" for tick in ticks]
     return axis | {"type": "log", "tickvals": ticks, "ticktext": texts}
 
 
@@ -166,30 +157,6 @@ def _with_prefix(value: float) -> str:
     return f"{value:g}"
 
 
-def short(values: Iterable[float]) -> list[float | None]:
-    """Round to six significant digits, so that the page stays small.
-
-    Parameters
-    ----------
-    values : iterable of float
-
-    Returns
-    -------
-    list of float or None
-        None for NaN.
-    """
+def rounded(values: Iterable[float]) -> list[float | None]:
+    """Round values to six significant digits, which keeps the page small; NaN becomes None."""
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
-
-
-def capital(text: str) -> str:
-    """Make the first letter a capital one.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
-    return text[0].upper() + text[1:]

@@ -1,6 +1,6 @@
 """Measures of latent spaces, before and after training.
 
-Imports this package only.
+Imports `records`, `reporting.compare`, `reporting.words` and this package only.
 """
 
 from __future__ import annotations
@@ -8,40 +8,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from records.latents import ALL
 from reporting.compare.groups import Group, IrrepSet
-from reporting.compare.worth import LATENT_METRICS, LatentMeasure
+from reporting.compare.latent_spaces import LatentMeasure
 from reporting.plots import palette
-from reporting.plots.figure import Figure, Json, Panel, View, short
-from reporting.read.irreps import degree
+from reporting.plots.figure import Figure, Json, Panel, View, rounded
+from reporting.read.irreps import degree_of
+from reporting.words.titles import LATENT_TITLES
 
 ROW_HEIGHT = 13
-LATENT_TITLES = {
-    "knn_r2_target": "R² of the target from neighbours",
-    "knn_r2_complexity": "R² of the spatial score from neighbours",
-    "trustworthiness": "Trustworthiness of the UMAP",
-    "intrinsic_dimension": "Intrinsic dimension",
-}
+"""Pixels per row."""
 
 
-def latent_space(group: Group, latent: Sequence[LatentMeasure]) -> Figure:
-    """Plot measures of each set's latent space beside the untrained networks'.
+def latent_spaces(group: Group, measured: Sequence[LatentMeasure]) -> Figure:
+    """Plot the measures of each set's latent spaces, before and after training.
 
     Parameters
     ----------
     group : Group
-    latent : sequence of LatentMeasure
-
-    Returns
-    -------
-    Figure
-        Without views if there is nothing to show.
+    measured : sequence of LatentMeasure
     """
-    sets = [known for known in group.sets if any(m.irrep_set is known for m in latent)]
+    sets = [one for one in group.sets if any(m.irrep_set is one for m in measured)]
     views = []
-    for metric in LATENT_METRICS:
-        mine = [measure for measure in latent if measure.metric == metric]
-        if mine:
-            views.append(View(LATENT_TITLES[metric], [_latent_panel(sets, mine, metric)]))
+    for metric, title in LATENT_TITLES.items():
+        of_metric = [measure for measure in measured if measure.metric == metric]
+        if of_metric:
+            views.append(View(title, [_latent_panel(sets, of_metric, title)]))
     return Figure(
         "latent",
         "Latent space, before and after training",
@@ -52,61 +44,61 @@ def latent_space(group: Group, latent: Sequence[LatentMeasure]) -> Figure:
     )
 
 
-def _latent_panel(
-    sets: Sequence[IrrepSet], measured: Sequence[LatentMeasure], metric: str
-) -> Panel:
-    rows: dict[tuple[str, str], float] = {}
-    centres, edges, at = [], [], 0.0
-    for known in sets:
-        blocks = sorted((m.block for m in measured if m.irrep_set is known), key=_block_order)
-        centres.append(at + (len(blocks) - 1) / 2)
+def _latent_panel(sets: Sequence[IrrepSet], measured: Sequence[LatentMeasure], title: str) -> Panel:
+    """Draw one row per block; sets are separated by an empty row."""
+    row_of: dict[tuple[str, str], float] = {}
+    centers, separators, next_row = [], [], 0.0
+    for irrep_set in sets:
+        blocks = sorted((m.block for m in measured if m.irrep_set is irrep_set), key=_block_order)
+        centers.append(next_row + (len(blocks) - 1) / 2)
         for block in blocks:
-            rows[known.irreps, block] = at
-            at += 1
-        edges.append(at)
-        at += 1
+            row_of[irrep_set.irreps, block] = next_row
+            next_row += 1
+        separators.append(next_row)
+        next_row += 1
     traces: list[Json] = []
     for block in sorted({m.block for m in measured}, key=_block_order):
-        mine = [m for m in measured if m.block == block]
-        traces += _latent_traces(mine, block, [rows[m.irrep_set.irreps, block] for m in mine])
+        of_block = [m for m in measured if m.block == block]
+        rows = [row_of[m.irrep_set.irreps, block] for m in of_block]
+        traces += _latent_traces(of_block, block, rows)
     layout: Json = {
-        "xaxis": {"title": {"text": LATENT_TITLES[metric]}, "zeroline": True},
+        "xaxis": {"title": {"text": title}, "zeroline": True},
         "yaxis": {
-            "tickvals": centres,
-            "ticktext": [known.label for known in sets],
-            "range": [at - 0.5, -1],
+            "tickvals": centers,
+            "ticktext": [irrep_set.label for irrep_set in sets],
+            "range": [next_row - 0.5, -1],
             "automargin": True,
             "showgrid": False,
         },
-        "shapes": [_separator(edge) for edge in edges[:-1]],
+        "shapes": [_separator(row) for row in separators[:-1]],
     }
-    return Panel("", traces, layout, int(70 + ROW_HEIGHT * (at + 0.5)))
+    return Panel("", traces, layout, int(70 + ROW_HEIGHT * (next_row + 0.5)))
 
 
-def _separator(at: float) -> Json:
+def _separator(row: float) -> Json:
     line = {"color": "#e7ebef", "width": 1}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at, "line": line}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": row, "y1": row, "line": line}
 
 
 def _block_order(block: str) -> tuple[int, str]:
-    return (-1, "") if block == "all" else (degree(block), block)
+    return (-1, "") if block == ALL else (degree_of(block), block)
 
 
 def _latent_traces(
     measured: Sequence[LatentMeasure], block: str, rows: Sequence[float]
 ) -> list[Json]:
-    is_all = block == "all"
-    number = 0 if is_all else degree(block)
-    color = "#222222" if is_all else palette.color(number)
-    symbol = "hexagram" if is_all else palette.symbol(number)
-    name = "all irreps together" if is_all else block
+    if block == ALL:
+        name, color, symbol = "all irreps together", "#222222", "hexagram"
+    else:
+        degree = degree_of(block)
+        name, color, symbol = block, palette.color(degree), palette.symbol(degree)
     both = [(m, row) for m, row in zip(measured, rows) if math.isfinite(m.trained + m.untrained)]
     common: Json = {"type": "scatter", "legendgroup": block, "name": name}
     return [
         {
             **common,
             "mode": "lines",
-            "x": [x for m, _ in both for x in (*short([m.untrained, m.trained]), None)],
+            "x": [x for m, _ in both for x in (*rounded([m.untrained, m.trained]), None)],
             "y": [y for _, row in both for y in (row, row, None)],
             "line": {"color": color, "width": 1.2},
             "showlegend": False,
@@ -115,7 +107,7 @@ def _latent_traces(
         {
             **common,
             "mode": "markers",
-            "x": short(m.untrained for m in measured),
+            "x": rounded(m.untrained for m in measured),
             "y": list(rows),
             "marker": {"size": 8, "color": "#ffffff", "symbol": symbol}
             | {"line": {"color": color, "width": 1.5}},
@@ -125,7 +117,7 @@ def _latent_traces(
         {
             **common,
             "mode": "markers",
-            "x": short(m.trained for m in measured),
+            "x": rounded(m.trained for m in measured),
             "y": list(rows),
             "marker": {"size": 9, "color": color, "symbol": symbol},
             "hovertemplate": f"{name}, trained: %{{x:.3~g}}<extra></extra>",

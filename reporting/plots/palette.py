@@ -1,4 +1,4 @@
-"""Colours and markers, told apart without colour vision and on paper.
+"""Colours, markers and dashes that stay distinguishable without colour vision and in print.
 
 Imports nothing.
 """
@@ -17,7 +17,7 @@ COLORS = (
     "#44aa99",
     "#666666",
 )
-"""Okabe and Ito's, and Paul Tol's muted ones, without those too pale on white."""
+"""Colours of Okabe and Ito, and muted ones of Paul Tol, without those too pale on white."""
 SYMBOLS = (
     "circle",
     "square",
@@ -32,26 +32,26 @@ SYMBOLS = (
 )
 DASHES = ("solid", "dash", "dot", "dashdot")
 SEQUENTIAL = ("#f7fbff", "#d3e4f3", "#9fcae1", "#5aa2cf", "#2171b5", "#083572")
-"""From nothing to much; also readable in grey."""
+"""Colours from the smallest to the largest value; their order is visible in grey, too."""
 
 
 def color(number: int) -> str:
-    """Colour of the set with this number."""
+    """Return the colour of the set with this number."""
     return COLORS[number % len(COLORS)]
 
 
 def symbol(number: int) -> str:
-    """Marker of the set with this number; differs from the last one of the same colour."""
+    """Return the marker of the set with this number. Sets of the same colour have other markers."""
     return SYMBOLS[(number + number // len(COLORS)) % len(SYMBOLS)]
 
 
 def dash(number: int) -> str:
-    """Line style of the set with this number."""
+    """Return the line style of the set with this number."""
     return DASHES[number // len(COLORS) % len(DASHES)]
 
 
 def transparent(number: int, alpha: float) -> str:
-    """Give the colour of the set with this number as ``rgba(...)``."""
+    """Return the colour of the set with this number as ``rgba(...)``."""
     text = color(number)
     red, green, blue = (int(text[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"

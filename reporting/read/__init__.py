@@ -1,1 +1,1 @@
-"""Run directories and W&B projects as `Run` records, and what is broken in them."""
+"""Run directories as `Run` objects, read through `records`, and irreps strings."""

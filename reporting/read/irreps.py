@@ -1,4 +1,4 @@
-"""Irreps strings as keys and labels, without importing e3nn (which imports torch).
+"""Irreps strings, parsed without e3nn, which would import torch.
 
 Imports the standard library only.
 """
@@ -9,27 +9,27 @@ import re
 from collections.abc import Iterable
 
 Multiplicities = dict[str, int]
-"""Irrep name (``1o``) to the number of its channels, by rising degree, even parity first."""
+"""Number of channels by irrep (``1o``), in order of the degree, even parity before odd."""
 _TERM = re.compile(r"\s*(?:(\d+)\s*x\s*)?(\d+)([eo])\s*")
 
 
-def parse(text: str) -> Multiplicities:
-    """Read an irreps string.
+def parse_irreps(text: str) -> Multiplicities:
+    """Parse an irreps string.
 
     Parameters
     ----------
     text : str
-        e.g. ``16x0e+16x1o``; terms may repeat and stand in any order.
+        For example ``16x0e+16x1o``. Terms may repeat and come in any order.
 
     Returns
     -------
     dict of str to int
-        Multiplicity of each irrep that has one.
+        Multiplicities above zero, by irrep.
 
     Raises
     ------
     ValueError
-        If the string is no irreps string.
+        If the text is not an irreps string.
     """
     found: dict[tuple[int, str], int] = {}
     for term in text.split("+"):
@@ -41,71 +41,77 @@ def parse(text: str) -> Multiplicities:
     return {f"{degree}{parity}": mul for (degree, parity), mul in sorted(found.items()) if mul}
 
 
-def spell(multiplicities: Multiplicities) -> str:
+def format_irreps(multiplicities: Multiplicities) -> str:
     """Write multiplicities as an irreps string.
 
     Parameters
     ----------
     multiplicities : dict of str to int
-        From `parse`.
+        As returned by `parse_irreps`.
 
     Returns
     -------
     str
-        ``16x0e+16x1o``.
+        For example ``16x0e+16x1o``.
     """
-    return "+".join(f"{mul}x{name}" for name, mul in multiplicities.items())
+    return "+".join(f"{mul}x{irrep}" for irrep, mul in multiplicities.items())
 
 
-def degree(name: str) -> int:
-    """Degree of an irrep.
+def canonical_irreps(text: str) -> str:
+    """Rewrite an irreps string so that equal irreps have equal strings.
 
     Parameters
     ----------
-    name : str
-        e.g. ``1o``.
+    text : str
+        As `parse_irreps` accepts it.
 
-    Returns
-    -------
-    int
+    Raises
+    ------
+    ValueError
+        If the text is not an irreps string.
     """
-    return int(name[:-1])
+    return format_irreps(parse_irreps(text))
 
 
-def without(irreps: str, name: str) -> str:
-    """Leave one irrep out.
+def degree_of(irrep: str) -> int:
+    """Return the degree l of an irrep such as ``1o``."""
+    return int(irrep[:-1])
+
+
+def without_irrep(irreps: str, irrep: str) -> str:
+    """Remove one irrep from an irreps string.
 
     Parameters
     ----------
     irreps : str
         Canonical irreps.
-    name : str
-        Irrep, e.g. ``1o``.
+    irrep : str
+        The irrep to remove, for example ``1o``.
 
     Returns
     -------
     str
         Canonical irreps; empty if nothing is left.
     """
-    return spell({key: mul for key, mul in parse(irreps).items() if key != name})
+    return format_irreps({key: mul for key, mul in parse_irreps(irreps).items() if key != irrep})
 
 
-def labels(irreps: Iterable[str]) -> dict[str, str]:
-    """Shortest labels that tell sets of irreps apart.
+def shortest_labels(sets: Iterable[str]) -> dict[str, str]:
+    """Find the shortest labels that tell sets of irreps apart.
 
     Parameters
     ----------
-    irreps : iterable of str
-        Canonical irreps.
+    sets : iterable of str
+        Canonical irreps of each set.
 
     Returns
     -------
     dict of str to str
-        ``16x0e+16x1o`` to ``0e+1o`` if every irrep of every set has the same number of channels,
-        otherwise to itself.
+        Label of each set: ``0e+1o`` for ``16x0e+16x1o`` if every irrep of every set has the same
+        number of channels, otherwise the irreps themselves.
     """
-    parsed = {text: parse(text) for text in irreps}
+    parsed = {irreps: parse_irreps(irreps) for irreps in sets}
     channels = {mul for multiplicities in parsed.values() for mul in multiplicities.values()}
     if len(channels) > 1:
-        return {text: text for text in parsed}
-    return {text: "+".join(multiplicities) for text, multiplicities in parsed.items()}
+        return {irreps: irreps for irreps in parsed}
+    return {irreps: "+".join(multiplicities) for irreps, multiplicities in parsed.items()}

@@ -1,57 +1,36 @@
-"""Run directories as `Run` records: finding and reading them, and saying what is broken.
+"""Finding and reading run directories.
 
-Imports `runtime.run_name`, NumPy-free and torch-free, so that bad input is told at once.
+Imports `records` and this package only. NumPy is not among the imports, so that a mistake on the
+command line is reported at once.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from records.names import FINISHED, UNTRAINED
-from reporting.read.irreps import parse, spell
+from records.metrics import Row, read_metrics
+from records.names import UNTRAINED
+from records.summary import Summary, read_summary
+from records.utilization import Utilization, read_table
+from reporting.read.irreps import canonical_irreps
 
 RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
-"""A directory with any of these is a run's."""
-DEPTH = 2
-"""Levels below a given directory that are searched: ``runs/<sweep>/<name>``."""
-NUMBERS = ("ablation", "ablation_low", "ablation_high", "power_share", "effective_channels")
-Row = dict[str, float]
+"""A directory that holds any of these is a run's directory."""
+MAX_DEPTH = 2
+"""How many levels below a given directory are searched: ``runs/<sweep>/<name>``."""
+SKIP_ADVICE = "or leave the run out with --skip-broken"
+RATE = "throughput/molecules_per_s"
+
+Content = TypeVar("Content")
 
 
 class ReportError(ValueError):
-    """Something that the user gave cannot be used; the message is one line and says what to do."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One row of utilization.csv: an irrep in one layer, or in all (`NETWORK`).
-
-    Attributes
-    ----------
-    layer, irrep : str
-        ``layer0`` … or ``network``; ``1o``.
-    channels : int
-        Its channels in that layer.
-    verdict : str
-        ``used``, ``unused`` or ``unreachable``.
-    mae : float
-        Validation MAE of the whole network on the molecules measured, reporting units.
-    values : dict of str to float
-        Measures by name, see `NUMBERS` and ``attribution``; NaN where the layer lacks the block.
-    """
-
-    layer: str
-    irrep: str
-    channels: int
-    verdict: str
-    mae: float
-    values: dict[str, float]
+    """Input from the user cannot be used. The message is one line and says what to do."""
 
 
 @dataclass
@@ -62,120 +41,107 @@ class Run:
     ----------
     name : str
         The run's name.
-    status : str
-        ``finished``, ``running``, ``failed``, ``preempted``; from W&B also ``crashed`` and others.
     path : Path or None
-        Its directory; None for a run read from W&B.
+        Its directory; None for a run that was read from W&B.
+    summary : Summary
+        What the run is, and its results.
     irreps : str
-        Canonical irreps, empty if it never got as far.
-    seed : int or None
-        Seed of everything.
-    configuration : dict
-        Flat identity of the run: what decides its result.
-    summary : dict
-        The whole summary.
+        ``summary.irreps`` in canonical form; empty if the run failed before it knew them.
     metrics : dict of int to dict
-        Rows of metrics.csv by epoch.
-    utilization : dict of int to list of Block
-        Rows of utilization.csv by epoch.
+        Rows of ``metrics.csv`` by epoch; empty for a run that was read from W&B.
+    utilization : dict of int to Utilization
+        What ``utilization.csv`` holds, by epoch.
     """
 
     name: str
-    status: str
     path: Path | None
+    summary: Summary
     irreps: str
-    seed: int | None
-    configuration: dict[str, Any]
-    summary: dict[str, Any]
     metrics: dict[int, Row] = field(default_factory=dict)
-    utilization: dict[int, list[Block]] = field(default_factory=dict)
+    utilization: dict[int, Utilization] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """Status of the run, see `records.names`; W&B also has others, for example ``crashed``."""
+        return self.summary.status or "unfinished"
 
     @property
     def finished(self) -> bool:
-        """Whether it ran to its end."""
-        return self.status == FINISHED
+        """Whether the run was trained to its end."""
+        return self.summary.finished
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of initial weights and batches."""
+        return self.summary.seed
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The options that determine the result, flat, with dotted keys."""
+        return self.summary.configuration
 
     @property
     def target(self) -> str:
         """Name of the target."""
-        return str(self.summary.get("target", "unknown target"))
+        return self.summary.target or "unknown target"
 
     @property
     def unit(self) -> str:
         """Unit of the errors."""
-        return str(self.summary.get("unit", "?"))
+        return self.summary.unit or "?"
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs trained."""
+        known = self.summary.epochs
+        return len(self.trained_rows()) if known is None else known
 
     def number(self, key: str) -> float | None:
-        """Look a number of the summary up.
+        """Look up a result.
 
         Parameters
         ----------
         key : str
-            e.g. ``test/mae``.
+            For example ``test/mae``.
 
         Returns
         -------
         float or None
-            None if it is missing or not finite.
+            None if the result is missing or not finite.
         """
-        value = self.summary.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        return float(value) if math.isfinite(value) else None
-
-    @property
-    def epochs(self) -> int:
-        """Epochs trained."""
-        done = self.summary.get("epochs")
-        return int(done) if isinstance(done, (int, float)) else len(self.trained_rows())
+        return self.summary.number(key)
 
     def trained_rows(self) -> list[Row]:
-        """Rows of metrics.csv without the untrained baseline.
-
-        Returns
-        -------
-        list of dict
-            By rising epoch.
-        """
+        """Return the rows of ``metrics.csv`` in order, without the untrained baseline."""
         return [row for epoch, row in sorted(self.metrics.items()) if epoch > UNTRAINED]
 
     def molecules_per_second(self) -> float | None:
-        """Median over epochs of the molecules trained on per second.
-
-        Returns
-        -------
-        float or None
-        """
-        key = "throughput/molecules_per_s"
-        rates = sorted(row[key] for row in self.trained_rows() if row.get(key, 0) > 0)
-        if not rates:
-            return self.number(key)
-        middle = len(rates) // 2
-        return rates[middle] if len(rates) % 2 else (rates[middle - 1] + rates[middle]) / 2
+        """Return the training throughput, the median over epochs; None if it was not logged."""
+        rates = [row[RATE] for row in self.trained_rows() if row.get(RATE, 0) > 0]
+        return statistics.median(rates) if rates else self.number(RATE)
 
     def training_seconds(self) -> float | None:
-        """Time spent on training batches, without validation and other callbacks.
+        """Return the time spent on training batches, without validation and callbacks.
 
         Returns
         -------
         float or None
-            None if the run does not say how many molecules an epoch has.
+            Seconds; None if throughput or size of the training part are not known.
         """
-        molecules = self.summary.get("molecules")
-        rate = self.molecules_per_second()
-        if not isinstance(molecules, dict) or not molecules.get("train") or not rate:
-            return None
-        return float(molecules["train"]) * self.epochs / rate
+        molecules, rate = self.summary.molecules.get("train"), self.molecules_per_second()
+        return molecules * self.epochs / rate if molecules and rate else None
 
-    def last_utilization(self) -> list[Block]:
-        """Blocks as measured last, empty if only the untrained network was measured.
-
-        Returns
-        -------
-        list of Block
-        """
+    def last_utilization(self) -> Utilization | None:
+        """Return the last measurement of the trained network; None if there is none."""
         last = max(self.utilization, default=UNTRAINED)
-        return self.utilization[last] if last > UNTRAINED else []
+        return self.utilization[last] if last > UNTRAINED else None
+
+    def last_value(self, key: str) -> float:
+        """Return the last finite value of a column of ``metrics.csv``; NaN if there is none."""
+        for row in reversed(self.trained_rows()):
+            if math.isfinite(row.get(key, math.nan)):
+                return row[key]
+        return math.nan
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
@@ -184,34 +150,36 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     Parameters
     ----------
     paths : sequence of Path
-        Run directories, or directories that hold them up to two levels below.
+        Run directories, or directories with run directories up to two levels below.
 
     Returns
     -------
     list of Path
-        Each directory once, in the order given, then by name.
+        Each run directory once: in the order of `paths`, then by name.
 
     Raises
     ------
     ReportError
-        If a path is no directory, or there is no run below it.
+        If a path is not a directory, or has no run in it.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
-            raise ReportError(f"{path} is no directory: give run directories, or one that has them")
-        below = list(_runs_in(path, DEPTH))
+            raise ReportError(
+                f"{path} is not a directory: give run directories, or a directory that holds them"
+            )
+        below = list(_runs_in(path, MAX_DEPTH))
         if not below:
             raise ReportError(
-                f"no run in {path}: a run's directory has a summary.json, at most {DEPTH} levels "
-                "down; train first, e.g. with `python sweep.py sweeps/quickstart.yaml`"
+                f"no run in {path}: a run directory holds a summary.json, at most {MAX_DEPTH} "
+                "levels down; train first, e.g. with `python sweep.py sweeps/quickstart.yaml`"
             )
         for run in below:
             found.setdefault(run.resolve(), run)
     return list(found.values())
 
 
-def _runs_in(directory: Path, depth: int) -> Iterable[Path]:
+def _runs_in(directory: Path, depth: int) -> Iterator[Path]:
     if any((directory / name).is_file() for name in RUN_FILES):
         yield directory
     elif depth > 0:
@@ -226,138 +194,94 @@ def read_run(path: Path) -> Run:
     Parameters
     ----------
     path : Path
-        With a summary.json.
-
-    Returns
-    -------
-    Run
+        Directory with a ``summary.json``.
 
     Raises
     ------
     ReportError
-        If a file is missing or damaged; names it.
+        If the summary is missing or incomplete, or any file is damaged. The message names the file.
     """
-    summary = _read_summary(path / "summary.json")
-    status = str(summary.get("status") or "unfinished")
-    try:
-        run = Run(
-            name=str(summary.get("run_name") or path.name),
-            status=status,
-            path=path,
-            irreps=spell(parse(str(summary["irreps"]))) if summary.get("irreps") else "",
-            seed=_seed(summary),
-            configuration=dict(summary.get("configuration") or {}),
-            summary=summary,
-        )
-    except (TypeError, ValueError) as error:
-        raise ReportError(f"{path / 'summary.json'} is damaged: {error}") from error
-    if run.finished:
-        _check_complete(run, path)
-    run.metrics = _read_metrics(path / "metrics.csv")
-    run.utilization = _read_utilization(path / "utilization.csv")
-    return run
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    advice = "repair or remove the run's directory, or leave it out with --skip-broken"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ReportError(f"{path} is missing: {advice}") from None
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} is damaged ({error}): {advice}") from error
-    if not isinstance(summary, dict):
-        raise ReportError(f"{path} is damaged (no JSON object): {advice}")
-    return summary
-
-
-def _seed(summary: dict[str, Any]) -> int | None:
-    seed = summary.get("seed")
-    return int(seed) if isinstance(seed, int) and not isinstance(seed, bool) else None
-
-
-def _check_complete(run: Run, path: Path) -> None:
-    needed = ("irreps", "target", "unit", "configuration")
-    missing = [key for key in needed if not run.summary.get(key)]
-    if missing:
-        raise ReportError(
-            f"{path / 'summary.json'} says finished but lacks {', '.join(missing)}: it is not one "
-            "of train.py's, leave it out with --skip-broken"
-        )
-
-
-def _read_metrics(path: Path) -> dict[int, Row]:
-    rows: dict[int, Row] = {}
-    for number, record in _records(path):
-        try:
-            row = {key: float(value) for key, value in record.items() if value}
-            rows[int(row["epoch"])] = row
-        except (TypeError, ValueError, KeyError) as error:
-            raise _damaged(path, number) from error
-    return rows
-
-
-def _read_utilization(path: Path) -> dict[int, list[Block]]:
-    epochs: dict[int, list[Block]] = {}
-    for number, record in _records(path):
-        try:
-            block = Block(
-                layer=record["layer"],
-                irrep=record["irrep"],
-                channels=int(record["channels"]),
-                verdict=record["verdict"],
-                mae=float(record["mae"]),
-                values={key: float(record[key] or "nan") for key in (*NUMBERS, "attribution")},
-            )
-            epochs.setdefault(int(record["epoch"]), []).append(block)
-        except (TypeError, ValueError, KeyError) as error:
-            raise _damaged(path, number) from error
-    return epochs
-
-
-def _records(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    if not path.exists():
-        return
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            for record in reader:
-                yield reader.line_num, record
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError(
-            f"{path} is damaged ({error}): leave the run out with --skip-broken"
-        ) from (error)
-
-
-def _damaged(path: Path, line: int) -> ReportError:
-    return ReportError(
-        f"{path} is damaged in line {line}: remove the line, or leave the run out with "
-        "--skip-broken"
+    summary_path = path / "summary.json"
+    summary = read_record(read_summary, summary_path)
+    if summary is None:
+        raise ReportError(f"{summary_path} is missing: remove the run's directory, {SKIP_ADVICE}")
+    _check_complete(summary, summary_path)
+    return Run(
+        name=summary.run_name or path.name,
+        path=path,
+        summary=summary,
+        irreps=_irreps(summary, summary_path),
+        metrics=read_record(read_metrics, path / "metrics.csv"),
+        utilization=read_record(read_table, path / "utilization.csv"),
     )
 
 
+def read_record(reader: Callable[[Path], Content], path: Path) -> Content:
+    """Read one file of a run, and report damage as the user's problem.
+
+    Parameters
+    ----------
+    reader : callable
+        One of the readers in `records`.
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ReportError
+        If the file is damaged or cannot be read.
+    """
+    try:
+        return reader(path)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{' '.join(str(error).split())}, {SKIP_ADVICE}") from error
+
+
+def _check_complete(summary: Summary, path: Path) -> None:
+    if not summary.finished:
+        return
+    needed = ("irreps", "target", "unit", "configuration")
+    missing = [key for key in needed if not getattr(summary, key)]
+    if missing:
+        raise ReportError(
+            f"{path} belongs to a finished run but lacks {', '.join(missing)}, so train.py did not "
+            "write it: leave the run out with --skip-broken"
+        )
+
+
+def _irreps(summary: Summary, path: Path) -> str:
+    if not summary.irreps:
+        return ""
+    try:
+        return canonical_irreps(summary.irreps)
+    except ValueError as error:
+        raise ReportError(
+            f"{path} is damaged ({error}): remove the run's directory, {SKIP_ADVICE}"
+        ) from error
+
+
 def wandb_project(run: Run) -> str | None:
-    """Project that a run was logged to.
+    """Find the W&B project that a run was logged to.
 
     Parameters
     ----------
     run : Run
-        With a directory.
+        A run with a directory.
 
     Returns
     -------
     str or None
-        From its config.yaml; None if that does not say.
-    """
-    import yaml
+        Name of the project; None if ``config.yaml`` does not name one.
 
-    path = run.path / "config.yaml" if run.path else None
-    if path is None or not path.is_file():
+    Raises
+    ------
+    ReportError
+        If ``config.yaml`` is damaged.
+    """
+    # Imported late: PyYAML is not needed to reject a wrong command line.
+    from records.configuration import read_configuration
+
+    if run.path is None:
         return None
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ReportError(f"{path} is damaged ({reason}): leave the run out") from error
-    project = config.get("project") if isinstance(config, dict) else None
+    project = read_record(read_configuration, run.path / "config.yaml").get("project")
     return str(project) if project else None

@@ -1,6 +1,6 @@
-"""A saved workspace and a report in W&B, updated when they are there already.
+"""A workspace and a report in W&B. Saving them again updates the earlier ones.
 
-Imports wandb-workspaces where it is needed, and this package.
+Imports `reporting`; wandb-workspaces only when it is needed, as the import is slow.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from reporting.compare.groups import Group, check_reference, choose_reference, differing, make_groups
+from reporting.compare.groups import (
+    Group,
+    check_reference,
+    choose_reference,
+    differing_options,
+    group_runs,
+)
 from reporting.wandb.runs import Project, read_project, server_errors
-from reporting.words.summary import Summary, summarize
+from reporting.words.findings import Findings, describe_findings
 
 NAME = "Irrepscope"
 MARK = "Written by Irrepscope's report.py, which replaces its text."
-"""Begins the description of our reports: how an earlier one is found again."""
+"""Begins the description of our reports, by which an earlier one is found again."""
 COLUMNS = (
     "config:irreps.value",
     "config:seed_everything.value",
@@ -30,37 +36,39 @@ COLUMNS = (
     "config:target.value",
     "config:graph.value",
 )
-"""Columns of the table of runs, in this order, where runs have them."""
-WIDTH = 24
-"""Columns of the grid on which a report's panels lie."""
+"""Columns of the table of runs. Those that no run has are left out."""
+GRID_COLUMNS = 24
+"""Width of the grid on which W&B places the panels of a report."""
+PANEL_HEIGHT = 9
+"""Rows of that grid per panel."""
 
 
 def save_dashboards(path: str, sweep: str | None, reference: str | None = None) -> list[str]:
-    """Save workspace and report of a project or sweep.
+    """Save a workspace and a report for a project or a sweep.
 
     Parameters
     ----------
     path : str
         ``ENTITY/PROJECT``.
     sweep : str, optional
-        Only this sweep's runs.
+        Sweep to limit the runs to.
     reference : str, optional
-        Irreps that the report compares with.
+        Irreps of the set that the others are compared with.
 
     Returns
     -------
     list of str
-        Lines that say what was saved and where.
+        What was saved and where, one line each.
 
     Raises
     ------
     ReportError
-        If there is no API key, no such project, or there are no runs.
+        If there is no API key, no such project or no run.
     OSError
         If the server fails.
     """
     project = read_project(path, sweep)
-    groups = make_groups(project.runs)
+    groups = group_runs(project.runs)
     if reference is not None:
         check_reference(groups, reference)
     with server_errors(path):
@@ -87,11 +95,13 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
     Returns
     -------
     url : str
+        Address of the workspace.
     is_new : bool
+        Whether there was no earlier one.
     """
     import wandb_workspaces.workspaces as ws
 
-    from reporting.wandb.panels import panel_sections
+    from reporting.wandb.panels import error_key, panel_sections
 
     sections = [
         ws.Section(
@@ -111,11 +121,12 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
         runset_settings=ws.RunsetSettings(
             filters=_filters(project),
             groupby=[ws.Config(key) for key in _groupings(project, groups)],
-            order=[ws.Ordering(ws.Summary(_order_key(project)))],
+            order=[ws.Ordering(ws.Summary(error_key(project)))],
             pinned_columns=_columns(project),
         ),
     )
-    # A view's name is its address: the same for the same project and sweep, so found again.
+    # The address of a view is its name. The same project and sweep always have the same name, by
+    # which an earlier workspace is found again.
     workspace._internal_name = view_name(project)
     workspace._internal_id = _earlier_view(project)
     is_new = not workspace._internal_id
@@ -124,24 +135,14 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
 
 
 def view_name(project: Project) -> str:
-    """Name that W&B keeps our workspace by.
-
-    Parameters
-    ----------
-    project : Project
-
-    Returns
-    -------
-    str
-        In W&B's form ``nw-…-v``, with eleven characters in between.
-    """
+    """Derive the internal name of our workspace: W&B's ``nw-…-v`` with eleven characters within."""
     text = f"{NAME} {project.path} {project.sweep or ''}"
     digest = base64.b32encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return f"nw-{digest.lower()[:11]}-v"
 
 
 def _earlier_view(project: Project) -> str:
-    """Id of the workspace that an earlier call saved; empty without one."""
+    """Find the id of the workspace that an earlier call saved; empty if there is none."""
     import wandb
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces._graphql import get_app_url
@@ -161,41 +162,34 @@ def _title(project: Project) -> str:
     return f"{NAME}: sweep {project.sweep}" if project.sweep else NAME
 
 
-def _filters(project: Project, *further: Any) -> Any:
-    """Filter for the sweep and whatever else; nothing filters nothing."""
+def _filters(project: Project, *conditions: Any) -> Any:
+    """Combine conditions with the one that limits the runs to the project's sweep."""
     from wandb_workspaces import expr
 
-    conditions = [*further]
     if project.sweep:
-        conditions.append(expr.Metric("Sweep") == project.sweep)
+        conditions = (*conditions, expr.Metric("Sweep") == project.sweep)
     return expr.And(*conditions) if conditions else ""
 
 
-def _order_key(project: Project) -> str:
-    from reporting.wandb.panels import error_key
-
-    return error_key(project)
-
-
 def _groupings(project: Project, groups: Sequence[Group]) -> list[str]:
-    """Name the keys to group runs by: what makes them incomparable first, then irreps.
+    """List the keys to group runs by: options that make runs incomparable first, then irreps.
 
-    The suffix ``.value`` says that a key with dots is one key and no path.
+    The suffix ``.value`` tells W&B that a key with dots is a single key and not a path.
     """
-    searched = any(run.configuration.get("model.channels_l0") is not None for run in project.runs)
-    irreps = "irreps" if searched else "model.irreps"
-    keys = [*differing(groups), irreps]
+    by_multiplicity = any(run.configuration.get("model.channels_l0") is not None for run in project.runs)
+    irreps = "irreps" if by_multiplicity else "model.irreps"
+    keys = [*differing_options(groups), irreps]
     return [f"{key}.value" for key in keys if key in project.config]
 
 
 def _columns(project: Project) -> list[str]:
-    known = []
+    available = []
     for column in COLUMNS:
         section, _, key = column.partition(":")
         logged = project.config if section == "config" else project.keys
         if key.removesuffix(".value") in logged:
-            known.append(column)
-    return ["run:displayName", "run:state", *known]
+            available.append(column)
+    return ["run:displayName", "run:state", *available]
 
 
 # ---- report ---------------------------------------------------------------------------------
@@ -211,14 +205,16 @@ def save_report(
     project : Project
     groups : sequence of Group
     reference : str, optional
-        Irreps that sets are compared with.
+        Irreps of the set that the others are compared with.
     workspace : str
         Address of the workspace.
 
     Returns
     -------
     url : str
+        Address of the report.
     is_new : bool
+        Whether there was no earlier one.
     """
     import wandb_workspaces.reports.v2 as wr
 
@@ -241,7 +237,7 @@ def _subject(project: Project) -> str:
 
 
 def _earlier_report(project: Project) -> str:
-    """Id of the report that an earlier call saved; empty without one."""
+    """Find the id of the report that an earlier call saved; empty if there is none."""
     import wandb
 
     for found in wandb.Api().reports(project.path):
@@ -269,30 +265,21 @@ def _blocks(
     ]
     for group in groups:
         blocks.append(wr.H1(group.name))
-        summary = summarize(group, choose_reference(group, reference))
-        blocks.append(wr.MarkdownBlock(text=to_markdown(summary)))
+        findings = describe_findings(group, choose_reference(group, reference))
+        blocks.append(wr.MarkdownBlock(text=to_markdown(findings)))
     for section in panel_sections(project):
         blocks.append(wr.H1(section.name))
-        _place(section.panels, section.columns)
+        _lay_out(section.panels, section.columns)
         blocks.append(wr.PanelGrid(runsets=[_runset(project, groups)], panels=section.panels))
     return blocks
 
 
-def to_markdown(summary: Summary) -> str:
-    """Write a summary as Markdown.
-
-    Parameters
-    ----------
-    summary : Summary
-
-    Returns
-    -------
-    str
-    """
-    parts = [*summary.best, *summary.seeds]
+def to_markdown(findings: Findings) -> str:
+    """Write findings as Markdown."""
+    parts = [*findings.best, *findings.seeds]
     for title, texts in (
-        ("What each irrep is worth", summary.irreps),
-        ("What cannot be concluded yet", summary.unknown),
+        ("What each irrep is worth", findings.irreps),
+        ("What cannot be concluded yet", findings.unknown),
     ):
         if texts:
             parts.append(f"### {title}")
@@ -300,18 +287,22 @@ def to_markdown(summary: Summary) -> str:
     return "\n\n".join(parts)
 
 
-def _place(panels: Sequence[Any], columns: int) -> None:
+def _lay_out(panels: Sequence[Any], columns: int) -> None:
     import wandb_workspaces.reports.v2 as wr
 
-    width = WIDTH // columns
+    width = GRID_COLUMNS // columns
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        panel.layout = wr.Layout(x=column * width, y=row * 9, w=width, h=9)
+        panel.layout = wr.Layout(
+            x=column * width, y=row * PANEL_HEIGHT, w=width, h=PANEL_HEIGHT
+        )
 
 
 def _runset(project: Project, groups: Sequence[Group]) -> Any:
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
+
+    from reporting.wandb.panels import error_key
 
     return wr.Runset(
         entity=project.entity,
@@ -319,6 +310,6 @@ def _runset(project: Project, groups: Sequence[Group]) -> Any:
         name="Finished runs",
         filters=_filters(project, expr.Metric("State") == "finished"),
         groupby=[f"config.{key}" for key in _groupings(project, groups)],
-        order=[wr.OrderBy(wr.SummaryMetric(_order_key(project)), ascending=True)],
+        order=[wr.OrderBy(wr.SummaryMetric(error_key(project)), ascending=True)],
         pinned_columns=_columns(project),
     )

@@ -1,6 +1,6 @@
-"""Panels of the W&B workspace and report: only of keys that runs have logged.
+"""Panels of the W&B workspace and report, only for keys that the runs have logged.
 
-Imports wandb-workspaces and this package.
+Imports wandb-workspaces and `reporting` only.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from reporting.read.irreps import degree
+from records.latents import ALL
+from reporting.compare.groups import TEST_MAE, VALIDATION_MAE
+from reporting.read.irreps import degree_of
+from reporting.read.utilization import ABLATION
 from reporting.wandb.runs import Project
-
-LATENT = {
-    "knn_r2_target": "R² of the target from neighbours",
-    "knn_r2_complexity": "R² of the spatial score from neighbours",
-    "trustworthiness": "Trustworthiness of the UMAP",
-    "intrinsic_dimension": "Intrinsic dimension",
-}
-
+from reporting.words.titles import LATENT_TITLES
 
 @dataclass
 class PanelSection:
@@ -32,7 +28,7 @@ class PanelSection:
     name : str
     panels : list of panel
     columns : int
-        Panels beside each other.
+        Number of panels side by side.
     """
 
     name: str
@@ -41,17 +37,7 @@ class PanelSection:
 
 
 def panel_sections(project: Project) -> list[PanelSection]:
-    """Make all panels of a project.
-
-    Parameters
-    ----------
-    project : Project
-
-    Returns
-    -------
-    list of PanelSection
-        Sections without panels are left out.
-    """
+    """Make all panels of a project. Sections without panels are left out."""
     sections = [
         PanelSection("Errors", _errors(project)),
         PanelSection("Training", _training(project)),
@@ -62,42 +48,23 @@ def panel_sections(project: Project) -> list[PanelSection]:
     return [section for section in sections if section.panels]
 
 
-def _known(panels: Sequence[tuple[bool, Any]]) -> list[Any]:
-    """Keep the panels whose keys are known."""
-    return [panel for is_known, panel in panels if is_known]
+def _available(panels: Sequence[tuple[bool, Any]]) -> list[Any]:
+    """Keep the panels whose keys were logged."""
+    return [panel for is_logged, panel in panels if is_logged]
 
 
 def error_key(project: Project) -> str:
-    """Error that runs are compared by.
-
-    Parameters
-    ----------
-    project : Project
-
-    Returns
-    -------
-    str
-        ``test/mae``, or ``val/mae`` if no run was tested.
-    """
-    return "test/mae" if "test/mae" in project.keys else "val/mae"
+    """Choose the error that runs are compared by: of the test, or of the validation without one."""
+    return TEST_MAE if TEST_MAE in project.keys else VALIDATION_MAE
 
 
 def unit_of(project: Project) -> str:
-    """Find the unit of the errors, empty if runs have different ones.
-
-    Parameters
-    ----------
-    project : Project
-
-    Returns
-    -------
-    str
-    """
+    """Return the unit of the errors; empty if runs have different units."""
     units = {run.unit for run in project.runs}
     return units.pop() if len(units) == 1 else ""
 
 
-def _titled(text: str, unit: str) -> str:
+def _with_unit(text: str, unit: str) -> str:
     return f"{text} ({unit})" if unit else text
 
 
@@ -108,46 +75,41 @@ def line(title: str, *keys: str, log: bool = False) -> Any:
     ----------
     title : str
     *keys : str
-        Logged keys.
+        Keys that were logged.
     log : bool
         Whether the y axis is logarithmic.
-
-    Returns
-    -------
-    LinePlot
-        Grouped as the table of runs is.
     """
     return wr.LinePlot(title=title, x="epoch", y=list(keys), log_y=log or None)
 
 
 def _errors(project: Project) -> list[Any]:
     error, unit = error_key(project), unit_of(project)
-    name = "Test MAE" if error == "test/mae" else "Validation MAE"
+    name = "Test MAE" if error == TEST_MAE else "Validation MAE"
     has_error = error in project.keys
     has_size = "params/total" in project.config
     size, rate = wr.Config("params/total"), "throughput/molecules_per_s"
     scatter = wr.ScatterPlot(
-        title=_titled(f"{name} against parameters", unit),
+        title=_with_unit(f"{name} against parameters", unit),
         x=size,
         y=wr.SummaryMetric(error),
         log_x=True,
         log_y=True,
     )
     cost = wr.ScatterPlot(
-        title=_titled(f"{name} against molecules/s", unit),
+        title=_with_unit(f"{name} against molecules/s", unit),
         x=wr.SummaryMetric(rate),
         y=wr.SummaryMetric(error),
         log_x=True,
         log_y=True,
     )
-    bars = wr.BarPlot(title=_titled(name, unit), metrics=[error])
-    curves = line(_titled("Validation MAE by epoch", unit), "val/mae", log=True)
-    return _known(
+    bars = wr.BarPlot(title=_with_unit(name, unit), metrics=[error])
+    curves = line(_with_unit("Validation MAE by epoch", unit), VALIDATION_MAE, log=True)
+    return _available(
         [
             (has_error and has_size, scatter),
             (has_error and rate in project.keys, cost),
             (has_error, bars),
-            ("val/mae" in project.keys, curves),
+            (VALIDATION_MAE in project.keys, curves),
             (has_error, _parallel(project, error)),
         ]
     )
@@ -169,15 +131,20 @@ def _parallel(project: Project, error: str) -> Any:
             "throughput/molecules_per_s" in project.keys,
             True,
         ),
-        ("best validation MAE", wr.SummaryMetric("val/mae"), "val/mae" in project.keys, True),
-        ("test MAE", wr.SummaryMetric("test/mae"), error == "test/mae", True),
+        (
+            "best validation MAE",
+            wr.SummaryMetric(VALIDATION_MAE),
+            VALIDATION_MAE in project.keys,
+            True,
+        ),
+        ("test MAE", wr.SummaryMetric(TEST_MAE), error == TEST_MAE, True),
     ]
     return wr.ParallelCoordinatesPlot(
         title="From irreps to error",
         columns=[
             wr.ParallelCoordinatesPlotColumn(metric=metric, display_name=name, log=log or None)
-            for name, metric, is_known, log in columns
-            if is_known
+            for name, metric, is_logged, log in columns
+            if is_logged
         ],
     )
 
@@ -186,7 +153,7 @@ def _training(project: Project) -> list[Any]:
     unit = unit_of(project)
     plots = [
         ("train/loss", "Training loss (standardized)", True),
-        ("val/rmse", _titled("Validation RMSE", unit), True),
+        ("val/rmse", _with_unit("Validation RMSE", unit), True),
         ("val/objective", "Objective of the search", True),
         ("lr", "Learning rate", True),
         ("throughput/molecules_per_s", "Molecules per second", False),
@@ -196,16 +163,16 @@ def _training(project: Project) -> list[Any]:
 
 def _utilization(project: Project) -> list[Any]:
     unit = unit_of(project)
-    keys = _sorted(project, r"utilization/network/(\d+[eo])/ablation")
+    keys = _keys_by_degree(project, rf"utilization/network/(\d+[eo])/{ABLATION}")
     heatmap = wr.MediaBrowser(
-        title="Layers and irreps: what each is worth (slide through the epochs)",
+        title="What each irrep of each layer is worth (use the slider for other epochs)",
         media_keys=["utilization/heatmap"],
         num_columns=1,
     )
-    lines = line(_titled("MAE gained by removing an irrep from all layers", unit), *keys)
+    lines = line(_with_unit("Increase of the MAE when an irrep is removed from all layers", unit), *keys)
     symmetry = line("Rotation error", "equivariance/rotation_error", log=True)
     table = wr.WeavePanelSummaryTable(table_name="utilization/table")
-    return _known(
+    return _available(
         [
             ("utilization/heatmap" in project.keys, heatmap),
             (bool(keys), lines),
@@ -217,21 +184,21 @@ def _utilization(project: Project) -> list[Any]:
 
 def _latent(project: Project) -> list[Any]:
     umap = wr.MediaBrowser(
-        title="UMAP of molecules (slide through the epochs)",
+        title="UMAP of molecules (use the slider for other epochs)",
         media_keys=["latent/umap"],
         num_columns=1,
     )
     animation = wr.MediaBrowser(
         title="UMAP, all epochs", media_keys=["latent/animation"], num_columns=1
     )
-    panels = _known(
+    panels = _available(
         [
             ("latent/umap" in project.keys, umap),
             ("latent/animation" in project.keys, animation),
         ]
     )
-    for metric, title in LATENT.items():
-        keys = _sorted(project, rf"latent/(all|\d+[eo])/{metric}")
+    for metric, title in LATENT_TITLES.items():
+        keys = _keys_by_degree(project, rf"latent/({ALL}|\d+[eo])/{metric}")
         if keys:
             panels.append(line(title, *keys))
     if "latent/molecules" in project.keys:
@@ -239,16 +206,16 @@ def _latent(project: Project) -> list[Any]:
     return panels
 
 
-def _sorted(project: Project, pattern: str) -> list[str]:
-    """Keys that match, by the degree of their irrep; all irreps together first."""
+def _keys_by_degree(project: Project, pattern: str) -> list[str]:
+    """Find the keys that match, in order of their irrep's degree; all irreps together come first."""
     found = [match for key in project.keys if (match := re.fullmatch(pattern, key))]
-    found.sort(key=lambda match: (-1 if match[1] == "all" else degree(match[1]), match[1]))
+    found.sort(key=lambda match: (-1 if match[1] == ALL else degree_of(match[1]), match[1]))
     return [match[0] for match in found]
 
 
 def _comparison(project: Project) -> list[Any]:
     error = error_key(project)
-    return _known(
+    return _available(
         [
             (True, wr.RunComparer(diff_only="split")),
             (error in project.keys, wr.ParameterImportancePlot(with_respect_to=error)),

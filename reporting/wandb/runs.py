@@ -1,41 +1,48 @@
-"""Runs of a W&B project as `Run` records, and the keys that they have logged.
+"""Runs of a W&B project as `Run` objects, and the keys that they have logged.
 
-Imports wandb where it asks the server, and this package.
+Imports `records` and `reporting.read`; wandb only when it asks the server, as the import is slow.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from reporting.read.irreps import parse, spell
-from records.names import NETWORK
-from reporting.read.runs import Block, ReportError, Run
 from records.configuration import identity
+from records.names import NETWORK
+from records.summary import Summary, from_json
+from records.utilization import BlockUtilization, Utilization
+from reporting.read.irreps import canonical_irreps, parse_irreps
+from reporting.read.runs import ReportError, Run
+from reporting.read.utilization import block_from_logged
 
 TIMEOUT = 30
-PAGE = 200
+"""Seconds to wait for an answer of the server."""
+RUNS_PER_REQUEST = 200
+SUMMARY_KEYS = ("target", "unit", "graph", "configuration_hash", "git_commit", "versions", "error")
+"""Parts of a run's summary that W&B keeps among its configuration."""
 _UTILIZATION = re.compile(r"utilization/(layer\d+|network)/(\d+[eo])/(\w+)")
 
 
 @dataclass
 class Project:
-    """A W&B project as far as its dashboards need to know it.
+    """What the dashboards need to know of a W&B project.
 
     Attributes
     ----------
     entity, name : str
-        ``ENTITY/PROJECT``.
+        The two parts of ``ENTITY/PROJECT``.
     sweep : str or None
-        Only this sweep's runs, if given.
+        Sweep that the runs are limited to, if any.
     runs : list of Run
     keys : set of str
-        Logged by any run: metrics, media and tables.
+        Keys that any run has logged: metrics, media and tables.
     config : set of str
-        Configuration keys of any run.
+        Keys in the configuration of any run.
     """
 
     entity: str
@@ -57,7 +64,7 @@ def split_path(path: str) -> tuple[str, str]:
     Parameters
     ----------
     path : str
-        As the user gave it.
+        As given by the user.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def split_path(path: str) -> tuple[str, str]:
     Raises
     ------
     ReportError
-        If it is of another form.
+        If the path has another form.
     """
     entity, _, project = path.partition("/")
     if not entity or not project or "/" in project:
@@ -76,19 +83,19 @@ def split_path(path: str) -> tuple[str, str]:
 
 @contextmanager
 def server_errors(path: str) -> Iterator[None]:
-    """Turn the client's errors into one line.
+    """Turn errors of the W&B client into errors with a one-line message.
 
     Parameters
     ----------
     path : str
-        Project that is asked for.
+        The project that the server is asked about.
 
     Raises
     ------
     ReportError
-        If the key is refused or the project does not exist.
+        If the API key is refused or the project does not exist.
     OSError
-        If the server cannot be reached or answers nonsense.
+        If the server cannot be reached, or its answer makes no sense.
     """
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
@@ -102,21 +109,23 @@ def server_errors(path: str) -> Iterator[None]:
         text = reason.lower()
         if any(word in text for word in ("401", "403", "permission", "api key", "unauthorized")):
             raise ReportError(
-                f"W&B refuses this API key for {path} ({reason}): check WANDB_API_KEY or `wandb "
-                "login --relogin`"
+                f"W&B refuses this API key for {path} ({reason}): check WANDB_API_KEY, or run "
+                "`wandb login --relogin`"
             ) from error
         if any(word in text for word in ("not found", "could not find", "404", "does not exist")):
-            raise ReportError(f"W&B does not know {path} ({reason})") from error
+            raise ReportError(
+                f"W&B does not know {path} ({reason}): check the names of entity and project"
+            ) from error
         raise OSError(f"W&B failed for {path}: {reason}") from error
 
 
 def check_key() -> None:
-    """Refuse to go on without an API key, before the client asks for one at the terminal.
+    """Check that there is an API key, because the client would ask for one at the terminal.
 
     Raises
     ------
     ReportError
-        If there is none.
+        If there is no key.
     """
     import wandb
     from wandb.sdk.lib import wbauth
@@ -124,7 +133,8 @@ def check_key() -> None:
     settings = wandb.setup().settings
     if not settings.api_key and not wbauth.read_netrc_auth(host=settings.base_url):
         raise ReportError(
-            f"--wandb needs an API key for {settings.base_url}: `wandb login`, or set WANDB_API_KEY"
+            f"--wandb needs an API key for {settings.base_url}: run `wandb login` or set "
+            "WANDB_API_KEY"
         )
 
 
@@ -136,22 +146,18 @@ def read_project(path: str, sweep: str | None) -> Project:
     path : str
         ``ENTITY/PROJECT``.
     sweep : str, optional
-        Only this sweep's runs.
-
-    Returns
-    -------
-    Project
+        Sweep to limit the runs to.
 
     Raises
     ------
     ReportError
-        If there is no key, no such project or no run.
+        If there is no API key, no such project or no run.
     OSError
         If the server fails.
     """
     entity, name = split_path(path)
     if sweep is not None and not re.fullmatch(r"[\w-]+", sweep):
-        raise ReportError(f"--sweep {sweep}: give the sweep's ID alone, e.g. 3f9c1a2b")
+        raise ReportError(f"--sweep {sweep}: give only the sweep's ID, e.g. 3f9c1a2b")
     check_key()
     project = Project(entity, name, sweep)
     with server_errors(path):
@@ -159,16 +165,16 @@ def read_project(path: str, sweep: str | None) -> Project:
 
         filters = {"sweep": sweep} if sweep else {}
         api = wandb.Api(timeout=TIMEOUT)
-        found = list(api.runs(path, filters=filters, per_page=PAGE, lazy=False))
+        found = list(api.runs(path, filters=filters, per_page=RUNS_PER_REQUEST, lazy=False))
         for entry in found:
-            _take(project, entry)
+            _add_run(project, entry)
     if not project.runs:
         what = f"sweep {sweep} of {path}" if sweep else path
-        raise ReportError(f"{what} has no runs: train with W&B online, or `wandb sync` them first")
+        raise ReportError(f"{what} has no runs: train with W&B online, or upload runs with `wandb sync`")
     return project
 
 
-def _take(project: Project, entry: Any) -> None:
+def _add_run(project: Project, entry: Any) -> None:
     config = {key: value for key, value in dict(entry.config).items() if key != "_wandb"}
     summary = {key: value for key, value in dict(entry.summary).items() if key[0] != "_"}
     project.config.update(config)
@@ -176,74 +182,84 @@ def _take(project: Project, entry: Any) -> None:
     project.runs.append(to_run(str(entry.name), str(entry.state), config, summary))
 
 
-def to_run(name: str, state: str, config: dict[str, Any], summary: dict[str, Any]) -> Run:
-    """Make the record of a run from what W&B keeps of it.
+def to_run(name: str, state: str, config: dict[str, Any], logged: dict[str, Any]) -> Run:
+    """Build a run from what W&B keeps of it.
 
     Parameters
     ----------
     name, state : str
-        W&B's.
+        W&B's name and state of the run.
     config : dict
-        Flat, dotted keys, as `train.py` sends it.
-    summary : dict
-        Last value of every key.
+        Flat, with dotted keys, as sent by ``train.py``.
+    logged : dict
+        Last logged value of every key.
 
     Returns
     -------
     Run
-        Without metrics by epoch; utilization as it was measured last.
+        Without metrics by epoch, and with the last measured utilization only.
+
+    Raises
+    ------
+    ReportError
+        If a value has another type than ``train.py`` gives it.
     """
-    known = {**config, **{key: _last(value) for key, value in summary.items()}}
-    if isinstance(known.get("epoch"), (int, float)):
-        known["epochs"] = int(known["epoch"]) + 1
-    seed = config.get("seed_everything")
-    irreps = str(config.get("irreps") or "")
-    run = Run(
-        name=name,
-        status=state,
-        path=None,
-        irreps=spell(parse(irreps)) if irreps else "",
-        seed=seed if isinstance(seed, int) else None,
-        configuration=identity(config),
-        summary=known,
-    )
-    blocks = _blocks(known)
+    latest = {key: _latest(value) for key, value in logged.items()}
+    try:
+        irreps = canonical_irreps(config["irreps"]) if config.get("irreps") else ""
+        summary = _summary(name, state, irreps, config, latest)
+        run = Run(name=name, path=None, summary=summary, irreps=irreps)
+        blocks = _blocks(irreps, latest)
+    except (TypeError, ValueError) as error:
+        raise ReportError(
+            f"run {name} in W&B was not logged by train.py ({error}): remove it from the project, "
+            "or choose a sweep with --sweep"
+        ) from error
     if blocks:
-        run.utilization = {max(0, run.epochs - 1): blocks}
+        mae = summary.number("val/mae")
+        # W&B does not keep how many molecules were measured.
+        utilization = Utilization(blocks, math.nan if mae is None else mae, num_molecules=0)
+        run.utilization = {max(0, run.epochs - 1): utilization}
     return run
 
 
-def _last(value: Any) -> Any:
-    """Value of a key whose summary W&B keeps as its minimum."""
+def _latest(value: Any) -> Any:
+    """Return a logged value; of a key that W&B summarizes by its minimum, the minimum."""
     minimum = value.get("min") if hasattr(value, "get") else None
     return value if minimum is None else minimum
 
 
-def _blocks(summary: dict[str, Any]) -> list[Block]:
+def _summary(
+    name: str, state: str, irreps: str, config: dict[str, Any], latest: dict[str, Any]
+) -> Summary:
+    values: dict[str, Any] = {key: config.get(key, latest.get(key)) for key in SUMMARY_KEYS}
+    values |= {"run_name": name, "status": state, "irreps": irreps or None}
+    values |= {"seed": config.get("seed_everything"), "configuration": identity(config)}
+    if isinstance(latest.get("epoch"), int | float):
+        values["epochs"] = int(latest["epoch"]) + 1
+    values |= {k: v for k, v in (config | latest).items() if "/" in k and _is_number(v)}
+    return from_json(values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _blocks(irreps: str, latest: dict[str, Any]) -> list[BlockUtilization]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for key, value in summary.items():
+    for key, value in latest.items():
         match = _UTILIZATION.fullmatch(key)
         if match:
             found.setdefault((match[1], match[2]), {})[match[3]] = value
-    mae = summary.get("val/mae")
+    multiplicities = parse_irreps(irreps) if irreps else {}
     return [
-        Block(
-            layer=layer,
-            irrep=irrep,
-            channels=1 if layer == NETWORK else int(measured.get("power") is not None),
-            verdict=str(measured["verdict"]),
-            mae=float(mae) if isinstance(mae, (int, float)) else float("nan"),
-            values=_Measures(
-                {k: float(v) for k, v in measured.items() if isinstance(v, (int, float))}
-            ),
+        block_from_logged(
+            layer,
+            irrep,
+            # Only blocks that a layer has get a power.
+            multiplicities.get(irrep, 0) if layer == NETWORK or "power" in measured else 0,
+            measured,
         )
         for (layer, irrep), measured in found.items()
         if "verdict" in measured
     ]
-
-
-class _Measures(dict[str, float]):
-    """Measures by name; NaN for those that were not logged."""
-
-    def __missing__(self, key: str) -> float:
-        return float("nan")

@@ -1,1 +1,1 @@
-"""Findings in plain sentences, and numbers as people write them."""
+"""Judgements and numbers as text for people: sentences, titles and number formats."""

@@ -1,4 +1,4 @@
-"""Numbers as text: as many digits as they are known to.
+"""Numbers as text, with as many digits as are known.
 
 Imports `reporting.compare.statistics` only.
 """
@@ -6,23 +6,28 @@ Imports `reporting.compare.statistics` only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from reporting.compare.statistics import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
 MAX_DECIMALS = 6
+MAX_LISTED = 8
+"""Most items of a list that are named in a sentence."""
+NO_INTERVAL = "one seed: no interval exists"
+"""Stands for an interval that cannot be computed."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def plain(value: float | None, digits: int = 4) -> str:
-    """Write a number with some significant digits and without an exponent.
+    """Write a number with a few significant digits and without an exponent.
 
     Parameters
     ----------
     value : float or None
     digits : int
-        Significant digits; those before the decimal point are all written.
+        Number of significant digits. All digits before the decimal point are written.
 
     Returns
     -------
@@ -38,7 +43,7 @@ def plain(value: float | None, digits: int = 4) -> str:
 
 
 def fixed(value: float, decimals: int, sign: bool = False) -> str:
-    """Write a number with some decimals, grouped by thousands.
+    """Write a number with a fixed number of decimals and a comma between thousands.
 
     Parameters
     ----------
@@ -46,10 +51,6 @@ def fixed(value: float, decimals: int, sign: bool = False) -> str:
     decimals : int
     sign : bool
         Whether positive numbers get a plus sign.
-
-    Returns
-    -------
-    str
     """
     text = f"{value:,.{decimals}f}"
     if float(text.replace(",", "")) == 0:
@@ -64,21 +65,12 @@ def _minus(text: str) -> str:
 
 
 def whole(value: float | None) -> str:
-    """Write a count.
-
-    Parameters
-    ----------
-    value : float or None
-
-    Returns
-    -------
-    str
-    """
+    """Write a count, with a comma between thousands; an en dash for None and NaN."""
     return plain(None) if value is None or not math.isfinite(value) else fixed(value, 0)
 
 
 def percent(value: float, sign: bool = False) -> str:
-    """Write a fraction as per cent, two digits.
+    """Write a fraction in per cent with about two digits.
 
     Parameters
     ----------
@@ -99,7 +91,7 @@ def percent(value: float, sign: bool = False) -> str:
 
 
 def decimals_for(estimate: Estimate) -> int:
-    """Decimals that an estimate is worth.
+    """Choose how many decimals of an estimate are meaningful.
 
     Parameters
     ----------
@@ -108,7 +100,8 @@ def decimals_for(estimate: Estimate) -> int:
     Returns
     -------
     int
-        Two significant digits of the interval's half-width; without one, three of the mean.
+        Those of two significant digits of the half-width; without an interval, of three
+        significant digits of the mean.
     """
     half = estimate.half_width
     if half > 0:
@@ -119,23 +112,19 @@ def decimals_for(estimate: Estimate) -> int:
 
 
 def mean(estimate: Estimate | None, sign: bool = False) -> str:
-    """Write an estimate's mean.
+    """Write the mean of an estimate; an en dash for None.
 
     Parameters
     ----------
     estimate : Estimate or None
     sign : bool
         Whether positive numbers get a plus sign.
-
-    Returns
-    -------
-    str
     """
     return plain(None) if estimate is None else fixed(estimate.mean, decimals_for(estimate), sign)
 
 
 def plus_minus(estimate: Estimate | None, sign: bool = False) -> str:
-    """Write mean and half-width of the interval.
+    """Write the mean of an estimate and the half-width of its interval.
 
     Parameters
     ----------
@@ -146,7 +135,7 @@ def plus_minus(estimate: Estimate | None, sign: bool = False) -> str:
     Returns
     -------
     str
-        ``45.2 ± 2.1``, or the mean alone where no interval exists.
+        ``45.2 ± 2.1``, or the mean alone if there is no interval.
     """
     if estimate is None or not estimate.has_interval:
         return mean(estimate, sign)
@@ -156,7 +145,7 @@ def plus_minus(estimate: Estimate | None, sign: bool = False) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Write an interval.
+    """Write the interval of an estimate.
 
     Parameters
     ----------
@@ -165,10 +154,10 @@ def interval(estimate: Estimate) -> str:
     Returns
     -------
     str
-        ``43.1 to 47.3``; why there is none, where there is none.
+        ``43.1 to 47.3``, or `NO_INTERVAL`.
     """
     if not estimate.has_interval:
-        return estimate.why_no_interval
+        return NO_INTERVAL
     decimals = decimals_for(estimate)
     return f"{fixed(estimate.low, decimals)} to {fixed(estimate.high, decimals)}"
 
@@ -210,3 +199,11 @@ def duration(seconds: float | None) -> str:
         if seconds >= size:
             return f"{plain(seconds / size, 2)}{SPACE}{unit}"
     return f"{plain(seconds, 2)}{SPACE}s"
+
+
+def join_first(texts: Sequence[str]) -> str:
+    """Join texts with commas; of a long list, the first few and how many more there are."""
+    more = len(texts) - MAX_LISTED
+    if more <= 1:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:MAX_LISTED])} and {more} more"

@@ -1,138 +1,119 @@
-"""One irrep in plain words: whether it is worth having, and whether it is used.
+"""One irrep in a few sentences: whether it is worth having, and whether networks use it.
 
-Imports this package only.
+Imports `reporting.compare` and this package only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reporting.compare.comparison import Difference
-from reporting.compare.worth import Worth
-from reporting.read.irreps import degree
+from reporting.compare.irrep_effects import IrrepEffect
+from reporting.compare.judgement import IrrepJudgement, Need, Usage, judge_irrep
+from reporting.compare.set_comparison import Difference
+from reporting.read.irreps import degree_of
 from reporting.words import formatting
 
 KINDS = {0: "scalars", 1: "vectors", 2: "rank-2 tensors"}
+"""Names of features by their degree; others are called by the degree itself."""
+
+_USAGE = {
+    Usage.NOT_MEASURED: "not measured",
+    Usage.HARDLY_USED: "hardly used",
+    Usage.USED: "used",
+}
 
 
-def irreps_of(measured: Sequence[Worth]) -> list[str]:
-    """Irreps of any set, by degree.
-
-    Parameters
-    ----------
-    measured : sequence of Worth
-
-    Returns
-    -------
-    list of str
-    """
-    return sorted({worth.irrep for worth in measured}, key=lambda name: (degree(name), name))
-
-
-def describe_irrep(unit: str, name: str, measured: Sequence[Worth]) -> str:
-    """Say what one irrep is worth, over all sets that have it.
+def describe_irrep(unit: str, irrep: str, effects: Sequence[IrrepEffect]) -> str:
+    """Describe what one irrep is worth, over all sets that have it.
 
     Parameters
     ----------
     unit : str
-        Of errors.
-    name : str
-        e.g. ``1o``.
-    measured : sequence of Worth
+        Unit of the errors.
+    irrep : str
+        For example ``1o``.
+    effects : sequence of IrrepEffect
+        Effects of all irreps on all sets.
 
     Returns
     -------
     str
-        Verdict first, then what it rests on.
+        The judgement, then the numbers that it is based on.
     """
-    mine = [worth for worth in measured if worth.irrep == name]
-    retrained = [worth.retrained for worth in mine if worth.retrained is not None]
-    used = sum(worth.verdicts["used"] for worth in mine)
-    total = sum(worth.verdicts.total() for worth in mine)
-    kind = KINDS.get(degree(name), f"l = {degree(name)}")
-    verdict = judge(name, used, total, retrained)
-    parts = [f"`{name}` ({kind}): **{verdict}.**", _without(unit, retrained), _removed(unit, mine)]
-    return " ".join(part for part in parts if part)
+    of_irrep = [effect for effect in effects if effect.irrep == irrep]
+    retrained = [effect.retrained for effect in of_irrep if effect.retrained is not None]
+    degree = degree_of(irrep)
+    judgement = word_judgement(judge_irrep(irrep, of_irrep))
+    sentences = [
+        f"`{irrep}` ({KINDS.get(degree, f'l = {degree}')}): **{judgement}.**",
+        _effect_of_retraining(unit, retrained),
+        _effect_of_removal(of_irrep),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def judge(name: str, used: int, total: int, retrained: Sequence[Difference]) -> str:
-    """Draw the conclusion that ablation and training without an irrep allow together.
+def word_judgement(judgement: IrrepJudgement) -> str:
+    """Put the judgement on an irrep into words.
 
     Parameters
     ----------
-    name : str
-        The irrep.
-    used, total : int
-        Trained networks that use it, and that have it and were measured.
-    retrained : sequence of Difference
-        Error without it minus error with it, both trained from the start.
+    judgement : IrrepJudgement
 
     Returns
     -------
     str
+        A clause without a full stop.
     """
-    mostly_used = total > 0 and used > total / 2
-    if not retrained:
-        if degree(name) == 0:
-            return "every set has it"
-        state = "used" if mostly_used else "hardly used" if total else "not measured"
-        return f"{state}; whether it is needed is open"
-    if not any(d.estimate.has_interval for d in retrained):
-        state = "used; " if mostly_used else "hardly used; " if total else ""
-        return f"{state}one seed cannot show whether it is needed"
-    needed = any(d.established and d.estimate.mean > 0 for d in retrained)
-    harmful = any(d.established and d.estimate.mean < 0 for d in retrained)
-    if needed and harmful:
-        return "helps in some sets, harms in others"
-    if harmful:
-        return "networks are better without it"
-    if needed:
-        afterwards = not mostly_used and total > 0
-        return (
-            "worth having in training, though hardly used afterwards"
-            if afterwards
-            else ("worth having")
-        )
-    if mostly_used:
+    usage, need = judgement.usage, judgement.need
+    if need is Need.NOT_TESTED:
+        return f"{_USAGE[usage]}; whether it is needed is open"
+    if need is Need.ONE_SEED:
+        prefix = "" if usage is Usage.NOT_MEASURED else f"{_USAGE[usage]}; "
+        return f"{prefix}one seed cannot show whether it is needed"
+    if need is Need.HELPFUL and usage is Usage.HARDLY_USED:
+        return "worth having in training, though hardly used afterwards"
+    if need is Need.NOT_SHOWN and usage is Usage.USED:
         return "used where it is present, but not shown to be needed"
-    return "no sign that it is needed"
+    return {
+        Need.IN_EVERY_SET: "every set has it",
+        Need.HELPFUL: "worth having",
+        Need.HARMFUL: "networks are better without it",
+        Need.MIXED: "helps in some sets, harms in others",
+        Need.NOT_SHOWN: "no sign that it is needed",
+    }[need]
 
 
-def _without(unit: str, retrained: Sequence[Difference]) -> str:
-    """Say what training without it does."""
+def _effect_of_retraining(unit: str, retrained: Sequence[Difference]) -> str:
     if not retrained:
         return ""
-    ordered = sorted(retrained, key=lambda d: d.estimate.mean)
+    ordered = sorted(retrained, key=lambda difference: difference.estimate.mean)
     ends = [formatting.mean(d.estimate, sign=True) for d in (ordered[0], ordered[-1])]
     text = f"Training without it changes the error by {_range(ends)} {unit}"
-    tested = [d for d in retrained if d.estimate.has_interval]
+    tested = any(difference.estimate.has_interval for difference in retrained)
     if len(retrained) == 1:
-        only = retrained[0]
+        (only,) = retrained
         text += f" (`{only.irrep_set.label}` instead of `{only.other.label}`"
         if tested:
             text += f", {'' if only.established else 'not '}established"
         return f"{text})."
-    established = sum(d.established for d in retrained)
+    established = sum(difference.established for difference in retrained)
     count = f"; {established} of {len(retrained)} established" if tested else ""
     return f"{text} ({len(retrained)} comparisons{count})."
 
 
-def _removed(unit: str, mine: Sequence[Worth]) -> str:
-    """Say what removing it from trained networks does."""
-    shown = [worth for worth in mine if worth.ablation is not None]
-    total = sum(worth.verdicts.total() for worth in shown)
+def _effect_of_removal(effects: Sequence[IrrepEffect]) -> str:
+    measured = [effect for effect in effects if effect.ablation is not None]
+    total = sum(effect.measured for effect in measured)
     if not total:
         return ""
-    used = sum(worth.verdicts["used"] for worth in shown)
-    shares = sorted(worth.relative for worth in shown)
-    share = _range([formatting.percent(value, sign=True) for value in (shares[0], shares[-1])])
-    networks = "network" if total == 1 else "networks"
-    return (
-        f"{used} of {total} trained {networks} use it: removing it changes their error by {share}."
-    )
+    used = sum(effect.used for effect in measured)
+    changes = sorted(effect.relative_ablation for effect in measured)
+    change = _range([formatting.percent(x, sign=True) for x in (changes[0], changes[-1])])
+    networks = "network uses" if total == 1 else "networks use"
+    return f"{used} of {total} trained {networks} it: removing it changes their error by {change}."
 
 
-def _range(texts: Sequence[str]) -> str:
-    if texts[0] == texts[-1]:
-        return texts[0]
-    return f"{texts[0].removesuffix(f'{formatting.SPACE}%')} to {texts[-1]}"
+def _range(ends: Sequence[str]) -> str:
+    """Write a range; a unit that both ends have is written once."""
+    low, high = ends
+    return low if low == high else f"{low.removesuffix(f'{formatting.SPACE}%')} to {high}"

@@ -1,4 +1,4 @@
-"""Run directories that several tests read."""
+"""Run directories that several tests share."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reporting.compare.groups import Group, make_groups
+from reporting.compare.groups import Group, group_runs
 from reporting.read.runs import find_runs, read_run
 from tests.reporting.synthetic_runs import smiles, write_run
 from tests.wandb_records import RunRecord
@@ -43,20 +43,20 @@ def sweep_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sweep_group(sweep_dir: Path) -> Group:
-    """The one group that `sweep_dir` makes."""
-    (group,) = make_groups([read_run(path) for path in find_runs([sweep_dir])])
+    """The only group in `sweep_dir`."""
+    (group,) = group_runs([read_run(path) for path in find_runs([sweep_dir])])
     return group
 
 
 def one_group(folder: Path) -> Group:
     """Read a folder whose runs are all comparable."""
-    (group,) = make_groups([read_run(path) for path in find_runs([folder])])
+    (group,) = group_runs([read_run(path) for path in find_runs([folder])])
     return group
 
 
 @dataclass
 class Trained:
-    """Two runs that were really trained, and what W&B was told of them."""
+    """Two runs that were really trained, and what they sent to W&B."""
 
     runs_dir: Path
     records: dict[str, RunRecord]
@@ -68,11 +68,11 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train 4x0e and 4x0e+4x1o for an epoch on 32 molecules, W&B online to the loopback server."""
+    """Train 4x0e and 4x0e+4x1o for one epoch on 32 molecules, online on a loopback W&B server."""
     folder = tmp_path_factory.mktemp("trained")
     with WandbServer() as server:
         environment = server.environment(folder, OMP_NUM_THREADS="1")
-        # UMAP takes most of the time, so one of them goes without.
+        # UMAP takes most of the time, so only one of them uses it.
         chosen = (["--model.irreps=4x0e", "--latent.enabled=false"], ["--model.irreps=4x0e+4x1o"])
         started = [
             subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Run directories with made-up numbers, written by the functions that real runs are written by.
+"""Run directories with made-up numbers, written by the same functions that write real ones.
 
 Configuration and provenance come from the real command line, so that a change of any format or
-option reaches the report's tests.
+option reaches the tests of the report.
 """
 
 from __future__ import annotations
@@ -16,22 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from latents.worker import METRICS
-from records.configuration import configuration_hash, identity
-from records.files import write_text
-from records.latents import LatentEpoch, Molecules, Settings, write_epoch
+from records.configuration import configuration_hash, identity, write_configuration
+from records.latents import METRICS, Estimate, LatentEpoch, Molecules, Settings, write_epoch
+from records.metrics import Row, write_metrics
 from records.names import NETWORK, UNTRAINED
+from records.summary import from_json, write_summary
 from records.utilization import BlockUtilization, Utilization, UtilizationTable
-from reporting.read.irreps import parse
+from reporting.read.irreps import degree_of, parse_irreps
 from runtime.cli import IrrepscopeCLI
-from runtime.metrics_logger import MetricsCSVLogger
-from runtime.run_directory import RunDirectory
 from runtime.run_name import default_run_name
 from runtime.signals import StopSignals
 
 NAN = math.nan
-WORTH = {0: 0.0, 1: 14.0, 2: 9.0, 3: 1.5, 4: 0.4, 5: 0.1, 6: 0.0}
-"""How many meV networks with this degree are better."""
+GAIN = {0: 0.0, 1: 14.0, 2: 9.0, 3: 1.5, 4: 0.4, 5: 0.1, 6: 0.0}
+"""By how many meV a degree lowers the error."""
 
 
 @functools.cache
@@ -41,7 +39,7 @@ def _described(options: tuple[str, ...]) -> str:
 
 
 def smiles(count: int) -> list[str]:
-    """Give that many different small molecules."""
+    """Return that many different small molecules."""
     groups = ("O", "N", "C#N", "C=O", "F", "OC", "C(=O)N", "c1ccoc1")
     chains = ("", "C", "CC", "C(C)C", "C1CC1", "C1CCC1", "CC(C)C", "COC", "CNC", "C(O)C")
     found = [f"C{'C' * n}{chain}{group}" for n in range(30) for chain in chains for group in groups]
@@ -60,36 +58,39 @@ def write_run(
     utilization: bool = True,
     **summary: Any,
 ) -> Path:
-    """Write one run's directory; further keywords change its summary (None removes a key)."""
+    """Write the directory of one run; further keywords change its summary (None removes a key)."""
     given = (f"--model.irreps={irreps}", f"--trainer.max_epochs={epochs}", *options)
     config, provenance, text = copy.deepcopy(json.loads(_described(given)))
     config["seed_everything"] = seed
-    directory = RunDirectory(folder, name or default_run_name(config, provenance["irreps"]))
-    directory.path.mkdir(parents=True)
-    write_text(directory.config, text)
+    name = name or default_run_name(config, provenance["irreps"])
+    path = (folder / name).resolve()
+    path.mkdir(parents=True)
+    write_configuration(path / "config.yaml", text)
     rng = np.random.default_rng([seed, *map(ord, irreps)])
     mae = _error(provenance["l_values"], seed, rng)
-    directory.update_summary(
-        run_name=directory.name, status=status, error=None, seed=seed, **provenance,
-        configuration_hash=configuration_hash(config), configuration=identity(config),
-        resumed=0, wandb_run_id="0a1b2c3d",
-    )  # fmt: skip
     trained = epochs if status == "finished" else epochs // 2
-    _write_metrics(directory.metrics, provenance["irreps"], mae, trained, rng)
+    _write_metrics(path / "metrics.csv", provenance["irreps"], mae, trained, rng)
     if utilization:
-        _write_utilization(directory.path, provenance, mae, trained, rng)
+        _write_utilization(path / "utilization.csv", provenance, mae, trained, rng)
     if molecules:
-        write_latents(directory.path, provenance["irreps"], molecules, trained - 1, seed)
+        write_latents(path, provenance["irreps"], molecules, trained - 1, seed)
+    values: dict[str, Any] = {
+        "run_name": name,
+        "status": status,
+        "seed": seed,
+        **provenance,
+        "configuration": identity(config),
+        "configuration_hash": configuration_hash(config),
+        "wandb_run_id": "0a1b2c3d",
+    }
     if status == "finished":
-        directory.update_summary(**_results(mae, epochs, len(provenance["l_values"])))
-    directory.update_summary(**summary)
-    cleaned = {k: v for k, v in directory.read_summary().items() if v is not None or k == "error"}
-    write_text(directory.path / "summary.json", json.dumps(cleaned))
-    return directory.path
+        values |= _results(mae, epochs, len(provenance["l_values"]))
+    write_summary(path / "summary.json", from_json({**values, **summary}))
+    return path
 
 
 def _error(degrees: Iterable[int], seed: int, rng: np.random.Generator) -> float:
-    gain = sum(WORTH.get(degree, 0.0) for degree in degrees)
+    gain = sum(GAIN.get(degree, 0.0) for degree in degrees)
     return 50.0 - gain + 1.5 * math.sin(5 * seed) + 0.3 * float(rng.normal())
 
 
@@ -112,12 +113,12 @@ def _results(mae: float, epochs: int, degrees: int) -> dict[str, Any]:
 def _write_metrics(
     path: Path, irreps: str, mae: float, epochs: int, rng: np.random.Generator
 ) -> None:
-    logger = MetricsCSVLogger(path)
+    rows: dict[int, Row] = {}
     for epoch in range(UNTRAINED, epochs):
         rise = (epoch + 2) / (epochs + 1)
         latent = {
             f"latent/{block}/{metric}": float(0.4 + 0.5 * rise + 0.02 * rng.normal())
-            for block in ("all", *parse(irreps))
+            for block in ("all", *parse_irreps(irreps))
             for metric in METRICS
         }
         if epoch == UNTRAINED:
@@ -125,17 +126,17 @@ def _write_metrics(
             trained = {}
         else:
             error = mae * (1 + 6 * math.exp(-3.5 * rise))
-            rate = float(4000 / len(parse(irreps)) * (1 + 0.03 * rng.normal()))
+            rate = float(4000 / len(parse_irreps(irreps)) * (1 + 0.03 * rng.normal()))
             trained = {"val/mae": error, "val/rmse": 1.4 * error, "train/loss": 0.3 * (1 - rise)}
             trained |= {"throughput/molecules_per_s": rate, "lr": 1e-3}
-        logger.rows[epoch] = {"epoch": epoch, **latent, **trained}
-    logger.log_metrics({"epoch": epochs - 1})
+        rows[epoch] = {"epoch": epoch, **latent, **trained}
+    write_metrics(path, rows)
 
 
 def _write_utilization(
     path: Path, provenance: dict[str, Any], mae: float, epochs: int, rng: np.random.Generator
 ) -> None:
-    table = UtilizationTable(path / "utilization.csv", provenance["unit"])
+    table = UtilizationTable(path, provenance["unit"])
     for epoch in (UNTRAINED, epochs - 1):
         scale = 0.0 if epoch == UNTRAINED else 1.0
         rows = _blocks(provenance, mae, scale, rng)
@@ -145,13 +146,15 @@ def _write_utilization(
 def _blocks(
     provenance: dict[str, Any], mae: float, scale: float, rng: np.random.Generator
 ) -> list[BlockUtilization]:
-    names = list(parse(provenance["irreps"]))
-    layers = [(f"layer{k}", parse(text)) for k, text in enumerate(provenance["layer_irreps"])]
+    names = list(parse_irreps(provenance["irreps"]))
+    layers = [
+        (f"layer{k}", parse_irreps(text)) for k, text in enumerate(provenance["layer_irreps"])
+    ]
     rows = []
-    for layer, present in [*layers, (NETWORK, parse(provenance["irreps"]))]:
+    for layer, present in [*layers, (NETWORK, parse_irreps(provenance["irreps"]))]:
         for name in names:
             channels = present.get(name, 0)
-            degree = int(name[:-1])
+            degree = degree_of(name)
             size = scale * mae * 3.0 ** (-1.4 * degree) * float(np.exp(0.3 * rng.normal()))
             reachable = channels > 0
             verdict = "unreachable" if not reachable else "used" if size > 0.02 * mae else "unused"
@@ -181,8 +184,15 @@ def write_latents(path: Path, irreps: str, molecules: Sequence[str], last: int, 
     count = len(molecules)
     target = -76000.0 + 10000.0 * shared.normal(size=count)
     settings = Settings("U0", "eV", "meV", 1000.0, irreps, layer=3)
-    fixed = Molecules(np.arange(count), np.array(molecules), target, settings)
-    blocks = ["all", *parse(irreps)]
+    fixed = Molecules(
+        idx=np.arange(count),
+        smiles=np.array(molecules),
+        target=target,
+        elements=np.array([1, 6]),
+        element_counts=shared.integers(0, 9, (count, 2)),
+        settings=settings,
+    )
+    blocks = ["all", *parse_irreps(irreps)]
     for epoch in (UNTRAINED, last):
         error = rng.normal(size=count) * (5000 if epoch == UNTRAINED else 40)
         angle = (target - target.min()) / np.ptp(target) * 5
@@ -203,10 +213,14 @@ def write_latents(path: Path, irreps: str, molecules: Sequence[str], last: int, 
                 molecules=fixed,
                 prediction=target + error,
                 error=np.abs(error),
+                composition_free_target=target - target.mean(),
                 spatial_score=shared.uniform(5, 60, count),
                 layouts=layouts,
                 channels=dict.fromkeys(blocks, 16),
-                metrics={block: dict.fromkeys(METRICS, 0.5) for block in blocks},
+                metrics={
+                    block: dict.fromkeys(METRICS, Estimate(0.5, 0.4, 0.6, count))
+                    for block in blocks
+                },
                 problems={},
             ),
         )

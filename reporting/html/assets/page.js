@@ -1,5 +1,5 @@
-// Behaviour of the report: sortable tables, figures drawn when they come into view, and the
-// molecules' panels. Reads the JSON in #data; talks to nobody.
+// Behaviour of the report: sortable tables, figures that are drawn when they come into view, and
+// panels of molecules. Reads the JSON in #data and makes no requests.
 "use strict";
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
@@ -140,13 +140,13 @@
       const plot = make("div");
       const parts = panel.title ? [make("h4", {}, panel.title), plot] : [plot];
       panels.append(make("div", { class: `span${panel.span}` }, ...parts));
-      const config = panel.bar && !TOUCH.matches ? CONFIG : { ...CONFIG, displayModeBar: false };
+      const config = panel.toolbar && !TOUCH.matches ? CONFIG : { ...CONFIG, displayModeBar: false };
       Plotly.newPlot(plot, panel.data, fullLayout(panel.layout, panel.height), config);
       if (view.panels.length === 1) drawLegend(figure, plot, panel);
     }
   }
 
-  // Plotly takes a second to start: it does so when the page can already be read.
+  // Plotly takes a second to start, so it starts when the page can already be read.
   function startPlotly() {
     if (window.Plotly) return;
     const source = document.getElementById("plotly");
@@ -174,7 +174,7 @@
 
   const figures = [...document.querySelectorAll("figure.plot")];
   for (const figure of figures) {
-    // Room for the figure before it is drawn, so that the page does not jump.
+    // Reserve room for the figure before it is drawn, so that the page does not jump.
     const [view] = DATA.figures[figure.dataset.figure].views;
     figure.querySelector(".panels").style.minHeight = `${view.panels[0].height}px`;
   }
@@ -221,7 +221,7 @@
     const drawing = DATA.latents.drawings[molecules.drawing[index]] ?? "";
     const picture = document.createElementNS(SVG, "svg");
     picture.setAttribute("viewBox", "0 0 320 240");
-    picture.innerHTML = drawing; // made by report.py from RDKit's drawing
+    picture.innerHTML = drawing; // SVG elements from reporting/html/structures.py
     const list = make("dl");
     const target = molecules.target[index], prediction = network.prediction[index];
     const error = prediction - target;

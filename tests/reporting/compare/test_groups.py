@@ -4,14 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from reporting.compare.groups import check_reference, choose_reference, differing, make_groups
+from reporting.compare.groups import (
+    check_reference,
+    choose_reference,
+    differing_options,
+    group_runs,
+)
 from reporting.read.runs import ReportError, find_runs, read_run
 from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
 
 
 def groups_in(folder: Path) -> list:
-    return make_groups([read_run(path) for path in find_runs([folder])])
+    return group_runs([read_run(path) for path in find_runs([folder])])
 
 
 def test_only_irreps_and_seed_may_differ(sweep_group):
@@ -45,7 +50,7 @@ def test_any_other_difference_makes_another_group(tmp_path, option):
     assert [len(group.runs) for group in groups] == [2, 1]
     assert groups[0].name != groups[1].name
     key, _, value = option.removeprefix("--").partition("=")
-    assert differing(groups) == [key]
+    assert differing_options(groups) == [key]
     assert value in groups[1].name
 
 

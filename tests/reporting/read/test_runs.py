@@ -1,12 +1,13 @@
 """Finding and reading run directories."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 
-from records.names import NETWORK, UNTRAINED
+from records.metrics import read_metrics
+from records.names import UNTRAINED
+from records.summary import read_summary
 from records.utilization import read_table
 from reporting.read.runs import ReportError, find_runs, read_run, wandb_project
 from tests.reporting.synthetic_runs import write_run
@@ -39,15 +40,14 @@ def test_a_run_is_read_as_it_was_written(run_dir: Path) -> None:
     assert wandb_project(run) == "irrepscope"
 
 
-def test_utilization_is_read_as_its_own_reader_reads_it(run_dir: Path) -> None:
-    table, run = read_table(run_dir / "utilization.csv"), read_run(run_dir)
-    assert set(run.utilization) == set(table)
-    for block, row in zip(run.last_utilization(), table[5].rows, strict=True):
-        assert (block.layer, block.irrep, block.verdict) == (row.layer, row.irrep, row.verdict)
-        assert block.mae == table[5].mae
-        for name, value in block.values.items():
-            assert value == getattr(row, name) or math.isnan(value)
-    assert {block.layer for block in run.last_utilization()} >= {"layer0", NETWORK}
+def test_every_file_is_read_by_its_own_reader(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    assert run.summary == read_summary(run_dir / "summary.json")
+    assert run.metrics == read_metrics(run_dir / "metrics.csv")
+    assert run.utilization.keys() == {UNTRAINED, 5}
+    # NaN differs from itself, so the tables are compared as text.
+    assert repr(run.utilization) == repr(read_table(run_dir / "utilization.csv"))
+    assert run.last_utilization() is run.utilization[5]
 
 
 def test_rate_is_the_median_and_time_follows_from_it(run_dir: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_unfinished_run_may_lack_everything(tmp_path: Path) -> None:
     (tmp_path / "run" / "summary.json").write_text('{"wandb_run_id": "0a1b2c3d"}')
     run = read_run(tmp_path / "run")
     assert (run.status, run.irreps, run.seed, run.epochs) == ("unfinished", "", None, 0)
-    assert run.last_utilization() == []
+    assert run.last_utilization() is None
 
 
 def test_not_finite_numbers_are_no_results(run_dir: Path) -> None:
@@ -79,10 +79,13 @@ DAMAGE = {
     "not text": ("summary.json", b"\xff\xfe\x00"),
     "nothing recorded": ("summary.json", '{"status": "finished"}'),
     "bad irreps": ("summary.json", '{"irreps": "16y0e"}'),
+    "a summary of another type": ("summary.json", '{"seed": "three"}'),
     "metrics": ("metrics.csv", "epoch,val/mae\n0,1.0\n1,abc\n"),
+    "an infinite epoch": ("metrics.csv", "epoch,val/mae\ninf,1.0\n"),
+    "an epoch twice": ("metrics.csv", "epoch,val/mae\n0,1.0\n0,2.0\n"),
     "metrics without epochs": ("metrics.csv", "val/mae\n1.0\n"),
     "utilization": ("utilization.csv", "epoch,layer,irrep\n0,layer0,1o\n"),
-    "binary table": ("metrics.csv", b"\xff\xfe\x00"),
+    "binary table": ("metrics.csv", b"\xff\xfe\x00\n\xff\n"),
 }
 
 
@@ -93,7 +96,16 @@ def test_a_damaged_file_is_named_in_one_line(run_dir: Path, name: str, content) 
         read_run(run_dir)
     message = str(caught.value)
     assert str(run_dir / name) in message
+    assert "--skip-broken" in message
     assert "\n" not in message
+
+
+def test_a_damaged_configuration_is_named(run_dir: Path) -> None:
+    (run_dir / "config.yaml").write_text("project: [")
+    with pytest.raises(ReportError, match=r"config\.yaml is damaged.*--skip-broken"):
+        wandb_project(read_run(run_dir))
+    (run_dir / "config.yaml").unlink()
+    assert wandb_project(read_run(run_dir)) is None
 
 
 def test_a_run_directory_without_its_summary_is_broken(run_dir: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import wandb
 
 import report
-from reporting.compare.groups import make_groups
+from reporting.compare.groups import group_runs
 from reporting.read.runs import ReportError
 from reporting.wandb.dashboards import view_name
 from reporting.wandb.runs import read_project, split_path, to_run
@@ -178,7 +178,7 @@ def test_runs_are_read_from_wandb_as_from_disk(server, trained):
     from reporting.read.runs import find_runs, read_run
 
     on_disk = {run.name: run for run in map(read_run, find_runs([trained.runs_dir]))}
-    (group,) = make_groups(read_project(PATH, None).runs)
+    (group,) = group_runs(read_project(PATH, None).runs)
     assert len(group.sets) == len(on_disk) == 2
     for known in group.sets:
         (run,) = known.runs
@@ -187,8 +187,8 @@ def test_runs_are_read_from_wandb_as_from_disk(server, trained):
         assert run.number("test/mae") == pytest.approx(local.number("test/mae"))
         assert run.configuration == local.configuration
         assert run.epochs == local.epochs
-        ours = {(b.layer, b.irrep): b for b in run.last_utilization()}
-        for block in local.last_utilization():
+        ours = {(b.layer, b.irrep): b for b in run.last_utilization().rows}
+        for block in local.last_utilization().rows:
             assert ours[block.layer, block.irrep].verdict == block.verdict
 
 
@@ -215,7 +215,7 @@ def test_a_running_run_has_its_minimum_as_its_error():
         (["tester/nothing"], "tester/nothing has no runs"),
         (["demo"], "ENTITY/PROJECT"),
         (["a/b/c"], "ENTITY/PROJECT"),
-        ([PATH, "--sweep", "tester/demo/abc"], "ID alone"),
+        ([PATH, "--sweep", "tester/demo/abc"], "only the sweep's ID"),
         ([PATH, "--reference", "16x9o"], "no finished run has these irreps"),
     ],
 )

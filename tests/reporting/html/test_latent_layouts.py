@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from records.latents import epoch_path, read_epoch
+from records.latent_paths import epoch_path
+from records.latents import read_epoch
+from reporting.html import latent_layouts
+from reporting.html.latent_layouts import pack_layouts
 from reporting.html.structures import HEIGHT, WIDTH, draw_all
-from reporting.read import latents
-from reporting.read.latents import pack
 from reporting.read.runs import ReportError, read_run
 from tests.reporting.synthetic_runs import smiles, write_run
 
@@ -28,7 +29,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_layouts_and_numbers_survive_packing(run_dir: Path) -> None:
-    packed = pack([("a", read_run(run_dir))])
+    packed = pack_layouts([("a", read_run(run_dir))])
     last, first = (read_epoch(epoch_path(run_dir / "latents", epoch)) for epoch in (5, -1))
     entry = packed.runs["a"]
     assert list(entry["blocks"]) == ["all", "0e", "1o"]
@@ -48,7 +49,7 @@ def test_layouts_and_numbers_survive_packing(run_dir: Path) -> None:
 
 def test_runs_share_molecules_and_drawings(tmp_path: Path, run_dir: Path) -> None:
     other = write_run(tmp_path, "16x0e", 0, molecules=MOLECULES)
-    packed = pack([("a", read_run(run_dir)), ("b", read_run(other))])
+    packed = pack_layouts([("a", read_run(run_dir)), ("b", read_run(other))])
     assert packed.runs["a"]["molecules"] == packed.runs["b"]["molecules"]
     assert len(packed.molecules) == 1
     assert len(packed.drawings) == len(MOLECULES)
@@ -56,23 +57,23 @@ def test_runs_share_molecules_and_drawings(tmp_path: Path, run_dir: Path) -> Non
 
 
 def test_many_runs_show_fewer_molecules_each(monkeypatch, run_dir: Path) -> None:
-    monkeypatch.setattr(latents, "LAYOUT_BYTES", 6 * 20 * latents.BYTES_A_POINT)
-    packed = pack([("a", read_run(run_dir))])
+    monkeypatch.setattr(latent_layouts, "LAYOUT_BYTES", 6 * 20 * latent_layouts.BYTES_PER_POINT)
+    packed = pack_layouts([("a", read_run(run_dir))])
     shown = packed.molecules[packed.runs["a"]["molecules"]]["smiles"]
     assert len(shown) == 20
     assert set(shown) <= set(MOLECULES)
 
 
 def test_drawings_are_bounded(monkeypatch, run_dir: Path) -> None:
-    monkeypatch.setattr(latents, "MAX_DRAWINGS", 10)
-    packed = pack([("a", read_run(run_dir))])
+    monkeypatch.setattr(latent_layouts, "MAX_DRAWINGS", 10)
+    packed = pack_layouts([("a", read_run(run_dir))])
     assert len(packed.drawings) == 10
     (molecules,) = packed.molecules.values()
     assert molecules["drawing"] == [*range(10), *[-1] * 40]
 
 
 def test_runs_without_latents_are_left_out(tmp_path: Path) -> None:
-    assert pack([("a", read_run(write_run(tmp_path)))]).runs == {}
+    assert pack_layouts([("a", read_run(write_run(tmp_path)))]).runs == {}
 
 
 def test_a_layout_that_failed_is_told(run_dir: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_layout_that_failed_is_told(run_dir: Path) -> None:
     content["layout_1o"] = np.full_like(content["layout_1o"], np.nan)
     content["problems"] = np.array('{"1o": "all channels are zero"}')
     np.savez(path, **content)
-    block = pack([("a", read_run(run_dir))]).runs["a"]["blocks"]["1o"]
+    block = pack_layouts([("a", read_run(run_dir))]).runs["a"]["blocks"]["1o"]
     assert block["after"] is None
     assert block["before"] is not None
     assert block["problem"] == "all channels are zero"
@@ -92,8 +93,8 @@ def test_a_damaged_file_is_named_or_told_on_the_page(run_dir: Path) -> None:
     path = epoch_path(run_dir / "latents", 5)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ReportError, match=r"epoch_005\.npz"):
-        pack([("a", read_run(run_dir))])
-    packed = pack([("a", read_run(run_dir))], skip_broken=True)
+        pack_layouts([("a", read_run(run_dir))])
+    packed = pack_layouts([("a", read_run(run_dir))], skip_broken=True)
     assert packed.runs == {}
     assert "epoch_005.npz" in packed.problems[0]
 

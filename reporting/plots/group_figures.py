@@ -1,47 +1,49 @@
 """All figures of a group of runs.
 
-Imports this package only.
+Imports `reporting.compare` and this package only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reporting.compare.comparison import Standing
 from reporting.compare.groups import Group
-from reporting.compare.worth import LatentMeasure, Worth
+from reporting.compare.irrep_effects import IrrepEffect
+from reporting.compare.latent_spaces import LatentMeasure
+from reporting.compare.set_comparison import Standing
+from reporting.plots.ablation import ablation_against_retraining
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
-from reporting.plots.irreps import ablation_against_retraining, heatmaps
-from reporting.plots.latents import latent_space
+from reporting.plots.heatmaps import heatmaps
+from reporting.plots.latents import latent_spaces
 
 
-def figures(
+def draw_figures(
     group: Group,
     rows: Sequence[Standing],
-    measured: Sequence[Worth],
+    effects: Sequence[IrrepEffect],
     latent: Sequence[LatentMeasure],
 ) -> list[Figure]:
-    """Draw all that is known of a group.
+    """Draw everything that is known of a group.
 
     Parameters
     ----------
     group : Group
     rows : sequence of Standing
-    measured : sequence of Worth
+    effects : sequence of IrrepEffect
     latent : sequence of LatentMeasure
 
     Returns
     -------
     list of Figure
-        Without those that would be empty.
+        Figures that would be empty are left out.
     """
     drawn = [
         error_against_size(group, rows),
         error_against_cost(group, rows),
         learning_curves(group),
-        ablation_against_retraining(group, measured),
+        ablation_against_retraining(group, effects),
         heatmaps(group, rows),
-        latent_space(group, latent),
+        latent_spaces(group, latent),
     ]
     return [figure for figure in drawn if figure.views]

@@ -1,6 +1,6 @@
-"""The tables of the report.
+"""The tables of a group of runs, for the page and as CSV files.
 
-Imports this package only.
+Imports `records` and `reporting` only.
 """
 
 from __future__ import annotations
@@ -9,21 +9,27 @@ import math
 from collections.abc import Sequence
 
 from records.names import UNTRAINED
-from reporting.compare.comparison import Standing
 from reporting.compare.groups import Group, IrrepSet
+from reporting.compare.irrep_effects import IrrepEffect, block_means
+from reporting.compare.latent_spaces import LatentMeasure
+from reporting.compare.set_comparison import Standing
 from reporting.compare.statistics import Estimate
-from reporting.compare.worth import LatentMeasure, Worth, cells
 from reporting.html.table import Cell, Column, Table
-from reporting.read.irreps import parse
+from reporting.read.irreps import parse_irreps
 from reporting.read.runs import Run
+from reporting.read.utilization import MEASURES
 from reporting.words import formatting
-from reporting.words.summary import error_name
+from reporting.words.titles import error_name, error_title
 
 # ---- cells ----------------------------------------------------------------------------------
 
 
-def _name(irrep_set: IrrepSet, group: Group) -> Cell:
+def _set_cell(irrep_set: IrrepSet, group: Group) -> Cell:
     return Cell(irrep_set.label, irrep_set.irreps, swatch=group.sets.index(irrep_set))
+
+
+def _text(text: str) -> Cell:
+    return Cell(text, text)
 
 
 def _number(value: float | None, digits: int = 4) -> Cell:
@@ -35,10 +41,10 @@ def _count(value: float | None) -> Cell:
 
 
 def _interval(estimate: Estimate | None, sign: bool = False) -> Cell:
-    """Mean with its half-width, sorted by the mean; why there is no interval, below."""
+    """Show a mean with the half-width of its interval, or with a note that there is no interval."""
     if estimate is None:
         return Cell(formatting.plain(None), None)
-    note = estimate.why_no_interval.partition(":")[0]
+    note = "" if estimate.has_interval else "one seed"
     return Cell(formatting.plus_minus(estimate, sign), estimate.mean, note)
 
 
@@ -58,18 +64,15 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
     group : Group
     rows : sequence of Standing
     reference : IrrepSet
-
-    Returns
-    -------
-    Table
+        The set that the others are compared with.
     """
     unit = group.unit
     table = Table(
         "sets",
-        f"Sets of irreps by {error_name(group)}{_channels(group)}",
+        f"Sets of irreps by {error_name(group)}{_number_of_channels(group)}",
         [
             Column("irreps", "Irreps", numeric=False),
-            Column("mae", error_name(group).capitalize().replace("mae", "MAE"), f"{unit}, 95 %"),
+            Column("mae", error_title(group), f"{unit}, 95 %"),
             Column("difference", f"Against {reference.label}", f"{unit}, 95 %"),
             Column("p_holm", "p", "Holm"),
             Column("seeds", "Seeds"),
@@ -94,59 +97,60 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
     return table
 
 
-def _channels(group: Group) -> str:
-    """Tell the number of channels where labels leave it out."""
-    known = group.sets[0]
-    if known.label == known.irreps:
+def _number_of_channels(group: Group) -> str:
+    """Say how many channels there are if the labels of the sets do not."""
+    first = group.sets[0]
+    if first.label == first.irreps:
         return ""
-    return f" ({next(iter(parse(known.irreps).values()))} channels of each irrep)"
+    channels = next(iter(parse_irreps(first.irreps).values()))
+    return f" ({channels} channels of each irrep)"
 
 
 def _standing_cells(group: Group, row: Standing, reference: IrrepSet) -> list[Cell]:
-    known, difference = row.irrep_set, row.difference
-    run = known.runs[0]
+    irrep_set, difference = row.irrep_set, row.difference
+    run = irrep_set.runs[0]
     seconds = row.seconds.mean if row.seconds else None
-    least, most = row.epochs
-    against = _interval(difference.estimate if difference else None, sign=True)
-    if known is reference:
-        against = Cell("reference", 0.0)
+    fewest, most = row.epochs
+    to_reference = _interval(difference.estimate if difference else None, sign=True)
+    if irrep_set is reference:
+        to_reference = Cell("reference", 0.0)
     p_value = difference.adjusted_p if difference else math.nan
     return [
-        _name(known, group),
+        _set_cell(irrep_set, group),
         _interval(row.mae),
-        against,
+        to_reference,
         Cell(formatting.p_value(p_value), p_value),
         Cell(str(row.mae.count), row.mae.count),
-        _count(known.parameters),
+        _count(irrep_set.parameters),
         _count(run.number("params/reachable")),
         _number(row.rate.mean if row.rate else None, 3),
         Cell(formatting.duration(seconds), seconds),
-        Cell(str(most) if least == most else f"{least} to {most}", most),
-        Cell(group.unit, group.unit),
+        Cell(str(most) if fewest == most else f"{fewest} to {most}", most),
+        _text(group.unit),
         *_ends(row.mae),
-        Cell(reference.irreps, reference.irreps),
+        _text(reference.irreps),
         *_ends(difference.estimate if difference else None),
         Cell("", difference.estimate.count if difference else None),
     ]
 
 
-def worth_table(group: Group, measured: Sequence[Worth]) -> Table:
-    """Make the table of what each irrep is worth to each set.
+def irreps_table(group: Group, effects: Sequence[IrrepEffect]) -> Table:
+    """Make the table of what each irrep is worth to each set that has it.
 
     Parameters
     ----------
     group : Group
-    measured : sequence of Worth
+    effects : sequence of IrrepEffect
 
     Returns
     -------
     Table
-        Without irreps of which nothing is known.
+        Irreps of which nothing was measured are left out.
     """
     unit = group.unit
     table = Table(
         "irreps",
-        "What each irrep is worth: removed from trained networks, and never trained with",
+        "What each irrep is worth: removed from trained networks, and left out of training",
         [
             Column("irreps", "Set", numeric=False),
             Column("irrep", "Irrep", numeric=False),
@@ -166,29 +170,29 @@ def worth_table(group: Group, measured: Sequence[Worth]) -> Table:
             Column("retrained_high", "Trained without, upper end"),
         ],
     )
-    for worth in measured:
-        if worth.ablation is not None or worth.retrained is not None:
-            table.rows.append(_worth_cells(group, worth))
+    for effect in effects:
+        if effect.ablation is not None or effect.retrained is not None:
+            table.rows.append(_effect_cells(group, effect))
     return table
 
 
-def _worth_cells(group: Group, worth: Worth) -> list[Cell]:
-    total, used = worth.verdicts.total(), worth.verdicts["used"]
-    retrained = worth.retrained.estimate if worth.retrained else None
-    p_value = worth.retrained.adjusted_p if worth.retrained else math.nan
-    verdicts = "; ".join(f"{name} {count}" for name, count in sorted(worth.verdicts.items()))
+def _effect_cells(group: Group, effect: IrrepEffect) -> list[Cell]:
+    total, used = effect.measured, effect.used
+    retrained = effect.retrained.estimate if effect.retrained else None
+    p_value = effect.retrained.adjusted_p if effect.retrained else math.nan
+    verdicts = "; ".join(f"{name} {count}" for name, count in sorted(effect.verdicts.items()))
     return [
-        _name(worth.irrep_set, group),
-        Cell(worth.irrep, worth.irrep),
+        _set_cell(effect.irrep_set, group),
+        _text(effect.irrep),
         Cell(f"{used} of {total}" if total else formatting.plain(None), used if total else None),
-        _interval(worth.ablation, sign=True),
-        Cell(formatting.percent(worth.relative, sign=True), worth.relative),
-        _number(worth.untrained, 3),
+        _interval(effect.ablation, sign=True),
+        Cell(formatting.percent(effect.relative_ablation, sign=True), effect.relative_ablation),
+        _number(effect.untrained_ablation, 3),
         _interval(retrained, sign=True),
         Cell(formatting.p_value(p_value), p_value),
         Cell("", total),
         Cell("", verdicts),
-        *_ends(worth.ablation),
+        *_ends(effect.ablation),
         *_ends(retrained),
     ]
 
@@ -199,10 +203,6 @@ def runs_table(group: Group) -> Table:
     Parameters
     ----------
     group : Group
-
-    Returns
-    -------
-    Table
     """
     unit = group.unit
     table = Table(
@@ -235,10 +235,9 @@ def runs_table(group: Group) -> Table:
 
 
 def _run_cells(run: Run, reason: str) -> list[Cell]:
-    texts = [str(run.summary.get(key, "")) for key in ("configuration_hash", "git_commit")]
     return [
-        Cell(run.name, run.name),
-        Cell(run.status, run.status),
+        _text(run.name),
+        _text(run.status),
         Cell(f"no: {reason}" if reason else "yes", reason or "yes"),
         Cell(run.irreps or formatting.plain(None), run.irreps),
         Cell(formatting.plain(None) if run.seed is None else str(run.seed), run.seed),
@@ -248,77 +247,66 @@ def _run_cells(run: Run, reason: str) -> list[Cell]:
         _number(run.number("test/rmse")),
         _number(run.number("test/mse_standardized")),
         _number(run.number("test/mae_of_mean")),
-        *(Cell(text, text) for text in (run.unit, *texts, str(run.path or ""))),
+        _text(run.unit),
+        _text(run.summary.configuration_hash or ""),
+        _text(run.summary.git_commit or ""),
+        _text(str(run.path or "")),
     ]
 
 
-def blocks_table(group: Group) -> Table:
-    """Make the table behind the heatmaps, for the CSV file.
+def utilization_table(group: Group) -> Table:
+    """Make the CSV file behind the heatmaps: means over seeds, one row per layer and irrep.
 
     Parameters
     ----------
     group : Group
-
-    Returns
-    -------
-    Table
-        Means over seeds.
     """
-    measures = ("ablation", "relative", "power_share", "effective_channels", "attribution")
-    keys = ("irreps", "layer", "irrep", "verdict", *measures)
-    table = Table("utilization", "Utilization by layer", [Column(key, key) for key in keys])
-    for known in group.sets:
-        for block in cells(known):
-            texts = (known.irreps, block.layer, block.irrep, block.verdict)
-            values = [block.values[name] for name in measures]
-            table.rows.append([*(Cell(t, t) for t in texts), *(_number(v) for v in values)])
+    table = _csv_table(
+        "utilization", "Utilization by layer", ("irreps", "layer", "irrep", "verdict", *MEASURES)
+    )
+    for irrep_set in group.sets:
+        for block in block_means(irrep_set):
+            texts = (irrep_set.irreps, block.layer, block.irrep, block.verdict)
+            values = (block.values[name] for name in MEASURES)
+            table.rows.append([*map(_text, texts), *map(_number, values)])
     return table
 
 
 def latent_table(measured: Sequence[LatentMeasure]) -> Table:
-    """Make the table behind the plot of latent spaces, for the CSV file.
+    """Make the CSV file behind the plot of latent spaces.
 
     Parameters
     ----------
     measured : sequence of LatentMeasure
-
-    Returns
-    -------
-    Table
     """
     keys = ("irreps", "block", "metric", "trained", "untrained")
-    table = Table("latent", "Latent space", [Column(key, key) for key in keys])
-    for one in measured:
-        texts = (one.irrep_set.irreps, one.block, one.metric)
-        values = (one.trained, one.untrained)
-        table.rows.append([*(Cell(t, t) for t in texts), *(_number(v) for v in values)])
+    table = _csv_table("latent", "Latent space", keys)
+    for measure in measured:
+        texts = (measure.irrep_set.irreps, measure.block, measure.metric)
+        values = (measure.trained, measure.untrained)
+        table.rows.append([*map(_text, texts), *map(_number, values)])
     return table
 
 
 def curves_table(group: Group) -> Table:
-    """Make the table behind the learning curves, for the CSV file.
+    """Make the CSV file behind the learning curves: one row per run and epoch.
 
     Parameters
     ----------
     group : Group
-
-    Returns
-    -------
-    Table
     """
     keys = ("irreps", "seed", "epoch", "val_mae", "train_loss")
-    table = Table("curves", "Learning curves", [Column(key, key) for key in keys])
-    for known in group.sets:
-        for run in known.runs:
+    table = _csv_table("curves", "Learning curves", keys)
+    for irrep_set in group.sets:
+        for run in irrep_set.runs:
             for epoch, row in sorted(run.metrics.items()):
                 if epoch > UNTRAINED:
                     values = (row.get("val/mae"), row.get("train/loss"))
-                    table.rows.append(
-                        [
-                            Cell("", known.irreps),
-                            Cell("", run.seed),
-                            Cell("", epoch),
-                            *(_number(value) for value in values),
-                        ]
-                    )
+                    identity = (irrep_set.irreps, run.seed, epoch)
+                    cells = [Cell("", value) for value in identity]
+                    table.rows.append([*cells, *map(_number, values)])
     return table
+
+
+def _csv_table(key: str, caption: str, keys: Sequence[str]) -> Table:
+    return Table(key, caption, [Column(name, name) for name in keys])

@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reporting.compare.comparison import standings
-from reporting.compare.worth import latent_measures, worths
-from reporting.html import tables
+from reporting.compare.irrep_effects import irrep_effects
+from reporting.compare.latent_spaces import latent_measures
+from reporting.compare.set_comparison import standings
+from reporting.html import group_tables
+from reporting.html.page import make_environment
 from reporting.html.table import Cell, Column, Table, write_csv
 from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
@@ -50,7 +52,7 @@ def rows(sweep_group):
 
 
 def test_the_ablation_table_holds_what_was_computed(sweep_group, rows):
-    table = tables.sets_table(sweep_group, rows, sweep_group.sets[0])
+    table = group_tables.sets_table(sweep_group, rows, sweep_group.sets[0])
     for written, row in zip(read(table), rows, strict=True):
         assert written["irreps"] == row.irrep_set.irreps
         assert float(written["mae"]) == pytest.approx(row.mae.mean)
@@ -69,7 +71,8 @@ def test_the_ablation_table_holds_what_was_computed(sweep_group, rows):
 def test_html_is_well_formed_sortable_and_escaped():
     table = Table("t", "A < B & C", [Column("a", "<i>"), Column("b", "B", "note")])
     table.rows = [[Cell("<x>", "<x>"), Cell("1,000", 1000.0, "one seed")]]
-    text = table.to_html("id")
+    macros = make_environment().get_template("table.html").module
+    text = macros.sortable_table(table, "id")
     parsed = Cells(text)
     (heading, row) = parsed.rows
     assert [cell["scope"] for cell in heading] == ["col", "col"]
@@ -84,13 +87,13 @@ def test_one_seed_is_written_below_the_number(tmp_path):
     write_run(tmp_path, "16x0e", 0)
     write_run(tmp_path, "16x0e+16x1o", 0)
     group = one_group(tmp_path)
-    table = tables.sets_table(group, standings(group, group.sets[0]), group.sets[0])
+    table = group_tables.sets_table(group, standings(group, group.sets[0]), group.sets[0])
     assert [row[1].note for row in table.rows] == ["one seed", "one seed"]
     assert read(table)[0]["mae_low"] == ""
 
 
 def test_all_runs_are_listed_with_why_they_are_not_counted(sweep_group):
-    listed = read(tables.runs_table(sweep_group))
+    listed = read(group_tables.runs_table(sweep_group))
     assert len(listed) == 14
     assert [row["counted"] for row in listed].count("yes") == 12
     assert "failed: loss is NaN at step 9" in [row["counted"] for row in listed]
@@ -98,12 +101,12 @@ def test_all_runs_are_listed_with_why_they_are_not_counted(sweep_group):
 
 def test_every_table_is_written_as_csv(tmp_path, sweep_group, rows):
     made = [
-        tables.sets_table(sweep_group, rows, sweep_group.sets[0]),
-        tables.worth_table(sweep_group, worths(sweep_group)),
-        tables.blocks_table(sweep_group),
-        tables.latent_table(latent_measures(sweep_group)),
-        tables.curves_table(sweep_group),
-        tables.runs_table(sweep_group),
+        group_tables.sets_table(sweep_group, rows, sweep_group.sets[0]),
+        group_tables.irreps_table(sweep_group, irrep_effects(sweep_group)),
+        group_tables.utilization_table(sweep_group),
+        group_tables.latent_table(latent_measures(sweep_group)),
+        group_tables.curves_table(sweep_group),
+        group_tables.runs_table(sweep_group),
         Table("empty", "", []),
     ]
     paths = write_csv(made, tmp_path / "new" / "folder")

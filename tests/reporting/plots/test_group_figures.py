@@ -7,12 +7,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from records.latents import METRICS
 from records.utilization import UtilizationTable
-from reporting.compare.comparison import standings
-from reporting.compare.worth import latent_measures, worths
-from reporting.plots import irreps as irrep_plots
-from reporting.plots.all import figures
+from reporting.compare.irrep_effects import irrep_effects
+from reporting.compare.latent_spaces import latent_measures
+from reporting.compare.set_comparison import standings
+from reporting.plots import heatmaps as heatmap_plots
 from reporting.plots.figure import value_axis
+from reporting.plots.group_figures import draw_figures
 from reporting.plots.palette import COLORS, color, symbol
 from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
@@ -20,7 +22,7 @@ from tests.reporting.synthetic_runs import write_run
 
 def drawn_of(group):
     rows = standings(group, group.sets[0])
-    found = figures(group, rows, worths(group), latent_measures(group))
+    found = draw_figures(group, rows, irrep_effects(group), latent_measures(group))
     return {figure.key: figure for figure in found}
 
 
@@ -67,13 +69,13 @@ def test_learning_curves_have_the_seeds_range_as_a_band(drawn, sweep_group):
 
 
 def test_ablation_is_plotted_against_training_without(drawn, sweep_group):
-    expected = [w for w in worths(sweep_group) if w.ablation and w.retrained]
+    expected = [e for e in irrep_effects(sweep_group) if e.ablation and e.retrained]
     shown = traces(drawn["ablation"])
     assert len(shown) == len(expected) == 4
-    for trace, worth in zip(shown, expected, strict=True):
-        assert trace["name"] == worth.irrep
-        assert trace["x"][0] == pytest.approx(worth.retrained.estimate.mean, rel=1e-5)
-        assert trace["y"][0] == pytest.approx(worth.ablation.mean, rel=1e-5)
+    for trace, effect in zip(shown, expected, strict=True):
+        assert trace["name"] == effect.irrep
+        assert trace["x"][0] == pytest.approx(effect.retrained.estimate.mean, rel=1e-5)
+        assert trace["y"][0] == pytest.approx(effect.ablation.mean, rel=1e-5)
 
 
 def test_heatmaps_show_every_block_of_every_set(drawn):
@@ -112,7 +114,7 @@ def test_latent_measures_stand_beside_the_untrained(drawn, sweep_group):
     ]
     np.testing.assert_allclose(before["x"], [m.untrained for m in mine], rtol=1e-5)
     np.testing.assert_allclose(after["x"], [m.trained for m in mine], rtol=1e-5)
-    assert len(drawn["latent"].views) == 4
+    assert len(drawn["latent"].views) == len(METRICS)
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path):
@@ -122,7 +124,7 @@ def test_what_was_not_measured_is_not_drawn(tmp_path):
 
 
 def test_many_sets_draw_the_best_heatmaps_only(sweep_group, monkeypatch):
-    monkeypatch.setattr(irrep_plots, "MOST_HEATMAPS", 2)
+    monkeypatch.setattr(heatmap_plots, "MAX_HEATMAPS", 2)
     figure = drawn_of(sweep_group)["heatmaps"]
     assert [panel.title for panel in figure.views[0].panels] == ["0e+1o", "0e+1o+2e"]
     assert "2 more are in the CSV file" in figure.caption
@@ -139,7 +141,7 @@ def test_the_diagonal_stays_within_what_is_shown(drawn):
 def test_axes_are_logarithmic_only_over_a_wide_range():
     assert "type" not in value_axis("x", [10.0, 50.0])
     assert "type" not in value_axis("x", [-1.0, 1000.0])
-    wide = value_axis("x", [30e3, 2e6, math.nan], kilo=True)
+    wide = value_axis("x", [30e3, 2e6, math.nan], si_prefixes=True)
     assert wide["type"] == "log"
     assert {"50k", "100k", "1M"} <= set(wide["ticktext"])
     assert value_axis("x", [])["title"] == {"text": "x"}

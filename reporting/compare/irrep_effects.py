@@ -1,0 +1,175 @@
+"""What each irrep does for a set: removed from the trained networks, and left out of training.
+
+Imports `records` and this package only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from records.names import NETWORK, UNTRAINED
+from records.utilization import BlockUtilization
+from reporting.compare.groups import Group, IrrepSet
+from reporting.compare.set_comparison import Difference, compare_pairs
+from reporting.compare.statistics import Estimate, mean_interval, mean_of_finite
+from reporting.read.irreps import degree_of, parse_irreps, without_irrep
+from reporting.read.utilization import (
+    ABLATION,
+    MEASURES,
+    RELATIVE_ABLATION,
+    USED,
+    measures,
+    whole_network,
+)
+
+ABSENT = "absent"
+"""Verdict of a block that its layer does not have."""
+MIXED = "mixed"
+"""Verdict of a block on which the networks of a set do not agree."""
+
+
+@dataclass(frozen=True)
+class IrrepEffect:
+    """Effect of one irrep on the error of one set.
+
+    Attributes
+    ----------
+    irrep_set : IrrepSet
+    irrep : str
+        For example ``1o``.
+    ablation : Estimate or None
+        Increase of the validation MAE when the irrep is removed from all layers of the trained
+        network: mean over seeds, reporting units. None if it was not measured.
+    relative_ablation : float
+        The increase divided by the network's own MAE, mean over seeds; NaN if it was not measured.
+    untrained_ablation : float
+        The increase before training, mean over seeds; NaN if it was not measured.
+    verdicts : Counter
+        How many of the trained networks have which verdict.
+    retrained : Difference or None
+        Error of the set without this irrep minus error of this set, both trained from the start.
+        None if the set without it was not trained.
+    """
+
+    irrep_set: IrrepSet
+    irrep: str
+    ablation: Estimate | None
+    relative_ablation: float
+    untrained_ablation: float
+    verdicts: Counter[str]
+    retrained: Difference | None
+
+    @property
+    def measured(self) -> int:
+        """Number of trained networks whose utilization was measured."""
+        return self.verdicts.total()
+
+    @property
+    def used(self) -> int:
+        """Number of trained networks that use the irrep."""
+        return self.verdicts[USED]
+
+
+@dataclass(frozen=True)
+class BlockMean:
+    """Measures of one irrep in one layer, means over the seeds of a set.
+
+    Attributes
+    ----------
+    layer, irrep : str
+        Which block.
+    verdict : str
+        The verdict if all networks agree, otherwise `MIXED`; `ABSENT` without such a block.
+    values : dict of str to float
+        Values of `reporting.read.utilization.MEASURES` by name; NaN where there is none.
+    """
+
+    layer: str
+    irrep: str
+    verdict: str
+    values: dict[str, float]
+
+
+def irrep_effects(group: Group) -> list[IrrepEffect]:
+    """Measure the effect of every irrep of every set of a group.
+
+    Parameters
+    ----------
+    group : Group
+
+    Returns
+    -------
+    list of IrrepEffect
+        Set by set, irreps in order of the degree.
+    """
+    pairs = []
+    for irrep_set in group.sets:
+        for irrep in parse_irreps(irrep_set.irreps):
+            smaller = group.find(without_irrep(irrep_set.irreps, irrep))
+            if smaller is not None:
+                pairs.append((smaller, irrep_set))
+    retrained = {(d.irrep_set.irreps, d.other.irreps): d for d in compare_pairs(group, pairs)}
+    return [
+        _irrep_effect(one, irrep, retrained.get((without_irrep(one.irreps, irrep), one.irreps)))
+        for one in group.sets
+        for irrep in parse_irreps(one.irreps)
+    ]
+
+
+def irreps_of(effects: Iterable[IrrepEffect]) -> list[str]:
+    """List the irreps of all sets, in order of the degree."""
+    return sorted({effect.irrep for effect in effects}, key=lambda irrep: (degree_of(irrep), irrep))
+
+
+def _irrep_effect(irrep_set: IrrepSet, irrep: str, retrained: Difference | None) -> IrrepEffect:
+    trained = [run.last_utilization() for run in irrep_set.runs]
+    untrained = [run.utilization.get(UNTRAINED) for run in irrep_set.runs]
+    blocks = [(b, u.mae) for u in trained if u is not None for b in whole_network(u, irrep)]
+    before = [(b, u.mae) for u in untrained if u is not None for b in whole_network(u, irrep)]
+    values = [measures(block, mae) for block, mae in blocks]
+    ablations = [one[ABLATION] for one in values if math.isfinite(one[ABLATION])]
+    return IrrepEffect(
+        irrep_set=irrep_set,
+        irrep=irrep,
+        ablation=mean_interval(ablations) if ablations else None,
+        relative_ablation=mean_of_finite(one[RELATIVE_ABLATION] for one in values),
+        untrained_ablation=mean_of_finite(measures(block, mae)[ABLATION] for block, mae in before),
+        verdicts=Counter(block.verdict for block, _ in blocks),
+        retrained=retrained,
+    )
+
+
+def block_means(irrep_set: IrrepSet) -> list[BlockMean]:
+    """Average the utilization of a set's trained networks over seeds.
+
+    Parameters
+    ----------
+    irrep_set : IrrepSet
+
+    Returns
+    -------
+    list of BlockMean
+        Layer by layer, `records.names.NETWORK` last; empty if utilization was not measured.
+    """
+    found: dict[tuple[str, str], list[tuple[BlockUtilization, float]]] = {}
+    for run in irrep_set.runs:
+        utilization = run.last_utilization()
+        if utilization is not None:
+            for row in utilization.rows:
+                found.setdefault((row.layer, row.irrep), []).append((row, utilization.mae))
+    return [_block_mean(layer, irrep, blocks) for (layer, irrep), blocks in found.items()]
+
+
+def _block_mean(
+    layer: str, irrep: str, blocks: Sequence[tuple[BlockUtilization, float]]
+) -> BlockMean:
+    verdicts: set[str] = {block.verdict for block, _ in blocks}
+    verdict = verdicts.pop() if len(verdicts) == 1 else MIXED
+    if layer != NETWORK and all(block.channels == 0 for block, _ in blocks):
+        verdict = ABSENT
+    values = [measures(block, mae) for block, mae in blocks]
+    means = {name: mean_of_finite(one[name] for one in values) for name in MEASURES}
+    return BlockMean(layer, irrep, verdict, means)

@@ -1,0 +1,200 @@
+"""Judgements on sets and irreps. `reporting.words` turns them into sentences.
+
+Imports this package only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from reporting.compare.groups import TEST_MAE, Group
+from reporting.compare.irrep_effects import IrrepEffect
+from reporting.compare.set_comparison import Difference, Standing
+from reporting.read.irreps import degree_of
+from reporting.read.runs import Run
+
+FALLING_GAIN = 0.02
+"""A learning curve still falls if the last fifth of the epochs lowers it by more than this part."""
+LEARNED_FRACTION = 0.5
+"""A network has learned if its error is below this fraction of the mean predictor's error."""
+SIMILAR_SIZE = 1.2
+"""Largest ratio of parameter counts at which sets count as equally large."""
+
+# ---- irreps ---------------------------------------------------------------------------------
+
+
+class Usage(Enum):
+    """Whether trained networks rely on an irrep that they have."""
+
+    NOT_MEASURED = auto()
+    HARDLY_USED = auto()
+    USED = auto()
+    """More than half of the networks use it."""
+
+
+class Need(Enum):
+    """Whether networks become worse if an irrep is left out of training."""
+
+    IN_EVERY_SET = auto()
+    """The scalars: no set lacks them."""
+    NOT_TESTED = auto()
+    """No otherwise equal set was trained without it."""
+    ONE_SEED = auto()
+    """It was left out, but a single common seed decides nothing."""
+    HELPFUL = auto()
+    HARMFUL = auto()
+    MIXED = auto()
+    """Helpful in some sets and harmful in others."""
+    NOT_SHOWN = auto()
+    """It was left out, and no difference is established."""
+
+
+@dataclass(frozen=True)
+class IrrepJudgement:
+    """What ablation and training without an irrep say together.
+
+    Attributes
+    ----------
+    usage : Usage
+    need : Need
+    """
+
+    usage: Usage
+    need: Need
+
+
+def judge_irrep(irrep: str, effects: Sequence[IrrepEffect]) -> IrrepJudgement:
+    """Judge an irrep by its effects on all sets.
+
+    Parameters
+    ----------
+    irrep : str
+        For example ``1o``.
+    effects : sequence of IrrepEffect
+        Effects of this irrep, one per set that has it.
+    """
+    retrained = [effect.retrained for effect in effects if effect.retrained is not None]
+    return IrrepJudgement(_usage(effects), _need(irrep, retrained))
+
+
+def _usage(effects: Sequence[IrrepEffect]) -> Usage:
+    measured = sum(effect.measured for effect in effects)
+    if measured == 0:
+        return Usage.NOT_MEASURED
+    used = sum(effect.used for effect in effects)
+    return Usage.USED if used > measured / 2 else Usage.HARDLY_USED
+
+
+def _need(irrep: str, retrained: Sequence[Difference]) -> Need:
+    if not retrained:
+        return Need.IN_EVERY_SET if degree_of(irrep) == 0 else Need.NOT_TESTED
+    if not any(difference.estimate.has_interval for difference in retrained):
+        return Need.ONE_SEED
+    established = [difference.estimate.mean for difference in retrained if difference.established]
+    helpful, harmful = any(x > 0 for x in established), any(x < 0 for x in established)
+    if helpful and harmful:
+        return Need.MIXED
+    if harmful:
+        return Need.HARMFUL
+    return Need.HELPFUL if helpful else Need.NOT_SHOWN
+
+
+# ---- sets -----------------------------------------------------------------------------------
+
+
+class Lead(Enum):
+    """How far the set with the lowest error is ahead of the others."""
+
+    NO_COMMON_SEEDS = auto()
+    """No other set has two seeds in common with it."""
+    CLEAR = auto()
+    """Every other set is established as worse."""
+    CONTESTED = auto()
+    """At least one other set is not established as worse."""
+
+
+@dataclass(frozen=True)
+class BestSetJudgement:
+    """How the set with the lowest error compares with the others.
+
+    Attributes
+    ----------
+    lead : Lead
+    worse : list of Difference
+        Sets established as worse.
+    undecided : list of Difference
+        Sets without an established difference.
+    """
+
+    lead: Lead
+    worse: list[Difference]
+    undecided: list[Difference]
+
+
+def judge_best_set(to_best: Sequence[Difference]) -> BestSetJudgement:
+    """Judge the lead of the set with the lowest error.
+
+    Parameters
+    ----------
+    to_best : sequence of Difference
+        Error of every other set minus its error.
+    """
+    worse = [d for d in to_best if d.established and d.estimate.mean > 0]
+    undecided = [d for d in to_best if not d.established]
+    if not any(difference.estimate.has_interval for difference in to_best):
+        lead = Lead.NO_COMMON_SEEDS
+    else:
+        lead = Lead.CONTESTED if undecided else Lead.CLEAR
+    return BestSetJudgement(lead, worse, undecided)
+
+
+# ---- training -------------------------------------------------------------------------------
+
+
+def still_falling(run: Run) -> bool:
+    """Judge whether a run's validation error was still falling when training ended.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    bool
+        True if the lowest error of the last fifth of the epochs is lower than the lowest error
+        before, by more than the fraction `FALLING_GAIN`.
+    """
+    errors = [row.get("val/mae", math.nan) for row in run.trained_rows()]
+    curve = [error for error in errors if math.isfinite(error)]
+    last = max(1, len(curve) // 5)
+    if len(curve) <= last:
+        return False
+    return min(curve[-last:]) < (1 - FALLING_GAIN) * min(curve[:-last])
+
+
+def error_of_mean_predictor(group: Group) -> float | None:
+    """Return the test MAE of predicting the mean of the training part, reporting units."""
+    return group.sets[0].runs[0].number("test/mae_of_mean")
+
+
+def learned_too_little(group: Group, best: Standing) -> bool:
+    """Judge whether even the best set is not far below the error of predicting the mean.
+
+    Parameters
+    ----------
+    group : Group
+    best : Standing
+        The set with the lowest error.
+    """
+    baseline = error_of_mean_predictor(group)
+    if group.metric != TEST_MAE or baseline is None:
+        return False
+    return best.mae.mean >= LEARNED_FRACTION * baseline
+
+
+def differ_in_size(parameters: Sequence[float]) -> bool:
+    """Judge whether parameter counts differ too much for sets to count as equally large."""
+    return len(parameters) > 1 and max(parameters) > SIMILAR_SIZE * min(parameters)

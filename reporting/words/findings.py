@@ -1,0 +1,154 @@
+"""The findings of a comparison: the best set, what each irrep is worth, what remains open.
+
+Sentences mark names with backquotes and emphasis with double asterisks. Imports
+`reporting.compare` and this package only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reporting.compare.groups import Group, IrrepSet
+from reporting.compare.irrep_effects import irrep_effects, irreps_of
+from reporting.compare.judgement import BestSetJudgement, Lead, judge_best_set
+from reporting.compare.set_comparison import Difference, Standing, compare_with_best, standings
+from reporting.words import formatting
+from reporting.words.irreps import describe_irrep
+from reporting.words.open_questions import open_questions, runs_left_out
+from reporting.words.titles import error_name
+
+
+@dataclass
+class Findings:
+    """What a group of runs shows, in sentences.
+
+    Attributes
+    ----------
+    best : list of str
+        Which set has the lowest error, and by how much.
+    irreps : list of str
+        What each irrep is worth.
+    seeds : list of str
+        How many seeds there are.
+    unknown : list of str
+        What cannot be concluded yet.
+    """
+
+    best: list[str] = field(default_factory=list)
+    irreps: list[str] = field(default_factory=list)
+    seeds: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def describe_findings(group: Group, reference: IrrepSet | None) -> Findings:
+    """Describe what a group of runs shows.
+
+    Parameters
+    ----------
+    group : Group
+    reference : IrrepSet or None
+        The set that the others are compared with; None if there are no sets.
+    """
+    if reference is None:
+        return Findings(
+            best=["No run of this group has finished, so there is nothing to compare yet."],
+            unknown=[text for text in [runs_left_out(group)] if text],
+        )
+    rows = standings(group, reference)
+    to_best = compare_with_best(group, rows[0].irrep_set)
+    effects = irrep_effects(group)
+    return Findings(
+        best=_best_set(group, rows, to_best, reference),
+        irreps=[describe_irrep(group.unit, irrep, effects) for irrep in irreps_of(effects)],
+        seeds=[_number_of_seeds(group)],
+        unknown=open_questions(group, rows, to_best, effects),
+    )
+
+
+def _best_set(
+    group: Group, rows: Sequence[Standing], to_best: Sequence[Difference], reference: IrrepSet
+) -> list[str]:
+    best = rows[0]
+    name = f"`{best.irrep_set.label}`"
+    value = f"{formatting.mean(best.mae)} {group.unit}"
+    if len(rows) == 1:
+        return [
+            f"Only one set of irreps has finished: {name}, {error_name(group)} **{value}** "
+            f"({_precision(best)}). There is nothing to compare it with."
+        ]
+    texts = [f"{name} has the lowest {error_name(group)}: **{value}** ({_precision(best)})."]
+    if best.difference is not None:
+        texts.append(_gain_over_reference(group, best, best.difference, reference))
+    return texts + _lead(group, rows, judge_best_set(to_best))
+
+
+def _precision(row: Standing) -> str:
+    if not row.mae.has_interval:
+        return formatting.NO_INTERVAL
+    return f"mean of {row.mae.count} seeds, 95 % interval {formatting.interval(row.mae)}"
+
+
+def _lead(group: Group, rows: Sequence[Standing], judgement: BestSetJudgement) -> list[str]:
+    if judgement.lead is Lead.NO_COMMON_SEEDS:
+        best, second, *_ = rows
+        gap = formatting.plain(second.mae.mean - best.mae.mean, 2)
+        return [
+            f"The next is `{second.irrep_set.label}`, {gap} {group.unit} behind. No two sets share "
+            "two seeds, so the order may be chance."
+        ]
+    if judgement.lead is Lead.CLEAR:
+        return [
+            "Every other set is worse, established after correction for the number of comparisons."
+        ]
+    texts = [
+        "These seeds do not separate it from the following sets: "
+        f"{_list_differences(judgement.undecided, group.unit)}."
+    ]
+    if judgement.worse:
+        texts.append(f"Established as worse: {_list_differences(judgement.worse, group.unit)}.")
+    return texts
+
+
+def _list_differences(differences: Sequence[Difference], unit: str) -> str:
+    ordered = sorted(differences, key=lambda difference: difference.estimate.mean)
+    return formatting.join_first(
+        [
+            f"`{d.irrep_set.label}` ({formatting.mean(d.estimate, sign=True)} {unit})"
+            for d in ordered
+        ]
+    )
+
+
+def _gain_over_reference(
+    group: Group, best: Standing, difference: Difference, reference: IrrepSet
+) -> str:
+    gain = -difference.estimate.mean
+    before = best.mae.mean + gain
+    share = gain / before if before > 0 else math.nan
+    text = (
+        f"That is {formatting.plain(gain, 3)} {group.unit} ({formatting.percent(share)}) less than "
+        f"`{reference.label}`"
+    )
+    if not difference.estimate.has_interval:
+        return f"{text}, from one seed."
+    verdict = "established" if difference.established else "not established"
+    decimals = formatting.decimals_for(difference.estimate)
+    low, high = (
+        formatting.fixed(-end, decimals)
+        for end in (difference.estimate.high, difference.estimate.low)
+    )
+    return (
+        f"{text} (95 % interval {low} to {high}, paired by seed; {verdict} after correction for "
+        "the number of sets)."
+    )
+
+
+def _number_of_seeds(group: Group) -> str:
+    counts = [len(irrep_set.runs) for irrep_set in group.sets]
+    sets = f"{len(counts)} set{'s' if len(counts) > 1 else ''} of irreps"
+    if len(set(counts)) > 1:
+        return f"{min(counts)} to {max(counts)} seeds in each of {sets}."
+    seeds = "One seed" if counts[0] == 1 else f"{counts[0]} seeds"
+    return f"{seeds} in {'each of ' if len(counts) > 1 else ''}{sets}."

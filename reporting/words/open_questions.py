@@ -1,0 +1,169 @@
+"""What cannot be concluded from a group of runs yet, one sentence per question.
+
+Imports `reporting.compare` and this package only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reporting.compare.groups import TEST_MAE, Group
+from reporting.compare.irrep_effects import IrrepEffect, irreps_of
+from reporting.compare.judgement import (
+    differ_in_size,
+    error_of_mean_predictor,
+    learned_too_little,
+    still_falling,
+)
+from reporting.compare.set_comparison import Difference, Standing
+from reporting.read.irreps import degree_of, without_irrep
+from reporting.words import formatting
+
+
+def open_questions(
+    group: Group,
+    rows: Sequence[Standing],
+    to_best: Sequence[Difference],
+    effects: Sequence[IrrepEffect],
+) -> list[str]:
+    """List what cannot be concluded yet.
+
+    Parameters
+    ----------
+    group : Group
+    rows : sequence of Standing
+        Lowest error first.
+    to_best : sequence of Difference
+        Error of every other set minus error of the best.
+    effects : sequence of IrrepEffect
+
+    Returns
+    -------
+    list of str
+        One or two sentences each.
+    """
+    questions = [
+        _untested(group),
+        _scatter_over_seeds(group),
+        _too_little_learned(group, rows),
+        _undecided_lead(to_best),
+        _longer_training(group),
+        _size_or_irreps(rows),
+        _irreps_without_partner(effects),
+        runs_left_out(group),
+        _differences_in_code(group),
+        _no_utilization(effects),
+    ]
+    return [question for question in questions if question]
+
+
+def _untested(group: Group) -> str:
+    if group.metric == TEST_MAE:
+        return ""
+    return "No run was tested, so sets are compared by their best validation MAE."
+
+
+def _scatter_over_seeds(group: Group) -> str:
+    single = [f"`{one.label}`" for one in group.sets if len(one.runs) == 1]
+    if len(single) == len(group.sets):
+        return (
+            "How far results scatter between seeds: one seed gives no interval. Train more seeds."
+        )
+    if single:
+        names = formatting.join_first(single)
+        return f"How far the results of {names} scatter: one seed gives no interval."
+    if all(len(irrep_set.runs) == 2 for irrep_set in group.sets):
+        return (
+            "Whether any difference is real: two seeds give very wide intervals, so nothing is "
+            "called established."
+        )
+    return ""
+
+
+def _too_little_learned(group: Group, rows: Sequence[Standing]) -> str:
+    if not learned_too_little(group, rows[0]):
+        return ""
+    best, baseline = rows[0].mae.mean, error_of_mean_predictor(group)
+    return (
+        f"What well-trained networks do: the best error, {formatting.plain(best, 3)} {group.unit}, "
+        f"is not far below the {formatting.plain(baseline, 3)} {group.unit} of predicting the "
+        "mean. These networks have learned too little to say much about their irreps."
+    )
+
+
+def _undecided_lead(to_best: Sequence[Difference]) -> str:
+    undecided = [d for d in to_best if d.estimate.has_interval and not d.established]
+    if not undecided:
+        return ""
+    names = formatting.join_first([f"`{d.irrep_set.label}`" for d in undecided])
+    return f"Whether the best set is really better than {names}: more seeds are needed."
+
+
+def _longer_training(group: Group) -> str:
+    runs = group.counted_runs
+    falling = sum(still_falling(run) for run in runs)
+    if not falling:
+        return ""
+    return (
+        f"The order after longer training: in {falling} of {len(runs)} runs the validation error "
+        "was still falling at the end."
+    )
+
+
+def _size_or_irreps(rows: Sequence[Standing]) -> str:
+    sizes = [row.irrep_set.parameters for row in rows if row.irrep_set.parameters]
+    if not differ_in_size(sizes):
+        return ""
+    return (
+        "What is due to irreps and what is due to size: the sets have "
+        f"{formatting.whole(min(sizes))} to {formatting.whole(max(sizes))} parameters."
+    )
+
+
+def _irreps_without_partner(effects: Sequence[IrrepEffect]) -> str:
+    tested = {effect.irrep for effect in effects if effect.retrained is not None}
+    irreps = [irrep for irrep in irreps_of(effects) if degree_of(irrep) > 0 and irrep not in tested]
+    if not irreps:
+        return ""
+    named = ", ".join(f"`{irrep}`" for irrep in irreps)
+    example = next(effect for effect in effects if effect.irrep in irreps)
+    smaller = without_irrep(example.irrep_set.irreps, example.irrep)
+    return (
+        f"Which of {named} are needed: no otherwise equal set was trained without them (e.g. "
+        f"`{smaller}`), and ablation shows only what a trained network relies on."
+    )
+
+
+def runs_left_out(group: Group) -> str:
+    """Say that some runs are in no mean; empty if all are counted.
+
+    Parameters
+    ----------
+    group : Group
+    """
+    count = len(group.left_out)
+    if not count:
+        return ""
+    runs = "1 run that is" if count == 1 else f"{count} runs that are"
+    return (
+        f"What {runs} unfinished, failed or repeated would add: listed below, but not counted in "
+        "any mean."
+    )
+
+
+def _differences_in_code(group: Group) -> str:
+    runs = group.counted_runs
+    commits = {run.summary.git_commit or "unknown" for run in runs}
+    versions = {tuple(sorted(run.summary.versions.items())) for run in runs}
+    origins = [f"{len(commits)} commits"] if len(commits) > 1 else []
+    if len(versions) > 1:
+        origins.append(f"{len(versions)} sets of package versions")
+    if not origins:
+        return ""
+    return f"Whether the code played a part: these runs come from {' and '.join(origins)}."
+
+
+def _no_utilization(effects: Sequence[IrrepEffect]) -> str:
+    if any(effect.measured for effect in effects):
+        return ""
+    return "Which irreps the networks use: their utilization was not measured."
