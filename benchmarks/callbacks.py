@@ -1,8 +1,8 @@
 """Each callback's share of an epoch: ``python -m benchmarks.callbacks [--config FILE]``.
 
-May import everything; nothing imports it. What a callback's hooks take in the training process is
-set against training and validation of whole epochs, extrapolated from the same, shortened run.
-To measure another callback, add it to `CALLBACKS`.
+The time of a callback's hooks in the training process is divided by that of training and
+validation in a whole epoch, extrapolated from the same shortened run. To measure another callback,
+add it to `CALLBACKS`. May import everything; nothing imports it.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ CALLBACKS: dict[str, tuple[Callable[[], Callback], float]] = {
     "IrrepUtilization": (IrrepUtilization, 3.0),
     "LatentUMAP": (LatentUMAP, 2.0),
 }
-"""Name to how it is built by default, and the largest share of an epoch allowed, percent."""
+"""Name to constructor, and the largest share of an epoch that is allowed, in percent."""
 HOOKS = [name for name in dir(Callback) if name.startswith("on_")]
 
 
 class Clock(Callback):
-    """Runs a callback's hooks in their place, and tells their time from everything else's.
+    """Runs the hooks of another callback and separates their time from that of everything else.
 
     Parameters
     ----------
     timed : Callback
-        What is measured.
+        Callback to measure.
     now : callable
-        Clock, seconds.
+        Clock, in seconds.
     """
 
     def __init__(self, timed: Callback, now: Callable[[], float]) -> None:
@@ -54,33 +54,33 @@ class Clock(Callback):
         self.validation_s: list[float] = []
         self.hooks_s: list[float] = []
         self._inside = self._outside = 0.0
-        self._left = now()
+        self._last_exit = now()
         for name in HOOKS:
             setattr(self, name, self._timed(name, getattr(timed, name)))
 
     def _timed(self, name: str, hook: Callable[..., None]) -> Callable[..., None]:
         def run(trainer: Trainer, *rest: Any) -> None:
-            entered = self._synchronized()
-            self._outside += entered - self._left
+            entered = self._now_synchronized()
+            self._outside += entered - self._last_exit
             hook(trainer, *rest)
-            self._left = self._synchronized()
-            self._inside += self._left - entered
-            self._note(trainer, name)
+            self._last_exit = self._now_synchronized()
+            self._inside += self._last_exit - entered
+            self._record(trainer, name)
 
         return run
 
-    def _note(self, trainer: Trainer, name: str) -> None:
-        """Close a batch or an epoch; the first epoch is a warm-up."""
-        warm = trainer.current_epoch > 0
+    def _record(self, trainer: Trainer, name: str) -> None:
+        """Record the time of a finished batch or epoch; the first epoch is a warm-up."""
+        is_warm = trainer.current_epoch > 0
         if name in ("on_train_batch_end", "on_validation_batch_end"):
             batches = self.train_s if name == "on_train_batch_end" else self.validation_s
-            batches += [self._outside] if warm else []
+            batches += [self._outside] if is_warm else []
             self._outside = 0.0
         if name == "on_train_epoch_end":
-            self.hooks_s += [self._inside] if warm else []
+            self.hooks_s += [self._inside] if is_warm else []
             self._inside = 0.0
 
-    def _synchronized(self) -> float:
+    def _now_synchronized(self) -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return self.now()
@@ -89,25 +89,25 @@ class Clock(Callback):
 def measure(
     config: dict[str, Any], callback: Callback, count: int, epochs: int, now: Callable[[], float]
 ) -> tuple[float, float]:
-    """Train for a few shortened epochs.
+    """Measure a callback in a few shortened epochs.
 
     Parameters
     ----------
     config : dict
         Options ``model`` and ``data``, as in the configuration files.
     callback : Callback
-        What is measured.
+        Callback to measure.
     count : int
-        Training batches an epoch.
+        Training batches per epoch.
     epochs : int
         Epochs after the warm-up.
     now : callable
-        Clock, seconds.
+        Clock, in seconds.
 
     Returns
     -------
     epoch_s, hooks_s : float
-        Seconds of a whole epoch without the callback, and of the callback in an epoch.
+        Seconds that an epoch takes without the callback, and that the callback takes per epoch.
     """
     seed_everything(0, verbose=False)
     clock = Clock(callback, now)
@@ -133,21 +133,21 @@ def measure(
 
 
 def main(arguments: list[str]) -> int:
-    """Print one row a callback.
+    """Print one row per callback.
 
     Returns
     -------
     int
-        1 if a callback takes more than its share.
+        1 if a callback takes more than it is allowed, otherwise 0.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.callbacks", description=__doc__)
     parser.add_argument("--config", type=Path, default=CONFIG)
-    parser.add_argument("--count", type=int, default=50, help="training batches an epoch")
+    parser.add_argument("--count", type=int, default=50, help="training batches per epoch")
     parser.add_argument("--epochs", type=int, default=3, help="epochs after the warm-up")
     parser.add_argument(
         "--cpu_time",
         action="store_true",
-        help="count processor instead of wall time, on one thread: for a machine that others use",
+        help="measure CPU time of one thread instead of wall time: for a busy machine",
     )
     options = parser.parse_args(arguments)
     quiet_libraries()

@@ -1,8 +1,8 @@
-"""The fast convolution against e3nn's layers, whole training steps, on this machine's CPU.
+"""Training steps of the fast convolution and of e3nn's layers, compared on this machine's CPU.
 
 ``python -m benchmarks.convolution [--json FILE] [--rows NAME ...] [--repeats N]`` prints a
-table. Both variants take turns in one process on the same batch of real molecules; their peak
-memory is that of a process of their own. Imports everything; nothing imports it.
+table. Both variants take turns in one process, on the same batch of real molecules. Peak memory
+is measured in a separate process for each variant. May import everything; nothing imports it.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ ROWS = (
     Row("radius", (0, 1, 2, 3, 4), 16, speedup=90, memory=1 / 20),
 )
 NO_MMAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
-"""Keeps glibc from returning large blocks to the kernel, which then has to clear them again."""
-FAST_STEPS_A_TURN = 5
+"""Keeps glibc from returning large blocks to the kernel, which would have to clear them again."""
+FAST_STEPS_PER_TURN = 5
 
 
 def time_row(row: Row, repeats: int, batch_size: int) -> dict[str, Any]:
-    """Time both variants in turns.
+    """Time both variants alternately.
 
     Parameters
     ----------
     row : Row
         Network and graph.
     repeats : int
-        Turns; a turn is one step of e3nn's and several of the fast variant.
+        Number of turns. A turn is one step of e3nn's variant and several of the fast one.
     batch_size : int
-        Molecules.
+        Molecules per batch.
 
     Returns
     -------
     dict
-        Milliseconds of every step by variant, sgemm's GFLOP/s before and after, operations of a
-        fast step, and the two first losses.
+        Milliseconds of every step by variant, sgemm's GFLOP/s before and after each turn,
+        operations of a fast step, and the first loss of each variant.
     """
     batch = molecules(row.graph, batch_size)
     steps = {variant: training_step(row, variant, batch) for variant in get_args(Variant)}
@@ -68,7 +68,7 @@ def time_row(row: Row, repeats: int, batch_size: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {variant: [] for variant in steps}
     for _ in range(repeats):
         for variant, step in steps.items():
-            for _ in range(FAST_STEPS_A_TURN if variant == "fast" else 1):
+            for _ in range(FAST_STEPS_PER_TURN if variant == "fast" else 1):
                 start = time.perf_counter()
                 step()
                 times[variant].append(1e3 * (time.perf_counter() - start))
@@ -82,16 +82,16 @@ def time_row(row: Row, repeats: int, batch_size: int) -> dict[str, Any]:
 
 
 def measure_memory(row: Row, variant: Variant, batch_size: int) -> dict[str, float]:
-    """Measure the peak memory of three steps in this process.
+    """Measure the peak memory of three training steps in this process.
 
     Parameters
     ----------
     row : Row
         Network and graph.
     variant : {"e3nn", "fast"}
-        Whose steps.
+        Convolution.
     batch_size : int
-        Molecules.
+        Molecules per batch.
 
     Returns
     -------
@@ -99,9 +99,9 @@ def measure_memory(row: Row, variant: Variant, batch_size: int) -> dict[str, flo
         ``baseline`` (network, data and libraries) and ``peak`` resident memory, MB.
     """
     step = training_step(row, variant, molecules(row.graph, batch_size))
-    a_step_of_something = torch.nn.Linear(8, 8)
-    a_step_of_something(torch.randn(8, 8)).sum().backward()  # autograd's threads and libraries
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    # A backward pass of something small starts autograd's threads and loads its libraries.
+    torch.nn.Linear(8, 8)(torch.randn(8, 8)).sum().backward()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     baseline = _resident("VmRSS")
     for _ in range(3):
         step()
@@ -116,25 +116,23 @@ def _resident(key: str) -> float:
 
 
 def summarize(row: Row, batch_size: int, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Reduce a row's measurements to the table's figures.
+    """Reduce the measurements of a row to the figures of the table.
 
     Parameters
     ----------
     row : Row
         Network and graph.
     batch_size : int
-        Molecules.
+        Molecules per batch.
     parts : dict
-        What the row's processes printed: ``time``, ``time_no_mmap``, ``memory_e3nn``,
+        Results of the row's processes: ``time``, ``time_no_mmap``, ``memory_e3nn`` and
         ``memory_fast``.
-
-    Returns
-    -------
-    dict
     """
     timed = parts["time"]
     ms = {variant: median(times) for variant, times in timed["times_ms"].items()}
-    other = {variant: median(times) for variant, times in parts["time_no_mmap"]["times_ms"].items()}
+    ms_no_mmap = {
+        variant: median(times) for variant, times in parts["time_no_mmap"]["times_ms"].items()
+    }
     memory = {
         variant: parts[f"memory_{variant}"]["peak"] - parts[f"memory_{variant}"]["baseline"]
         for variant in get_args(Variant)
@@ -144,7 +142,7 @@ def summarize(row: Row, batch_size: int, parts: dict[str, dict[str, Any]]) -> di
         "e3nn_ms": ms["e3nn"],
         "fast_ms": ms["fast"],
         "ratio": ms["e3nn"] / ms["fast"],
-        "ratio_no_mmap": other["e3nn"] / other["fast"],
+        "ratio_no_mmap": ms_no_mmap["e3nn"] / ms_no_mmap["fast"],
         "target_ratio": row.speedup,
         "e3nn_molecules_per_s": 1e3 * batch_size / ms["e3nn"],
         "fast_molecules_per_s": 1e3 * batch_size / ms["fast"],
@@ -163,15 +161,11 @@ def table(results: list[dict[str, Any]]) -> str:
     Parameters
     ----------
     results : list of dict
-        Of `summarize`.
-
-    Returns
-    -------
-    str
+        From `summarize`.
     """
     lines = [
-        "| graph, degrees | e3nn ms | fast ms | times as fast (target) | with malloc kept "
-        "| molecules/s e3nn, fast | peak memory e3nn, fast MB (target) | GFLOP/s of sgemm's |",
+        "| graph, degrees | e3nn ms | fast ms | speed-up (target) | if malloc keeps memory "
+        "| molecules/s e3nn, fast | peak memory e3nn, fast MB (target) | GFLOP/s, sgemm's |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
@@ -197,15 +191,15 @@ def _in_own_process(arguments: list[str], environment: dict[str, str]) -> dict[s
 
 
 def _measure(row: Row, repeats: int, batch_size: int) -> dict[str, Any]:
-    """All processes of one row, one after the other."""
-    shared = ["--rows", row.name, "--repeats", str(repeats), "--batch-size", str(batch_size)]
+    """Run all processes of one row, one after the other."""
+    options = ["--rows", row.name, "--repeats", str(repeats), "--batch-size", str(batch_size)]
     parts = {
-        "time": _in_own_process([*shared, "--part", "time"], {}),
-        "time_no_mmap": _in_own_process([*shared, "--part", "time"], NO_MMAP),
+        "time": _in_own_process([*options, "--part", "time"], {}),
+        "time_no_mmap": _in_own_process([*options, "--part", "time"], NO_MMAP),
     }
     for variant in get_args(Variant):
         name = f"memory_{variant}"
-        parts[name] = _in_own_process([*shared, "--part", name], {})
+        parts[name] = _in_own_process([*options, "--part", name], {})
     return summarize(row, batch_size, parts)
 
 
@@ -215,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     Parameters
     ----------
     arguments : list of str, optional
-        Command line, by default the program's.
+        Command line; by default, that of the program.
     """
     names = [row.name for row in ROWS]
     parser = argparse.ArgumentParser(description=__doc__)

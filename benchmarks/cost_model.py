@@ -1,8 +1,9 @@
-"""Both orders of contraction, measured, beside the cost model: ``python -m benchmarks.cost_model``.
+"""Measured times of both orders of contraction beside those that the cost model estimates.
 
-Prints nanoseconds a node of forward and backward pass of single layers on one core, what
-`networks.convolution.cost_model` says, and which order it would have been better to choose where it errs.
-Imports `networks` and the data; nothing imports it.
+``python -m benchmarks.cost_model`` prints nanoseconds per node for the forward and backward pass of
+single layers on one core, the estimates of `networks.convolution.cost_model`, and how much slower
+the chosen order is where the cost model chooses the slower one. May import everything; nothing
+imports it.
 """
 
 from __future__ import annotations
@@ -44,16 +45,17 @@ def layer_time(layer: FastConvolution, order: Order, geometry: Geometry, plan: P
     layer : FastConvolution
         The layer.
     order : {"nodes", "edges"}
-        To be forced.
+        Order of contraction.
     geometry : Geometry
-        Of the batch; what layers share is computed before.
+        The batch's edges.
     plan : Plan
-        What the layer would do.
+        The cost model's choice; its directions are used.
 
     Returns
     -------
     float
-        Nanoseconds a node, the least of some repeats.
+        Nanoseconds per node, the smallest of `REPEATS` repetitions. Two warm-up runs before them
+        compute what layers share.
     """
     x = torch.randn(geometry.num_nodes, layer.irreps_in.dim, requires_grad=True)
     layer.contraction.force(graph_of(geometry), Plan(order, plan.directions, plan.cost))
@@ -71,14 +73,14 @@ def compare(row: Row, batch: Batch) -> list[str]:
     Parameters
     ----------
     row : Row
-        Features.
+        Network.
     batch : Batch
         Molecules.
 
     Returns
     -------
     list of str
-        A table row for every layer.
+        One row of the table per layer.
     """
     torch.manual_seed(0)
     network = EquivariantConvNet(row.irreps)
@@ -89,16 +91,16 @@ def compare(row: Row, batch: Batch) -> list[str]:
         plan = layer.contraction.plan(graph_of(geometry))
         times = {order: layer_time(layer, order, geometry, plan) for order in ORDERS}
         best = min(ORDERS, key=times.__getitem__)
-        loss = "" if plan.order == best else f"{times[plan.order] / times[best]:.2f}"
+        slowdown = "" if plan.order == best else f"{times[plan.order] / times[best]:.2f}"
         figures = [f"{value[order]:,.0f}" for order in ORDERS for value in (times, plan.cost)]
-        lines.append(f"| {row.name} | {name} | {' | '.join(figures)} | {plan.order} | {loss} |")
+        lines.append(f"| {row.name} | {name} | {' | '.join(figures)} | {plan.order} | {slowdown} |")
     return lines
 
 
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    print("| graph, degrees | layer | nodes | model | edges | model | chosen | times the best |")
+    print("| graph, degrees | layer | nodes | model | edges | model | chosen | slowdown |")
     print("|---|---|---:|---:|---:|---:|---|---:|")
     for graph in ("bonds", "radius"):
         batch = molecules(graph, 32)

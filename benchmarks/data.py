@@ -1,4 +1,4 @@
-"""Cost of the data pipeline, side by side with PyG's own: ``python -m benchmarks.data``.
+"""Cost of the data pipeline beside that of PyG's own: ``python -m benchmarks.data``.
 
 May import everything; nothing imports it.
 """
@@ -27,8 +27,8 @@ BATCH_SIZE = 32
 RADIUS = 5.0
 
 
-def seconds_a_batch(batches: Iterable[Batch], count: int) -> float:
-    """Wall time of one batch, averaged over `count` of them."""
+def seconds_per_batch(batches: Iterable[Batch], count: int) -> float:
+    """Measure the wall time per batch, averaged over `count` batches."""
     start = time.perf_counter()
     for _ in islice(batches, count):
         pass
@@ -38,10 +38,12 @@ def seconds_a_batch(batches: Iterable[Batch], count: int) -> float:
 def compare(
     ours: Iterable[Batch], peer: Iterable[Batch], count: int, rounds: int
 ) -> dict[str, float]:
-    """Median time of each, measured in turns, and the median ratio of neighbouring rounds."""
-    for warm_up in (ours, peer):
-        seconds_a_batch(warm_up, count)
-    pairs = [(seconds_a_batch(ours, count), seconds_a_batch(peer, count)) for _ in range(rounds)]
+    """Measure the median time of each in alternation, and the median ratio within a round."""
+    for batches in (ours, peer):  # warm-up
+        seconds_per_batch(batches, count)
+    pairs = [
+        (seconds_per_batch(ours, count), seconds_per_batch(peer, count)) for _ in range(rounds)
+    ]
     return {
         "ours_us": median(a for a, _ in pairs) * 1e6,
         "peer_us": median(b for _, b in pairs) * 1e6,
@@ -50,7 +52,7 @@ def compare(
 
 
 class SearchedEdges:
-    """The same batches, but with the edges of the radius graph searched anew in each."""
+    """Iterates over the same batches, but searches the radius graph's edges in each of them."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self.batches = batches
@@ -62,7 +64,7 @@ class SearchedEdges:
 
 
 def measure_loaders(cache_dir: str | None, count: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Compare with PyG's `DataLoader` over a list of `Data`, in memory, for both graphs."""
+    """Compare with PyG's `DataLoader` over a list of `Data`, in memory, on both graphs."""
     results = {}
     for graph in ("bonds", "radius"):
         module = QM9DataModule(
@@ -83,7 +85,7 @@ def measure_loaders(cache_dir: str | None, count: int, rounds: int) -> dict[str,
 
 
 def measure_start(cache_dir: str) -> dict[str, float]:
-    """Wall time and peak memory of `load_or_build` in a process of its own."""
+    """Measure wall time and peak memory of `load_or_build` in a separate process."""
     command = [sys.executable, "-m", "benchmarks.data", "--start", "--cache_dir", cache_dir]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     result: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -99,7 +101,7 @@ def _start(cache_dir: str) -> None:
 
 
 def _peak_memory() -> float:
-    """Peak resident memory of this process in GB (Linux counts in kB)."""
+    """Peak resident memory of this process in GB (Linux reports kB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
@@ -107,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; see ``--help``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
     parser.add_argument("--cache_dir", default=None, help="prepared data for the loaders")
-    parser.add_argument("--batches", type=int, default=300, help="batches a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, in turns")
+    parser.add_argument("--batches", type=int, default=300, help="batches per round")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     parser.add_argument("--json", type=Path, default=None, help="write the results here as well")
     parser.add_argument("--start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -1,10 +1,11 @@
 """Training speed on a GPU: ``python -m benchmarks.gpu [--device cuda] [--rows IRREPS …]``.
 
-For every published set of irreps: epoch time, molecules/s and memory of the fast convolution, its
-step replayed from a CUDA graph, and its ratio to itself without a graph, to e3nn's layers as
-published, to e3nn's with trimmed irreps and compiled products, and to cuEquivariance's and
-OpenEquivariance's products where those are installed. The molecules lie on the device.
-``--device cpu`` runs the same on a CPU, without a graph. Imports everything; nothing imports it.
+For every published set of irreps it prints epoch time, molecules/s and memory of the fast
+convolution with its step replayed from a CUDA graph. It also prints the speed-up over the fast
+convolution without a graph, e3nn's layers as published, e3nn's layers with trimmed irreps and
+compiled products, and the products of cuEquivariance and OpenEquivariance if they are installed.
+The molecules are on the device. ``--device cpu`` runs the same on a CPU, without a graph. May
+import everything; nothing imports it.
 """
 
 from __future__ import annotations
@@ -30,21 +31,15 @@ from sweeping.file import load_sweep_file
 from sweeping.space import grid
 
 SWEEPS = ("paper_single_degree", "paper_lmax", "paper_long")
-EPOCH = 110_000
-"""Molecules of the epoch whose time is given."""
-BATCH = 32
+MOLECULES_PER_EPOCH = 110_000
+BATCH_SIZE = 32
 GRAPH = "fast, CUDA graph"
 VARIANTS = (GRAPH, "fast", "e3nn", "e3nn compiled", *MODULES)
-"""The epoch's time is that of the first one measured; the others are compared with it."""
+"""Epoch times are those of the first variant measured; the others are compared with it."""
 
 
 def published() -> dict[str, int]:
-    """Epochs of every published set of irreps, summed over its sweeps, for one seed.
-
-    Returns
-    -------
-    dict of str to int
-    """
+    """Sum the epochs of every published set of irreps over its sweeps, for one seed."""
     epochs: dict[str, int] = {}
     for name in SWEEPS:
         trials = list(grid(load_sweep_file(Path("sweeps") / f"{name}.yaml").parameters))
@@ -62,15 +57,11 @@ def build(irreps: str, variant: str, device: torch.device) -> EquivariantConvNet
     Parameters
     ----------
     irreps : str
-        Features.
+        Feature irreps.
     variant : str
         One of `VARIANTS`.
     device : torch.device
-        Where.
-
-    Returns
-    -------
-    EquivariantConvNet
+        Device of the network.
     """
     torch.manual_seed(0)
     if variant in (GRAPH, "fast"):
@@ -90,24 +81,24 @@ def measure(
     seconds: float,
     shape: BatchShape | None = None,
 ) -> dict[str, float]:
-    """Train for some seconds.
+    """Measure the speed and memory of training.
 
     Parameters
     ----------
     network : EquivariantConvNet
         On its device.
     batches : callable
-        Gives an endless stream of batches with standardized ``y``.
+        Returns an endless stream of batches with standardized ``y``.
     seconds : float
-        Time to measure, after five steps of warm-up.
+        How long to measure, after five warm-up steps.
     shape : BatchShape, optional
         Pad the batches to this shape, and on CUDA replay a recorded step.
 
     Returns
     -------
     dict
-        ``molecules_per_s``, ``memory_mb`` (peak allocated beyond what lay there before; NaN on a
-        CPU), ``steps``.
+        ``molecules_per_s``, ``steps``, and ``memory_mb``, the peak allocation beyond that before
+        (NaN on a CPU).
     """
     device = network.embedding.weight.device
     on_gpu = device.type == "cuda"
@@ -120,7 +111,7 @@ def measure(
         optimizer.zero_grad(set_to_none=True)
         torch.nn.functional.mse_loss(predict(batch), batch.y).backward()
         optimizer.step()
-        return batch.num_graphs
+        return int(batch.num_graphs)
 
     def wait() -> None:
         if on_gpu:
@@ -133,7 +124,7 @@ def measure(
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     start, molecules, steps = time.perf_counter(), 0, 0
-    # A look at the clock after ten steps: the host runs ahead of the device.
+    # The host runs ahead of the device, so it waits only after every ten steps.
     while time.perf_counter() - start < seconds:
         for _ in range(10 if on_gpu else 1):
             molecules += step()
@@ -145,24 +136,30 @@ def measure(
 
 
 def stream_of(graph: str, device: torch.device) -> tuple[Callable[[], Iterator[Batch]], BatchShape]:
-    """Shuffled batches of the training part, collated on the device.
+    """Set up shuffled batches of the training part, collated on the device.
 
     Parameters
     ----------
     graph : {"bonds", "radius"}
-        Edges.
+        Edges of the molecules.
     device : torch.device
-        Where the molecules lie.
+        Device of the molecules.
 
     Returns
     -------
-    tuple of callable and BatchShape
-        Endless batches, and the shape that nearly all of them fit.
+    batches : callable
+        Returns an endless stream of batches.
+    shape : BatchShape
+        Nearly all batches fit it.
     """
-    data = QM9DataModule(graph=graph, cutoff=5.0 if graph == "radius" else 6.0, batch_size=BATCH)
+    data = QM9DataModule(
+        graph=graph, cutoff=5.0 if graph == "radius" else 6.0, batch_size=BATCH_SIZE
+    )
     data.prepare_data()
     data.setup("fit")
-    loader = MoleculeLoader(data.place(device), EpochSampler(data.splits["train"], BATCH, seed=0))
+    loader = MoleculeLoader(
+        data.place(device), EpochSampler(data.splits["train"], BATCH_SIZE, seed=0)
+    )
 
     def batches() -> Iterator[Batch]:
         while True:
@@ -171,10 +168,12 @@ def stream_of(graph: str, device: torch.device) -> tuple[Callable[[], Iterator[B
                 yield batch
 
     num_nodes, neighbor_counts = data.training_sizes()
-    shape = likely_shape(num_nodes, neighbor_counts, BATCH)
-    room = shape.num_nodes / num_nodes.mean() / BATCH - 1
-    edge_room = shape.num_edges * len(num_nodes) / neighbor_counts.sum() / BATCH - 1
-    print(f"padded batches: {room:.0%} more atoms, {edge_room:.0%} more edges than the mean batch")
+    shape = likely_shape(num_nodes, neighbor_counts, BATCH_SIZE)
+    room = shape.num_nodes / num_nodes.mean() / BATCH_SIZE - 1
+    edge_room = shape.num_edges * len(num_nodes) / neighbor_counts.sum() / BATCH_SIZE - 1
+    print(
+        f"padded batches: {room:.0%} more atoms, {edge_room:.0%} more edges than the average batch"
+    )
     return batches, shape
 
 
@@ -184,13 +183,9 @@ def table(results: list[dict[str, Any]], variants: list[str]) -> str:
     Parameters
     ----------
     results : list of dict
-        One a set of irreps: ``irreps`` and the variants' figures.
+        For each set of irreps: ``irreps``, and the figures of each variant.
     variants : list of str
-        The first one's epoch, and ratios to the others.
-
-    Returns
-    -------
-    str
+        The first one is compared with the others.
     """
     ours, *rivals = variants
     header = ["irreps", "epoch s", "molecules/s", "memory MB", *(f"× {name}" for name in rivals)]
@@ -199,7 +194,7 @@ def table(results: list[dict[str, Any]], variants: list[str]) -> str:
         fast = result[ours]
         cells = [
             result["irreps"],
-            f"{EPOCH / fast['molecules_per_s']:.1f}",
+            f"{MOLECULES_PER_EPOCH / fast['molecules_per_s']:.1f}",
             f"{fast['molecules_per_s']:,.0f}",
             "–" if math.isnan(fast["memory_mb"]) else f"{fast['memory_mb']:,.0f}",
         ]
@@ -216,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     Parameters
     ----------
     arguments : list of str, optional
-        Command line, by default the program's.
+        Command line; by default, that of the program.
     """
     epochs = published()
     parser = argparse.ArgumentParser(description=__doc__)
@@ -224,7 +219,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--graph", choices=["bonds", "radius"], default="bonds")
     parser.add_argument("--rows", nargs="+", default=list(epochs), metavar="IRREPS")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all installed")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
     if options.device.startswith("cuda") and not torch.cuda.is_available():
@@ -246,10 +241,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{irreps}, {variant}: {rate:,.0f} molecules/s", flush=True)
         results.append(result)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"\n{name}, {options.graph} graph, batches of {BATCH}, float32, {variants[0]}\n")
+    print(f"\n{name}, {options.graph} graph, batches of {BATCH_SIZE}, float32, {variants[0]}\n")
     print(table(results, variants))
     if set(options.rows) == set(epochs):
-        times = [epochs[r["irreps"]] * EPOCH / r[variants[0]]["molecules_per_s"] for r in results]
+        times = [
+            epochs[r["irreps"]] * MOLECULES_PER_EPOCH / r[variants[0]]["molecules_per_s"]
+            for r in results
+        ]
         print(f"\nAll published runs, one seed: {sum(times) / 3600:.1f} hours on this device")
     if options.json is not None:
         temporary = options.json.with_name(f".{options.json.name}.tmp")

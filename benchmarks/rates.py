@@ -1,7 +1,7 @@
 """How long the sweeps take on CPU cores: ``python -m benchmarks.rates [SWEEP …]``.
 
-Imports `networks`, `lightning_modules` and `runtime`; measures CPU time of one thread, so that
-other work on the machine counts little.
+Measures the CPU time of one thread, which other work on the machine changes little. May import
+everything; nothing imports it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ CORES = 2
 
 
 def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> float:
-    """Measure training steps of one network.
+    """Measure the training speed of one network.
 
     Parameters
     ----------
     options : dict
         Constructor arguments of `EquivariantRegressor`.
     data : QM9DataModule
-        Set up; its first molecules are trained on, 32 a step.
+        Set up. Each step trains on the first `BATCH` training molecules.
 
     Returns
     -------
     float
-        CPU seconds of one thread, a training molecule; the least of `STEPS` steps.
+        CPU seconds of one thread per training molecule, the smallest of `STEPS` steps.
     """
     model = EquivariantRegressor(**options)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -53,18 +53,14 @@ def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> fl
 
 
 def sweep_hours(path: Path, rates: dict[str, float]) -> float:
-    """Hours that a grid's training takes on `CORES` cores, one worker a core.
+    """Estimate the hours that a grid takes on `CORES` cores with one worker per core.
 
     Parameters
     ----------
     path : Path
         A grid sweep file that starts from configs/paper.yaml.
     rates : dict
-        Cache of measured rates, extended here.
-
-    Returns
-    -------
-    float
+        Rates measured so far; new ones are added.
     """
     seconds = 0.0
     for trial in grid(load_sweep_file(path).parameters):
@@ -86,13 +82,13 @@ def sweep_hours(path: Path, rates: dict[str, float]) -> float:
 
 
 def main() -> None:
-    """Print rates, and hours for every sweep file that is given."""
+    """Print the measured rates, and the hours of each sweep file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweeps", nargs="*", type=Path, default=[])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates: dict[str, float] = {}
-    # A search has no list of runs to add up.
+    # Only grids have a known list of runs.
     grids = [p for p in sorted(Path("sweeps").glob("*.yaml")) if "\nmethod: grid" in p.read_text()]
     for path in arguments.sweeps or grids:
         print(path)

@@ -1,6 +1,6 @@
-"""Other libraries' fully connected tensor products in place of e3nn's, where installed.
+"""Fully connected tensor products of other libraries in place of e3nn's.
 
-Used by `benchmarks.gpu`. Imports torch, e3nn, `networks` and, when asked, the libraries.
+Used by `benchmarks.gpu`. Imports torch, e3nn and `networks`, and the libraries only when used.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ def installed(name: str) -> bool:
     ----------
     name : str
         Key of `MODULES`.
-
-    Returns
-    -------
-    bool
     """
     return all(find_spec(module) is not None for module in MODULES[name])
 
 
 def replace_products(network: EquivariantConvNet, name: str) -> None:
-    """Put another library's product into every layer of a network with e3nn's convolution.
+    """Replace e3nn's product by another library's in every layer of a network.
 
-    The order of the weights may differ from e3nn's, which changes nothing about the time.
+    The order of the weights may differ from e3nn's, which does not affect the time.
 
     Parameters
     ----------
     network : EquivariantConvNet
-        Built with ``convolution="e3nn"``; already on its device.
+        Built with ``convolution="e3nn"`` and on its device; changed in place.
     name : {"cuequivariance", "openequivariance"}
         The library.
+
+    Raises
+    ------
+    ValueError
+        If the network has another convolution, or the library does not run on its device.
     """
     for k, layer in enumerate(network.layers):
         if not isinstance(layer, E3nnConvolution):
@@ -56,9 +57,9 @@ def replace_products(network: EquivariantConvNet, name: str) -> None:
         device = layer.radial.layer0.weight.device
         if name == "cuequivariance":
             product = _CuEquivariance(layer, device)
-            network.layers[k] = _Messages(layer, product)
+            network.layers[k] = _EdgeProductConvolution(layer, product)
         else:
-            network.layers[k] = _Convolution(layer, device)
+            network.layers[k] = _FusedConvolution(layer, device)
 
 
 class _CuEquivariance(nn.Module):
@@ -82,8 +83,8 @@ class _CuEquivariance(nn.Module):
         return out
 
 
-class _Messages(nn.Module):
-    """`E3nnConvolution` with another product for single edges."""
+class _EdgeProductConvolution(nn.Module):
+    """`E3nnConvolution` with another product for the messages of single edges."""
 
     def __init__(self, layer: E3nnConvolution, product: nn.Module) -> None:
         super().__init__()
@@ -91,14 +92,14 @@ class _Messages(nn.Module):
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         source, target = geometry.edge_index
-        harmonics, weights = _of_edges(self.layer, geometry)
-        messages = self.product(x.index_select(0, source), harmonics, weights)
+        harmonics, weights = _edge_harmonics_and_weights(self.layer, geometry)
+        messages: Tensor = self.product(x.index_select(0, source), harmonics, weights)
         out = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
         return out.index_add(0, target, messages) / self.layer.neighbor_norm
 
 
-class _Convolution(nn.Module):
-    """`E3nnConvolution` with OpenEquivariance's product, gather and sum in one kernel."""
+class _FusedConvolution(nn.Module):
+    """`E3nnConvolution` with OpenEquivariance's kernel, which gathers, multiplies and sums."""
 
     def __init__(self, layer: E3nnConvolution, device: torch.device) -> None:
         super().__init__()
@@ -121,20 +122,23 @@ class _Convolution(nn.Module):
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         source, target = geometry.edge_index
-        harmonics, weights = _of_edges(self.layer, geometry)
+        harmonics, weights = _edge_harmonics_and_weights(self.layer, geometry)
         out: Tensor = self.convolution(x, harmonics, weights, target, source)
         return out / self.layer.neighbor_norm
 
 
-def _of_edges(layer: E3nnConvolution, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """Harmonics [e, m] and weights [e, weights] of every edge, as e3nn's layer makes them."""
+def _edge_harmonics_and_weights(
+    layer: E3nnConvolution, geometry: Geometry
+) -> tuple[Tensor, Tensor]:
+    """Harmonics [e, m] and weights [e, weights] of every edge, computed as in e3nn's layer."""
     harmonics = edge_harmonics(geometry.vectors, layer.edge_irreps)
     basis = radial_basis(geometry.lengths, layer.num_radial, layer.cutoff)
-    return harmonics, layer.radial(basis)
+    weights: Tensor = layer.radial(basis)
+    return harmonics, weights
 
 
 def _instructions(layer: E3nnConvolution) -> list[tuple[int, int, int, str, bool, float]]:
-    """Paths of a fully connected product in e3nn's order."""
+    """List the paths of a fully connected product in e3nn's order."""
     sides: tuple[o3.Irreps, ...] = (layer.irreps_in, layer.edge_irreps, layer.irreps_out)
     return [
         (i, j, k, "uvw", True, 1.0)

@@ -1,6 +1,6 @@
-"""One whole training step of the network on real QM9 molecules, for the benchmarks to time.
+"""One complete training step on real QM9 molecules, for the benchmarks to time.
 
-May import everything; the benchmarks of the convolution import it.
+May import everything; only other benchmarks import it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RADIUS = 5.0
 
 @dataclass(frozen=True)
 class Row:
-    """A network and a graph to be timed, with FAST's targets where there are some.
+    """A network and a graph to be timed, with targets for the fast convolution.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Row:
     degrees : tuple of int
         Degrees of the features, natural parity.
     channels : int
-        Multiplicity of each.
+        Multiplicity of each degree.
     speedup : float, optional
-        How many times as fast as e3nn's layers the fast convolution shall be.
+        Target for the speed-up over e3nn's layers.
     memory : float, optional
-        Largest ratio of peak memory over baseline to e3nn's.
+        Target for the ratio of peak memory (beyond the baseline) to that of e3nn's layers.
     """
 
     graph: str
@@ -48,12 +48,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """E.g. ``bonds-0,1,2x32``."""
+        """Name of the row, for example ``bonds-0,1,2x32``."""
         return f"{self.graph}-{','.join(map(str, self.degrees))}x{self.channels}"
 
     @property
     def irreps(self) -> str:
-        """E.g. ``32x0e+32x1o+32x2e``."""
+        """Feature irreps, for example ``32x0e+32x1o+32x2e``."""
         return "+".join(f"{self.channels}x{degree}{'eo'[degree % 2]}" for degree in self.degrees)
 
 
@@ -63,11 +63,11 @@ def molecules(graph: str, batch_size: int, device: str = "cpu") -> Batch:
     Parameters
     ----------
     graph : {"bonds", "radius"}
-        Edges.
+        Edges of the molecules.
     batch_size : int
         Number of molecules.
     device : str
-        Where the batch shall be.
+        Device of the batch.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def training_step(
     row : Row
         Network.
     variant : {"e3nn", "fast"}
-        The published network in e3nn's own layers, or this project's default.
+        The network as published with e3nn's own layers, or this project's default.
     batch : Batch
         Molecules.
     compile_layers : bool
@@ -100,7 +100,7 @@ def training_step(
     Returns
     -------
     callable
-        Forward, loss, backward and AdamW on that batch; returns the loss.
+        Runs forward pass, loss, backward pass and AdamW on that batch; returns the loss.
     """
     torch.manual_seed(0)
     published: dict[str, Any] = {"convolution": "e3nn", "trim_unreachable": False}
@@ -121,16 +121,16 @@ def training_step(
 
 
 class CountOperations(TorchDispatchMode):
-    """Counts multiplications and additions of all matrix products below it.
+    """Counts the multiplications and additions of matrix products while it is active.
 
     Attributes
     ----------
     operations : int
-        So far.
+        Number counted so far.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
 
     def __torch_dispatch__(
@@ -140,7 +140,7 @@ class CountOperations(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run an operation; add its size if it is a product."""
+        """Run an operation, and count it if it is a matrix product."""
         factors = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
         first = factors.get(func.overloadpacket.__name__)
         if first is not None:
@@ -150,12 +150,12 @@ class CountOperations(TorchDispatchMode):
 
 
 def sgemm_rate(seconds: float = 0.5) -> float:
-    """Measure this machine's single precision matrix product.
+    """Measure the speed of matrix products in single precision.
 
     Parameters
     ----------
     seconds : float
-        How long to try.
+        How long to measure.
 
     Returns
     -------

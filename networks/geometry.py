@@ -5,6 +5,7 @@ Computed once per batch and shared by all layers. Imports NumPy, torch and e3nn 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -141,4 +142,4 @@ def radial_basis(lengths: Tensor, num_radial: int, cutoff: float) -> Tensor:
     basis: Tensor = soft_one_hot_linspace(
         lengths, start=0.0, end=cutoff, number=num_radial, basis="bessel", cutoff=True
     )
-    return basis * num_radial**0.5
+    return basis * math.sqrt(num_radial)

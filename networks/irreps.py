@@ -1,4 +1,4 @@
-"""What an irreps string allows: parsing, selection rules, and which blocks can ever matter.
+"""Parsing of irreps, and the selection rules that say which blocks can matter.
 
 Imports e3nn's irreps only; nothing here touches a weight or a tensor.
 """
@@ -14,12 +14,12 @@ MAX_DEGREE = 11
 
 
 def natural_parity(degree: int) -> int:
-    """Parity (-1)^l of the spherical harmonics of one degree.
+    """Compute the parity (-1)^l of the spherical harmonics of degree l.
 
     Parameters
     ----------
     degree : int
-        Degree l >= 0.
+        l >= 0.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def natural_parity(degree: int) -> int:
 
 
 def parse_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
-    """Read an irreps string into its canonical form: sorted by degree, one block an irrep.
+    """Read an irreps string into its canonical form: sorted by degree, one block per irrep.
 
     Parameters
     ----------
@@ -45,32 +45,32 @@ def parse_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
     Raises
     ------
     ValueError
-        If the string cannot be parsed, is empty, has a multiplicity of 0, or a degree over
+        If the string cannot be parsed, is empty, has a multiplicity of 0, or has a degree over
         `MAX_DEGREE`.
     """
-    how = "write it in e3nn's notation, e.g. 32x0e+32x1o+32x2e"
+    advice = "write it in e3nn's notation, e.g. 32x0e+32x1o+32x2e"
     try:
         parsed = o3.Irreps(irreps)
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"irreps {str(irreps)!r} cannot be parsed: {how}") from error
+        raise ValueError(f"irreps {str(irreps)!r} cannot be parsed: {advice}") from error
     if len(parsed) == 0:
-        raise ValueError(f"irreps {str(irreps)!r} is empty: {how}")
+        raise ValueError(f"irreps {str(irreps)!r} is empty: {advice}")
     for mul, ir in parsed:
         if mul < 1:
             raise ValueError(
-                f"irreps {str(irreps)!r} gives {ir} a multiplicity of {mul}; the least is 1: "
-                f"leave {ir} out or give it channels"
+                f"irreps {str(irreps)!r} gives {ir} a multiplicity of {mul}; it must be at least "
+                f"1: leave {ir} out or give it channels"
             )
         if ir.l > MAX_DEGREE:
             raise ValueError(
-                f"irreps {str(irreps)!r} has degree l={ir.l}; e3nn's coefficients end at "
+                f"irreps {str(irreps)!r} has degree l={ir.l}; e3nn supports degrees up to "
                 f"l={MAX_DEGREE}: use smaller degrees"
             )
     return parsed.sort().irreps.simplify()
 
 
 def default_edge_irreps(irreps: o3.Irreps) -> o3.Irreps:
-    """Irreps of the edges' spherical harmonics: every degree present once, natural parity.
+    """Choose the edges' spherical harmonics: every degree of the features once, natural parity.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def default_edge_irreps(irreps: o3.Irreps) -> o3.Irreps:
     Returns
     -------
     o3.Irreps
-        e.g. ``1x0e+1x1o+1x2e`` for ``32x0e+32x1o+32x2e``.
+        For example ``1x0e+1x1o+1x2e`` for ``32x0e+32x1o+32x2e``.
     """
     return o3.Irreps([(1, (degree, natural_parity(degree))) for degree in sorted(set(irreps.ls))])
 
@@ -88,22 +88,22 @@ def default_edge_irreps(irreps: o3.Irreps) -> o3.Irreps:
 def filled_blocks(
     embedding: o3.Irreps, edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps]
 ) -> list[set[o3.Irrep]]:
-    """Irreps that some chain of tensor product paths from the embedding can make non-zero.
+    """Find the irreps that some chain of tensor product paths can make non-zero.
 
     Parameters
     ----------
     embedding : o3.Irreps
         Irreps of the atom embedding.
     edge_irreps : sequence of o3.Irreps
-        Irreps of the edges, layer by layer.
+        Irreps of the edges that each layer sees.
     layer_irreps : sequence of o3.Irreps
         Irreps of each layer's output.
 
     Returns
     -------
     list of set of o3.Irrep
-        For each layer's output, the irreps that can be non-zero. The residual keeps a filled block
-        filled in the next layer that has it.
+        For each layer's output, the irreps that can be non-zero. The residual connection keeps a
+        filled block filled in the next layer, if that layer has it.
     """
     current = {ir for _, ir in embedding}
     layers: list[set[o3.Irrep]] = []
@@ -118,12 +118,12 @@ def filled_blocks(
 def reachable_blocks(
     edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps], readout: o3.Irreps
 ) -> list[set[o3.Irrep]]:
-    """Irreps from which some chain of tensor product paths leads to the readout.
+    """Find the irreps from which some chain of tensor product paths leads to the readout.
 
     Parameters
     ----------
     edge_irreps : sequence of o3.Irreps
-        Irreps of the edges, layer by layer.
+        Irreps of the edges that each layer sees.
     layer_irreps : sequence of o3.Irreps
         Irreps of each layer's output.
     readout : o3.Irreps
@@ -137,7 +137,8 @@ def reachable_blocks(
     current = {ir for _, ir in layer_irreps[-1] if ir in readout}
     layers = [current]
     for k in range(len(layer_irreps) - 2, -1, -1):
-        # The residual carries a block to itself, a path of the next layer carries it to others.
+        # The residual connection carries a block to itself; paths of the next layer carry it to
+        # others.
         current = {
             ir
             for _, ir in layer_irreps[k]
@@ -159,7 +160,7 @@ def check_irreps(
     num_layers: int,
     edge_irreps: o3.Irreps | None = None,
 ) -> None:
-    """Refuse irreps of which a part could never be used.
+    """Refuse irreps if a part of them could never be used.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def check_irreps(
     Raises
     ------
     ValueError
-        If the readout's irrep is missing, a block is filled by no path, or a block reaches the
-        output from no layer. The message names the irrep.
+        If the readout's irrep is missing, a block is filled by no path, or a block cannot reach
+        the output from any layer. The message names the irrep.
     """
     present = {ir for _, ir in irreps}
     for _, ir in readout:
