@@ -17,6 +17,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
+from qm9.baselines import MAX_FITTED, CountedMolecules, measure_baselines
 from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.cache import PreparedData, load_or_build
 from qm9.composition import element_counts
@@ -280,6 +281,30 @@ class QM9DataModule(LightningDataModule):
             z, offsets = self.data.z.numpy(), self.data.node_offsets.numpy()
             self._element_counts = element_counts(z, offsets)
         return self._element_counts[self.splits[part].numpy()]
+
+    def baselines(self) -> dict[str, float]:
+        """Measure predictors without a network on the test part and on ``val_select``.
+
+        They are fitted to the training part, or to its first 20,000 molecules. Reading the SMILES
+        takes seconds: call this once per run, on rank zero.
+
+        Returns
+        -------
+        dict
+            ``baseline/mean_mae``, ``baseline/elements_mae``, ``baseline/bonds_mae`` on test
+            molecules, and the same with ``val_`` before the name on validation molecules, all in
+            the reporting unit.
+        """
+        train, test, val = (
+            CountedMolecules(
+                self.element_counts(part)[:most],
+                [self.smiles(row) for row in self.splits[part][:most].tolist()],
+                self.targets(part)[:most],
+            )
+            for part, most in (("train", MAX_FITTED), ("test", None), ("val_select", None))
+        )
+        on_test, on_val = measure_baselines(train, (test, val), self.target.reporting_factor)
+        return on_test.to_results() | on_val.to_results("val_")
 
     def smiles(self, index: int) -> str:
         """Look up the SMILES of the molecule in a row of `data`."""
