@@ -1,6 +1,6 @@
 """Rotation-invariant embeddings of molecules from equivariant node features.
 
-Imports torch and e3nn's irreps only.
+Imports torch, e3nn's irreps and `networks.layered`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from networks.layered import LayeredNetwork
+
 
 def invariant_channels(pooled_gd: Tensor, irreps: o3.Irreps) -> dict[str, Tensor]:
-    """Turn pooled features into numbers that neither rotation nor inversion changes.
+    """Turn pooled features into numbers that rotation and inversion leave unchanged.
 
     h[g, c] = t[g, c] for 0e, |t[g, c]| for 0o, and sqrt(sum_m t[g, c, m]^2) for l > 0.
 
@@ -22,7 +24,7 @@ def invariant_channels(pooled_gd: Tensor, irreps: o3.Irreps) -> dict[str, Tensor
     pooled_gd : Tensor
         [g, irreps.dim] features summed over each molecule's atoms.
     irreps : o3.Irreps
-        Irreps of the columns. Blocks of one irrep are joined.
+        Irreps of the columns. Blocks of the same irrep are joined.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def molecule_embedding(
 
 
 def join_blocks(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Put the embeddings of several batches below one another.
+    """Concatenate the embeddings of several batches.
 
     Parameters
     ----------
@@ -95,23 +97,53 @@ def join_blocks(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def default_layer(layer_irreps: Sequence[o3.Irreps], reachable: Sequence[dict[str, bool]]) -> int:
-    """Last layer whose blocks with l > 0 all reach the output; for scalars alone the last layer.
+    """Choose the last layer with the most l > 0 irreps that reach the output.
 
-    The last layer's l > 0 blocks never reach a scalar readout, so its embedding would show
-    either nothing of them or untrained numbers.
+    For scalar features alone that is the last layer. With a scalar readout the last layer's l > 0
+    blocks never reach the output: they are either not computed or never trained.
 
     Parameters
     ----------
     layer_irreps : sequence of o3.Irreps
         Output irreps of each layer.
     reachable : sequence of dict of str to bool
-        For each layer, whether an irrep reaches the output.
+        For each layer and irrep, whether it reaches the output.
 
     Returns
     -------
     int
         Layer, from 0.
     """
-    degrees = {str(ir) for irreps in layer_irreps for _, ir in irreps if ir.l > 0}
-    counts = [sum(reachable[k].get(name, False) for name in degrees) for k in range(len(reachable))]
+    nonscalar = {str(ir) for irreps in layer_irreps for _, ir in irreps if ir.l > 0}
+    counts = [sum(reaches.get(name, False) for name in nonscalar) for reaches in reachable]
     return max(range(len(counts)), key=lambda k: (counts[k], k))
+
+
+def choose_layer(network: LayeredNetwork, layer: int | None) -> int:
+    """Check the layer that was asked for, or choose one.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+    layer : int or None
+        From 0; None stands for `default_layer`.
+
+    Returns
+    -------
+    int
+        Layer, from 0.
+
+    Raises
+    ------
+    ValueError
+        If the network has no such layer.
+    """
+    number = len(network.layer_irreps)
+    if layer is None:
+        return default_layer(network.layer_irreps, network.reachable)
+    if not 0 <= layer < number:
+        raise ValueError(
+            f"layer is {layer}: the network has layers 0 to {number - 1}; choose one of them or "
+            "leave it out"
+        )
+    return layer

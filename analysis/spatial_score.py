@@ -1,6 +1,6 @@
-"""How stereochemically complex a molecule is: RDKit's normalized spatial score.
+"""Stereochemical complexity of molecules: RDKit's normalized spatial score.
 
-Imports NumPy and RDKit only.
+Imports NumPy; RDKit where it is used.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 def spatial_scores(smiles: Iterable[str]) -> NDArray[np.float64]:
     """Compute the normalized spatial score (nSPS) of each molecule.
 
-    nSPS = (1 / a) sum_atoms h s r n^2 with terms for hybridization, stereo isomerism, non-aromatic
-    rings and the number of heavy neighbours n, over a heavy atoms (Krzyzanowski et al. 2023,
-    doi:10.1021/acs.jmedchem.3c00689; `rdkit.Chem.SpacialScore`).
+    nSPS = (1 / a) sum_i h_i s_i r_i n_i^2 over the a heavy atoms i, with terms for hybridization
+    h, stereoisomerism s, non-aromatic rings r and the number of heavy neighbours n (Krzyzanowski
+    et al. 2023, doi:10.1021/acs.jmedchem.3c00689; `rdkit.Chem.SpacialScore`).
 
     Parameters
     ----------
     smiles : iterable of str
-        One a molecule.
+        One per molecule.
 
     Returns
     -------
@@ -31,12 +31,12 @@ def spatial_scores(smiles: Iterable[str]) -> NDArray[np.float64]:
     from rdkit import Chem, rdBase
     from rdkit.Chem.SpacialScore import SPS
 
-    # A molecule that cannot be read is an expected outcome here, not news for standard error.
+    # Unreadable SMILES are an expected outcome here; RDKit would print each to standard error.
     with rdBase.BlockLogs():
         molecules = [Chem.MolFromSmiles(text) for text in smiles]
     return np.array(
         [
-            SPS(molecule) if molecule is not None and molecule.GetNumHeavyAtoms() else np.nan
+            SPS(molecule) if molecule is not None and molecule.GetNumHeavyAtoms() else np.nan  # type: ignore[no-untyped-call]
             for molecule in molecules
         ],
         dtype=np.float64,

@@ -22,9 +22,11 @@ import psutil
 import torch
 import yaml
 
-from callbacks.latent_umap import LatentUMAP, choose_layer
+from analysis.latent_embedding import choose_layer
+from callbacks.latent_umap import LatentUMAP
 from latents.client import UmapClient
 from latents.snapshots import Snapshots
+from lightning_modules.measured import MEASURED_PART, measured_batches
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.latents import Settings, write_molecules, write_snapshot
@@ -50,7 +52,7 @@ def training_steps(
         for _ in range(count):
             batch = next(batches)
             optimizer.zero_grad()
-            model.loss(model(batch), model.standardize(batch.y)).backward()
+            model.loss(model(batch), model.reference.standardize(batch)).backward()
             optimizer.step()
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         return wall / count, cpu / count
@@ -73,7 +75,17 @@ def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
     steps = training_steps(model, data)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     callback = LatentUMAP()
-    snapshots = Snapshots(data, callback.num_molecules, callback.seed, callback.batch_size)
+    idx = data.splits[MEASURED_PART][: callback.num_molecules]
+    batches = measured_batches(data, model.network, len(idx), callback.batch_size)
+    snapshots = Snapshots(idx, [data.smiles(int(i)) for i in idx], batches)
+
+    def hand_over(number: int) -> None:
+        snapshot = snapshots.take(
+            model.network, lambda standardized, _: standardized, layer, number, number
+        )
+        write_snapshot(directory, snapshot)
+        client.submit({"do": "frame", "frame": number})
+
     layer = choose_layer(model.network, None)
     unit = data.target
     settings = Settings(unit.name, unit.unit, unit.reporting_unit, unit.reporting_factor, "", layer)
@@ -85,8 +97,7 @@ def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
         handing, alone, beside = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
-            write_snapshot(directory, snapshots.take(model, layer, number, number))
-            client.submit({"do": "epoch", "epoch": number})
+            hand_over(number)
             handing.append(time.perf_counter() - start)
             os.kill(client.pid, signal.SIGCONT)
             beside.append(steps(count))
@@ -95,8 +106,7 @@ def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
         os.kill(client.pid, signal.SIGCONT)
         client.wait(600)
         begun = cpu_seconds(client.pid)
-        write_snapshot(directory, snapshots.take(model, layer, rounds, rounds))
-        client.submit({"do": "epoch", "epoch": rounds})
+        hand_over(rounds)
         client.wait(600)
         busy = cpu_seconds(client.pid) - begun
         client.close(0.0)

@@ -1,46 +1,51 @@
 """`LatentUMAP`: the latent space of every epoch, laid out, measured and drawn beside training.
 
-Imports Lightning, `analysis` and this package; W&B only to log into it, umap-learn never.
+Imports Lightning, `analysis`, `latents`, `lightning_modules.measured` and `records`; umap-learn,
+which takes seconds to load, only in the worker process.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch_geometric.data import Batch
 from typing_extensions import override
 
-from analysis.latent_embedding import default_layer
+from analysis.latent_embedding import choose_layer
 from latents.client import Job, UmapClient
-from latents.molecule_table import log_molecules
-from latents.snapshots import Snapshots
-from records.latents import (
-    ANIMATION,
-    Settings,
-    epoch_path,
-    epochs_in,
-    picture_path,
-    read_epoch,
-    remove_after,
-    write_molecules,
-    write_snapshot,
+from latents.metric_keys import logged_metrics
+from latents.snapshots import Snapshots, temporarily_loaded
+from latents.wandb_media import log_picture, log_results
+from lightning_modules.measured import (
+    MEASURED_PART,
+    MeasurableModule,
+    measurable_data,
+    measurable_module,
+    measurable_network,
+    measured_batches,
 )
+from records.latent_paths import BEST, Frame, epoch_path, epochs_in, pending_frames, remove_after
+from records.latents import LatentEpoch, Settings, read_epoch, write_molecules, write_snapshot
 from records.names import UNTRAINED
 
-ColorBy = Literal["target", "error", "spatial_score"]
+ColorBy = Literal["target", "composition_free", "error", "spatial_score"]
 DEV_RUN_MOLECULES = 50
+"""Molecules shown in a `fast_dev_run`, at most."""
 _Hook = TypeVar("_Hook", bound=Callable[..., None])
 
 
-def _beside_training(hook: _Hook) -> _Hook:
-    """Make a hook that does nothing without a worker, and whose failure is a warning."""
+def _never_stops_training(hook: _Hook) -> _Hook:
+    """Skip a hook when there is no worker; turn its failure into a warning and an end."""
 
     @functools.wraps(hook)
     def guarded(self: LatentUMAP, *args: Any, **kwargs: Any) -> None:
@@ -48,7 +53,7 @@ def _beside_training(hook: _Hook) -> _Hook:
             return
         try:
             hook(self, *args, **kwargs)
-        # The last line of defence: no picture is worth a training run.
+        # Whatever goes wrong here: no picture is worth a training run.
         except Exception as error:
             self._close(seconds=0.0)
             rank_zero_warn(
@@ -61,57 +66,76 @@ def _beside_training(hook: _Hook) -> _Hook:
 class LatentUMAP(Callback):
     """UMAP of molecules' latent features before training and after each epoch.
 
-    Validation molecules, the same at every epoch, are embedded by sum-pooled, invariant features
-    of one layer; UMAP lays them out for all irreps together and for each, starting from the
-    epoch before. A worker process does that and draws it: training hands arrays over and waits
-    only once it is done.
+    The first molecules of the part that is kept for measuring, the same at every epoch, are
+    embedded by sum-pooled, invariant features of one layer. UMAP lays them out for all irreps
+    together and for each irrep, starting from the previous epoch's layout. A worker process does
+    that and draws it: training hands arrays over, and waits only after the last epoch. Then the
+    best checkpoint is laid out too; the table and W&B's summary describe it.
 
-    Logged for each block (``all``, ``0e``, ``1o``, …) are ``latent/<block>/trustworthiness``,
-    ``…/knn_r2_target``, ``…/knn_r2_complexity`` and ``…/intrinsic_dimension`` (see
-    `analysis.latent_metrics`), in epoch -1 (untrained) also with the ending ``_untrained``;
-    images ``latent/umap``, at the end ``latent/animation`` and the table ``latent/molecules``.
-    Files are in ``<run>/latents``: ``epoch_XXX.png`` and ``.npz``, ``animation.gif``,
-    ``molecules.csv``.
+    Measured of each block (``all``, ``0e``, ``1o``, …), with 95 % bootstrap intervals over
+    molecules (see `analysis.latent_metrics`):
+
+    - ``knn_r2_target``: how well nearest neighbours predict the target. Counting atoms alone
+      predicts an energy with R^2 above 0.9, so read it beside ``element_counts``;
+    - ``knn_r2_composition_free``: the same of the target minus its least-squares fit on element
+      counts;
+    - ``knn_r2_complexity``: the same of RDKit's normalized spatial score;
+    - ``trustworthiness`` of the layout;
+    - ``intrinsic_dimension``. Compare it between blocks of equal width only: between epochs of a
+      run or networks with equally many channels.
+
+    kNN R^2 and dimension depend on the number of molecules: compare runs with the same
+    ``latent/num_molecules`` only. The baselines are the same R^2 of element counts alone, and all
+    measures in epoch -1: of the random network of the same width, before its first step.
+
+    All numbers are in ``<run>/latents/metrics.csv``. Metrics (`latents.metric_keys`) are those of
+    all irreps together, ``knn_r2_composition_free`` of each irrep and the baselines. Images are
+    ``latent/umap`` and at the end ``latent/animation``, with the table ``latent/molecules``. Other
+    files in ``<run>/latents``: ``epoch_XXX.png`` and ``.npz``, ``best.png`` and ``.npz``,
+    ``animation.gif``, ``molecules.csv``.
 
     Parameters
     ----------
     enabled : bool
         False: do nothing.
     num_molecules : int
-        Molecules shown, at most.
+        Molecules shown and measured, at most.
     layer : int, optional
         Layer from 0; by default the last whose l > 0 irreps all reach the output.
     every_n_epochs : int
-        The last epoch is always shown.
-    color_by : {"target", "error", "spatial_score"}
-        Absolute error, or RDKit's normalized spatial score.
+        Epochs from one picture to the next. The last epoch is always shown.
+    color_by : {"target", "composition_free", "error", "spatial_score"}
+        The target, the target minus its fit on element counts, the absolute error, or RDKit's
+        normalized spatial score.
     n_neighbors : int
-        Of UMAP and trustworthiness.
+        Size of the neighbourhoods of UMAP and trustworthiness.
     min_dist : float
-        Of UMAP.
+        UMAP's smallest distance between points.
     seed : int
-        Of the choice of molecules and of UMAP.
+        UMAP's seed.
     table_size : int
         Molecules in ``latent/molecules``.
     animation : bool
-        Write the animation at the end.
+        Whether to write the animation at the end.
     wait_seconds : float
         Longest wait for outstanding pictures after the last epoch.
     batch_size : int
-        Molecules that the network takes at a time.
+        Molecules per forward pass.
     dpi : int
-        Of the pictures.
+        Resolution of the pictures.
 
     Raises
     ------
     ValueError
         If a value is out of range.
+    TypeError
+        When training starts, if the module or the data module lacks something; says what.
 
     Examples
     --------
     .. code-block:: yaml
 
-        latent_umap:
+        latent:
           num_molecules: 1000
           color_by: spatial_score
     """
@@ -132,15 +156,15 @@ class LatentUMAP(Callback):
         batch_size: int = 256,
         dpi: int = 150,
     ) -> None:
-        _check("num_molecules", num_molecules, 1)
-        _check("every_n_epochs", every_n_epochs, 1)
-        _check("n_neighbors", n_neighbors, 2)
-        _check("min_dist", min_dist, 0)
-        _check("seed", seed, 0)
-        _check("table_size", table_size, 0)
-        _check("wait_seconds", wait_seconds, 0)
-        _check("batch_size", batch_size, 1)
-        _check("dpi", dpi, 30)
+        _check_least("num_molecules", num_molecules, 1)
+        _check_least("every_n_epochs", every_n_epochs, 1)
+        _check_least("n_neighbors", n_neighbors, 2)
+        _check_least("min_dist", min_dist, 0)
+        _check_least("seed", seed, 0)
+        _check_least("table_size", table_size, 0)
+        _check_least("wait_seconds", wait_seconds, 0)
+        _check_least("batch_size", batch_size, 1)
+        _check_least("dpi", dpi, 30)
         if color_by not in get_args(ColorBy):
             raise ValueError(
                 f"color_by {color_by!r} is unknown: choose one of {', '.join(get_args(ColorBy))}"
@@ -161,6 +185,7 @@ class LatentUMAP(Callback):
         self._last_epoch: int | None = None
         self._logged_through: int | None = None
         self._client: UmapClient | None = None
+        self._snapshots: Snapshots | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     # ---- what a checkpoint keeps ------------------------------------------------------------
@@ -180,18 +205,20 @@ class LatentUMAP(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start the worker, which needs the time until the first epoch for its imports."""
+        """Check what is there to measure; start the worker, whose imports take some seconds."""
         if stage != "fit" or not self.enabled:
             return
-        self._layer = choose_layer(pl_module.network, self.layer)
+        self._layer = choose_layer(measurable_module(pl_module).network, self.layer)
+        measurable_data(trainer.datamodule)  # type: ignore[attr-defined]
         if not trainer.is_global_zero:
             return
         if trainer.current_epoch == 0:
             self._last_epoch = self._logged_through = None
         self._warned: set[str] = set()
-        self._missing: set[str] = set()
+        self._blocks_warned_of: set[str] = set()
         self._completed: tuple[int, int] | None = None
-        self._snapshots: Snapshots | None = None
+        self._best_handed_over = False
+        self._snapshots = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._temporary = tempfile.TemporaryDirectory(prefix="latents")
         root = self._temporary.name if self._temporary else trainer.default_root_dir
@@ -203,54 +230,32 @@ class LatentUMAP(Callback):
             rank_zero_warn(f"LatentUMAP cannot start its worker ({error}); training goes on")
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fix the molecules; take up what an interrupted run has left."""
-        assert self._client is not None
+        module = measurable_module(pl_module)
         remove_after(self.directory, self._last_epoch)
-        number = DEV_RUN_MOLECULES if self._temporary else self.num_molecules
-        self._snapshots = Snapshots(
-            trainer.datamodule,  # type: ignore[attr-defined]
-            min(number, self.num_molecules),
-            self.seed,
-            self.batch_size,
-        )
-        write_molecules(self.directory, self._snapshots.molecules(self._settings(pl_module)))
+        self._snapshots = self._choose_molecules(trainer, module)
+        write_molecules(self.directory, self._snapshots.molecules(self._settings(module)))
         for epoch in epochs_in(self.directory):
             if self._logged_through is None or epoch > self._logged_through:
-                latent = read_epoch(epoch_path(self.directory, epoch))
-                self._log_epoch(trainer, epoch, latent.step, latent.metrics)
-        self._client.begin()
-        for epoch in epochs_in(self.directory, "pending_"):
-            self._client.submit({"do": "epoch", "epoch": epoch})
-
-    def _settings(self, pl_module: LightningModule) -> Settings:
-        module: Any = pl_module
-        return Settings(
-            target=module.target.name,
-            unit=module.target.unit,
-            reporting_unit=module.target.reporting_unit,
-            reporting_factor=float(module.target.reporting_factor),
-            irreps=str(module.network.irreps),
-            layer=self._layer,
-            color_by=self.color_by,
-            n_neighbors=self.n_neighbors,
-            min_dist=self.min_dist,
-            seed=self.seed,
-            dpi=self.dpi,
-        )
+                self._log(trainer, read_epoch(epoch_path(self.directory, epoch)))
+        client, _ = self._running()
+        client.begin()
+        for frame in pending_frames(self.directory):
+            client.submit({"do": "frame", "frame": frame})
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand the untrained network over, or the epoch that a checkpoint came too early for."""
+        """Hand over the untrained network, or the epoch whose checkpoint was written before it."""
         if trainer.global_step == 0:
             self._hand_over(pl_module, UNTRAINED, 0)
         elif self._is_due(trainer.current_epoch - 1):
             self._hand_over(pl_module, trainer.current_epoch - 1, trainer.global_step)
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -259,11 +264,11 @@ class LatentUMAP(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Log pictures that have come in; epochs can last long."""
+        """Log pictures that are finished; the next end of an epoch may be far away."""
         self._collect(trainer)
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hand the epoch over."""
         self._completed = (trainer.current_epoch, trainer.global_step)
@@ -272,45 +277,40 @@ class LatentUMAP(Callback):
         self._collect(trainer)
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand the last epoch over if `every_n_epochs` has left it out."""
+        """Hand over the best checkpoint, and the last epoch if `every_n_epochs` left it out."""
         if self._completed is not None and self._completed[0] != self._last_epoch:
             self._hand_over(pl_module, *self._completed)
+        self._hand_over_best(trainer, pl_module)
 
     @override
-    @_beside_training
+    @_never_stops_training
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the pictures; write and log the animation and the table."""
-        assert self._client is not None
-        wandb_loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        self._hand_over_best(trainer, pl_module)  # if there was nothing left to train
+        client, _ = self._running()
+        runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         with tempfile.TemporaryDirectory() as structures:
             finish = {
                 "do": "finish",
                 "animation": self.animation,
                 "table_size": self.table_size,
-                "structures": structures if wandb_loggers and self.table_size else None,
+                "structures": structures if runs and self.table_size else None,
             }
-            self._client.submit(finish)
-            if self._client.outstanding > 1 and self._client.failure is None:
+            client.submit(finish)
+            if client.outstanding > 1 and client.failure is None:
                 rank_zero_info(
-                    f"UMAP pictures to wait for: {self._client.outstanding - 1} "
+                    f"Waiting for {client.outstanding - 1} UMAP pictures "
                     f"(at most {self.wait_seconds:.0f} s)"
                 )
-            for answer in self._client.wait(self.wait_seconds):
+            for answer in client.wait(self.wait_seconds):
                 self._take(trainer, answer)
-                if answer["do"] == "finish" and answer.get("epoch") is not None:
-                    latent = read_epoch(epoch_path(self.directory, answer["epoch"]))
-                    animation = self.directory / ANIMATION if self.animation else None
-                    for logger in wandb_loggers:
-                        log_molecules(
-                            logger.experiment,
-                            latent,
-                            self.table_size,
-                            Path(structures),
-                            animation,
-                        )
-        missing = epochs_in(self.directory, "pending_")
+                if answer.get("final") is not None:
+                    latent = read_epoch(epoch_path(self.directory, answer["final"]))
+                    for run in runs:
+                        log_results(run, latent, self.table_size, Path(structures), self.directory)
+        missing = pending_frames(self.directory)
         if missing:
             self._warn_once(
                 f"{len(missing)} UMAP pictures are not finished; "
@@ -327,62 +327,111 @@ class LatentUMAP(Callback):
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End the worker, if that is still to be done."""
+        """End the worker if it still runs."""
         self._close(seconds=0.0)
 
-    # ---- work -------------------------------------------------------------------------------
+    # ---- the training process's part ----------------------------------------------------------
+
+    def _running(self) -> tuple[UmapClient, Snapshots]:
+        if self._client is None or self._snapshots is None:
+            raise RuntimeError("LatentUMAP works within a fit only")
+        return self._client, self._snapshots
+
+    def _choose_molecules(self, trainer: Trainer, module: MeasurableModule) -> Snapshots:
+        data = measurable_data(trainer.datamodule)  # type: ignore[attr-defined]
+        asked = (
+            min(self.num_molecules, DEV_RUN_MOLECULES) if self._temporary else self.num_molecules
+        )
+        idx = data.splits[MEASURED_PART][:asked]
+        if len(idx) < asked and not self._temporary:
+            self._warn_once(
+                f"{len(idx):,} molecules are there to measure on instead of {asked:,}; kNN R² and "
+                "intrinsic dimension depend on that number, so compare equal numbers only"
+            )
+        batches = measured_batches(data, measurable_network(module), asked, self.batch_size)
+        return Snapshots(idx, [str(data.smiles(int(i))) for i in idx], batches)
+
+    def _settings(self, module: MeasurableModule) -> Settings:
+        return Settings(
+            target=module.target.name,
+            unit=module.target.unit,
+            reporting_unit=module.target.reporting_unit,
+            reporting_factor=float(module.target.reporting_factor),
+            irreps=str(module.network.irreps),
+            layer=self._layer,
+            color_by=self.color_by,
+            n_neighbors=self.n_neighbors,
+            min_dist=self.min_dist,
+            seed=self.seed,
+            dpi=self.dpi,
+        )
 
     def _is_due(self, epoch: int) -> bool:
         new = self._last_epoch is None or epoch > self._last_epoch
         return epoch >= 0 and new and (epoch + 1) % self.every_n_epochs == 0
 
     def _hand_over(self, pl_module: LightningModule, epoch: int, step: int) -> None:
-        assert self._client is not None
-        assert self._snapshots is not None
-        write_snapshot(self.directory, self._snapshots.take(pl_module, self._layer, epoch, step))
-        self._client.submit({"do": "epoch", "epoch": epoch})
+        self._submit(pl_module, epoch, step)
         self._last_epoch = epoch
 
+    def _hand_over_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand the best checkpoint over, once, if the trainer keeps one."""
+        path = best_checkpoint(trainer)
+        if path is None or self._best_handed_over:
+            return
+        checkpoint = torch.load(path, map_location=pl_module.device, weights_only=True)
+        with temporarily_loaded(pl_module, checkpoint["state_dict"]):
+            self._submit(pl_module, checkpoint["epoch"], checkpoint["global_step"], is_best=True)
+        self._best_handed_over = True
+
+    def _submit(
+        self, pl_module: LightningModule, epoch: int, step: int, is_best: bool = False
+    ) -> None:
+        client, snapshots = self._running()
+        module = measurable_module(pl_module)
+
+        def rescale(standardized: Tensor, batch: Batch) -> Tensor:
+            whole = standardized.double() * module.target_std + module.reference_of(batch)
+            return whole * module.target.reporting_factor
+
+        network = measurable_network(module)
+        snapshot = snapshots.take(network, rescale, self._layer, epoch, step, is_best)
+        write_snapshot(self.directory, snapshot)
+        client.submit({"do": "frame", "frame": snapshot.frame})
+
+    # ---- the worker's answers -----------------------------------------------------------------
+
     def _collect(self, trainer: Trainer) -> None:
-        assert self._client is not None
-        for answer in self._client.answers():
+        client, _ = self._running()
+        for answer in client.answers():
             self._take(trainer, answer)
 
     def _take(self, trainer: Trainer, answer: Job) -> None:
         if "error" in answer:
             self._warn_once(f"UMAP worker, {answer['do']}: {answer['error']}")
-        elif answer["do"] == "epoch":
-            self._warn_of_problems(answer["epoch"], answer["problems"])
-            self._log_epoch(trainer, answer["epoch"], answer["step"], answer["metrics"])
+        elif answer["do"] == "frame":
+            self._warn_of_problems(answer["frame"], answer["problems"])
+            self._log(trainer, read_epoch(epoch_path(self.directory, answer["frame"])))
 
-    def _warn_of_problems(self, epoch: int, problems: dict[str, str]) -> None:
-        """Name blocks without a layout, each once a run: the cause may last for all epochs."""
-        new = {block: why for block, why in problems.items() if block not in self._missing}
-        self._missing |= set(new)
+    def _warn_of_problems(self, frame: Frame, problems: dict[str, str]) -> None:
+        """Name blocks without a layout, each once per run: the cause may last for all epochs."""
+        new = {name: why for name, why in problems.items() if name not in self._blocks_warned_of}
+        self._blocks_warned_of |= set(new)
         if new:
             causes = "; ".join(f"{block}: {reason}" for block, reason in new.items())
-            self._warn_once(f"no UMAP in epoch {epoch} of {causes}. Said once for each")
+            moment = "of the best checkpoint" if frame == BEST else f"in epoch {frame}"
+            self._warn_once(f"no UMAP {moment} of {causes}. This is said once per block")
 
-    def _log_epoch(
-        self, trainer: Trainer, epoch: int, step: int, metrics: dict[str, dict[str, float]]
-    ) -> None:
-        """Log with the epoch's own number and step, which lie behind the trainer's."""
-        values = {
-            f"latent/{block}/{name}": value
-            for block, measured in metrics.items()
-            for name, value in measured.items()
-            if math.isfinite(value)
-        }
-        if epoch == UNTRAINED:
-            values |= {f"{key}_untrained": value for key, value in values.items()}
+    def _log(self, trainer: Trainer, latent: LatentEpoch) -> None:
+        """Log with the frame's own epoch and step, which may lie behind the trainer's."""
         for logger in trainer.loggers:
-            logger.log_metrics({**values, "epoch": epoch}, step=step)
+            if not latent.is_best:
+                metrics = {**logged_metrics(latent), "epoch": latent.epoch}
+                logger.log_metrics(metrics, step=latent.step)
             if isinstance(logger, WandbLogger):
-                import wandb
-
-                image = wandb.Image(str(picture_path(self.directory, epoch)))
-                logger.experiment.log({"latent/umap": image, "epoch": epoch})
-        self._logged_through = epoch
+                log_picture(logger.experiment, latent, self.directory)
+        if not latent.is_best:
+            self._logged_through = latent.epoch
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
@@ -398,36 +447,21 @@ class LatentUMAP(Callback):
             self._temporary = None
 
 
-def choose_layer(network: Any, layer: int | None) -> int:
-    """Layer to look at.
+def best_checkpoint(trainer: Trainer) -> Path | None:
+    """Find the best checkpoint that a trainer has written by a monitored metric, if any.
 
     Parameters
     ----------
-    network : EquivariantConvNet
-    layer : int or None
-        As asked for.
-
-    Returns
-    -------
-    int
-        `layer`, or by default see `default_layer`.
-
-    Raises
-    ------
-    ValueError
-        If the network has no such layer.
+    trainer : Trainer
     """
-    number = len(network.layer_irreps)
-    if layer is None:
-        return default_layer(network.layer_irreps, network.reachable)
-    if not 0 <= layer < number:
-        raise ValueError(
-            f"layer is {layer}: the network has layers 0 to {number - 1}; choose one of them or "
-            "leave it out"
-        )
-    return layer
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
+            path = Path(callback.best_model_path)
+            if callback.best_model_path and path.is_file():
+                return path
+    return None
 
 
-def _check(name: str, value: float, least: float) -> None:
+def _check_least(name: str, value: float, least: float) -> None:
     if not value >= least:
         raise ValueError(f"{name} is {value}: it must be at least {least}")

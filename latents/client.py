@@ -1,7 +1,7 @@
 """`UmapClient`: the training process's end of the UMAP worker.
 
-Imports the standard library and `latent_files` only; no call in here waits, except `wait` and
-`close`.
+Imports the standard library and `records.latent_paths` only. No method waits for the worker, except
+`wait` and `close`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from records.latents import LOG
+from records.latent_paths import LOG
 
 Job = dict[str, Any]
 BEGIN: Job = {"do": "begin"}
@@ -31,10 +31,10 @@ CLOSE_SECONDS = 10.0
 
 
 class UmapClient:
-    """Starts the worker, passes jobs to it, takes answers; starts it again if it is killed.
+    """Start the worker, pass jobs to it and take its answers; restart it if it is killed.
 
-    Jobs are answered in order. A job during which the worker died is tried once more; if it dies
-    again, the job is sent with ``give_up``, the reason that the picture is to show.
+    Jobs are answered in order. A job during which the worker died is sent once more. If the worker
+    dies again, the job is sent with ``give_up``: the reason that its picture is to show.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ class UmapClient:
 
     @property
     def pid(self) -> int:
-        """Of the worker."""
+        """Process id of the worker."""
         return self._process.pid
 
     @property
     def _stdin(self) -> int:
-        """File descriptor of the pipe to the worker."""
+        """File descriptor of the pipe into the worker."""
         if self._process.stdin is None:
             raise RuntimeError("the worker was started without a pipe")
         return self._process.stdin.fileno()
@@ -83,7 +83,7 @@ class UmapClient:
                 stderr=log,
                 cwd=PROJECT,
                 env=worker_environment(),
-                # A session of its own: the terminal's Ctrl-C does not reach it.
+                # In a session of its own, the terminal's Ctrl-C does not reach it.
                 start_new_session=True,
             )
         os.set_blocking(self._stdin, False)
@@ -92,11 +92,11 @@ class UmapClient:
         )
         self._reader.start()
         self._finalizer = weakref.finalize(
-            self, _end_at_exit, os.getpid(), self._process, self._reader
+            self, _kill_at_exit, os.getpid(), self._process, self._reader
         )
 
     def begin(self) -> None:
-        """Tell the worker that the molecules' file is there. To be called before `submit`."""
+        """Tell the worker that ``molecules.npz`` is there. Call this before `submit`."""
         self._begun = True
         self.submit(BEGIN)
 
@@ -117,24 +117,24 @@ class UmapClient:
         self._push()
 
     def _push(self) -> None:
-        """Write what the pipe takes now. Lines are shorter than PIPE_BUF, so go whole or not."""
+        """Write as many lines as the pipe takes; lines below PIPE_BUF are written whole or not."""
         while self._unsent:
             try:
                 os.write(self._stdin, self._unsent[0])
             except BlockingIOError:
                 return
             except BrokenPipeError:
-                self._unsent.clear()  # it has died; `answers` will notice and send all again
+                self._unsent.clear()  # the worker has died; `answers` notices and sends all again
                 return
             self._unsent.popleft()
 
     def answers(self) -> list[Job]:
-        """Take the answers that have come in.
+        """Take the answers that have arrived.
 
         Returns
         -------
         list of dict
-            In the jobs' order; each the job with its results, or with ``error``.
+            In the order of the jobs; each is the job with its result, or with ``error``.
         """
         taken: list[Job] = []
         while self.failure is None:
@@ -144,7 +144,7 @@ class UmapClient:
             except queue.Empty:
                 break
             if line is None:
-                self._bury()
+                self._replace_dead_worker()
                 continue
             answer = json.loads(line)
             self._waiting.popleft()
@@ -160,7 +160,7 @@ class UmapClient:
         Parameters
         ----------
         seconds : float
-            At most.
+            Longest wait.
 
         Returns
         -------
@@ -174,9 +174,9 @@ class UmapClient:
             taken += self.answers()
         return taken
 
-    def _bury(self) -> None:
-        """Name the cause of the worker's death, and start another one if that may help."""
-        _end(self._process, self._reader, CLOSE_SECONDS)
+    def _replace_dead_worker(self) -> None:
+        """Say why the worker died, and start another one if that may help."""
+        _end_process(self._process, self._reader, CLOSE_SECONDS)
         self._finalizer.detach()
         code = self._process.returncode
         cause = describe_death(code, self.directory / LOG)
@@ -196,9 +196,9 @@ class UmapClient:
             self._send(job)
 
     def _give_up_next(self, reason: str) -> None:
-        """Have the epoch that cannot be laid out drawn without data, so that later ones follow."""
+        """Have the frame that kills the worker drawn without data, so that later ones follow."""
         for job in self._waiting:
-            if job["do"] == "epoch":
+            if job["do"] == "frame":
                 job["give_up"] = reason
                 return
 
@@ -208,22 +208,17 @@ class UmapClient:
         Parameters
         ----------
         seconds : float
-            It is killed if it takes longer; 0 kills it at once.
+            If the worker takes longer, it is killed; 0 kills it at once.
         """
         if self._finalizer.detach() is not None:
-            _end(self._process, self._reader, seconds)
+            _end_process(self._process, self._reader, seconds)
             log = self.directory / LOG
             if log.exists() and log.stat().st_size == 0:
                 log.unlink()
 
 
 def worker_environment() -> dict[str, str]:
-    """Environment of the worker: one thread, no GPU, this project importable.
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """Make the worker's environment: one thread, no GPU, this project importable."""
     threads = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM", "NUMEXPR")
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     return {
@@ -242,11 +237,7 @@ def describe_death(code: int, log: Path) -> str:
     code : int
         Its return code; negative for a signal.
     log : Path
-        Its standard error.
-
-    Returns
-    -------
-    str
+        File with its standard error.
     """
     if code < 0:
         known = -code in set(signal.Signals)
@@ -262,14 +253,16 @@ def _read_lines(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[str |
     lines.put(None)
 
 
-def _end_at_exit(owner: int, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-    """Kill a worker that nobody has closed, but not from a forked child of its owner."""
+def _kill_at_exit(owner: int, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+    """Kill a worker that was never closed; a forked child of its owner leaves it alone."""
     if os.getpid() == owner:
-        _end(process, reader, 0.0)
+        _end_process(process, reader, 0.0)
 
 
-def _end(process: subprocess.Popen[bytes], reader: threading.Thread, seconds: float) -> None:
-    """Close the worker's pipe, which it takes as its end, and kill it if that is not enough."""
+def _end_process(
+    process: subprocess.Popen[bytes], reader: threading.Thread, seconds: float
+) -> None:
+    """Close the worker's pipe, upon which it ends, and kill it if that takes too long."""
     if process.stdin is not None:
         process.stdin.close()
     try:

@@ -1,6 +1,6 @@
 """UMAP layouts that stay comparable from one epoch to the next.
 
-Imports NumPy; scikit-learn and umap-learn where they are used (10-30 s the first time).
+Imports NumPy; SciPy, scikit-learn and umap-learn where they are used (10-30 s the first time).
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Layout = NDArray[np.float32]
 
-FRAME = 1.9
+HALF_WIDTH = 1.9
 """Half the width of a picture, in units of the layout's root-mean-square radius."""
+MARGIN = 0.96
+"""Fraction of `HALF_WIDTH` that points may fill, so that their markers stay off the frame."""
 FIRST_EPOCHS = 300
 """Optimization epochs of a layout that starts from nothing."""
 NEXT_EPOCHS = 100
@@ -29,8 +31,8 @@ def umap_layout(
 ) -> Layout:
     """Lay points out in the plane by UMAP, starting from an earlier layout of the same points.
 
-    The neighbours are found exactly and handed to umap-learn, which for a few thousand points
-    would otherwise call Python once a pair: ten times slower, for the same graph.
+    The neighbours are found exactly and handed to umap-learn. Left to itself, umap-learn calls
+    Python once per pair of points at these sizes: ten times slower, for the same graph.
 
     Parameters
     ----------
@@ -39,25 +41,25 @@ def umap_layout(
     previous_g2 : array, optional
         [g, 2] layout to start from; by default a spectral one.
     n_neighbors : int
-        Size of the neighbourhoods; there must be more points than that.
+        Size of the neighbourhoods; must be smaller than the number of points.
     min_dist : float
         Smallest distance between points of the layout, in UMAP's own units.
     seed : int
-        Same seed and same input, same layout to the last bit on one machine.
+        The same seed and input give the same layout to the last bit on one machine.
 
     Returns
     -------
     array
-        [g, 2] float32, in UMAP's own units and orientation (see `comparable`).
+        [g, 2] float32, in UMAP's own units and orientation (see `align`).
     """
     from umap import UMAP
 
     x = np.asarray(x_gd, dtype=np.float32)
     first = previous_g2 is None
     with warnings.catch_warnings():
-        # Only the neighbours of these points are known, so that new ones cannot be placed later.
+        # umap-learn warns that it cannot place new points later; nobody asks it to.
         warnings.filterwarnings("ignore", message="precomputed_knn")
-        # Islands of molecules: umap-learn places them by its own means and says so.
+        # A graph that falls into islands: umap-learn warns and places them by its own means.
         warnings.filterwarnings("ignore", category=UserWarning, module="umap|sklearn")
         layout = UMAP(
             n_neighbors=n_neighbors,
@@ -74,9 +76,9 @@ def umap_layout(
 def nearest_neighbors(
     x_gd: ArrayLike, n_neighbors: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Find each point's nearest points as umap-learn wants them: itself first, at distance 0.
+    """Find each point's nearest points as umap-learn wants them: the point first, at distance 0.
 
-    scikit-learn gives a point's distance to itself only to rounding, and umap-learn takes any
+    scikit-learn returns a point's distance to itself with a rounding error. umap-learn takes any
     distance above 0 for that of a neighbour, which would change the whole graph.
 
     Parameters
@@ -97,47 +99,55 @@ def nearest_neighbors(
 
     x = np.asarray(x_gd)
     others, indices = NearestNeighbors(n_neighbors=n_neighbors - 1).fit(x).kneighbors()
-    itself = np.arange(len(x))[:, None]
+    own = np.arange(len(x))[:, None]
     return (
-        np.hstack([itself, indices]).astype(np.int32),
+        np.hstack([own, indices]).astype(np.int32),
         np.hstack([np.zeros_like(others[:, :1]), others]).astype(np.float32),
     )
 
 
-def comparable(layout_g2: ArrayLike, reference_g2: ArrayLike | None = None) -> Layout:
+def align(layout_g2: ArrayLike, reference_g2: ArrayLike | None = None) -> Layout:
     """Bring a layout to the reference's place, size and orientation, within a fixed frame.
 
-    A layout's position, rotation, reflection and scale mean nothing. So it is centred, turned
-    (or mirrored) onto the reference as well as a rigid motion can (orthogonal Procrustes:
-    R = U V^T of the singular value decomposition of layout^T reference), and divided by its
-    root-mean-square radius. If points then lie outside +-`FRAME`, it is shifted, and where that
-    is not enough shrunk, by no more than what brings them in.
+    UMAP leaves the position, rotation, reflection and scale of a layout arbitrary. So the layout
+    is centred, rotated or mirrored onto the reference (orthogonal Procrustes), and divided by its
+    root-mean-square radius. If points then lie beyond +-`HALF_WIDTH`, the layout is shifted, and
+    where that is not enough shrunk, by just what brings them in.
 
     Parameters
     ----------
     layout_g2 : array
         [g, 2] finite numbers.
     reference_g2 : array, optional
-        [g, 2] layout of the same points. Rows that are NaN do not count.
+        [g, 2] layout of the same points. Rows with NaN are ignored.
 
     Returns
     -------
     array
-        [g, 2] float32, all within +-`FRAME`.
+        [g, 2] float32, all within +-`HALF_WIDTH`.
     """
     layout = np.asarray(layout_g2, dtype=np.float64)
     layout = layout - layout.mean(axis=0)
     if reference_g2 is not None:
-        reference = np.asarray(reference_g2, dtype=np.float64)
-        known = np.isfinite(reference).all(axis=1)
-        if known.any():
-            centred = reference[known] - reference[known].mean(axis=0)
-            u, _, vt = np.linalg.svd(layout[known].T @ centred)
-            layout = layout @ (u @ vt)
+        layout = _rotate_onto(layout, np.asarray(reference_g2, dtype=np.float64))
     radius = np.sqrt((layout**2).sum(axis=1).mean())
     layout = layout / (radius if radius > 0 else 1.0)
-    edge = 0.96 * FRAME  # keeps the outermost points' markers off the frame
+    edge = MARGIN * HALF_WIDTH
     layout /= max(1.0, np.ptp(layout, axis=0).max() / (2 * edge))
     layout -= np.maximum(layout.max(axis=0) - edge, 0.0)
     layout += np.maximum(-edge - layout.min(axis=0), 0.0)
-    return layout.astype(np.float32)
+    return np.asarray(layout, dtype=np.float32)
+
+
+def _rotate_onto(
+    layout_g2: NDArray[np.float64], reference_g2: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rotate or mirror a centred layout onto a reference, as far as the reference is known."""
+    from scipy.linalg import orthogonal_procrustes
+
+    known = np.isfinite(reference_g2).all(axis=1)
+    if not known.any():
+        return layout_g2
+    centred = reference_g2[known] - reference_g2[known].mean(axis=0)
+    rotation, _ = orthogonal_procrustes(layout_g2[known], centred)
+    return np.asarray(layout_g2 @ rotation)

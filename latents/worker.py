@@ -1,16 +1,14 @@
 """The process that lays latent spaces out: ``python -m latents.worker LATENTS_DIRECTORY``.
 
-Started by `UmapClient`; alone it imports umap-learn, Matplotlib and RDKit. It takes jobs as JSON
-lines from standard input and answers each with one on standard output. With ``--finish`` it
-needs nobody: it draws what an interrupted run has left.
+`UmapClient` starts it. It alone imports umap-learn, Matplotlib and RDKit. It takes jobs as JSON
+lines from standard input and answers each with one JSON line on standard output. With
+``--finish`` it needs no training process: it draws what an interrupted run has left.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import math
 import os
 import queue
 import signal
@@ -18,33 +16,49 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from records.files import replacing
+from records.latent_paths import (
+    ANIMATION,
+    BEST,
+    METRIC_TABLE,
+    MOLECULE_TABLE,
+    Frame,
+    epoch_path,
+    epochs_in,
+    final_frame,
+    pending_frames,
+    picture_path,
+    snapshot_path,
+)
+from records.latent_tables import (
+    LatentMetric,
+    metric_rows,
+    write_metric_table,
+    write_molecule_table,
+)
 from records.latents import (
     ALL,
-    ANIMATION,
-    TABLE,
+    ELEMENT_COUNTS,
+    METRICS,
+    Estimate,
     LatentEpoch,
     Molecules,
     Snapshot,
-    epoch_path,
-    epochs_in,
-    picture_path,
     read_epoch,
     read_molecules,
     read_snapshot,
-    snapshot_path,
-    table_columns,
     write_epoch,
 )
 
 Job = dict[str, Any]
-METRICS = ("trustworthiness", "knn_r2_target", "knn_r2_complexity", "intrinsic_dimension")
+SAME_PREDICTION = 1e-6
+"""Relative difference of predictions below which two snapshots are of the same weights."""
 NICENESS = 10
 
 
@@ -59,140 +73,145 @@ class LatentWorker:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.molecules: Molecules | None = None
-        self.spatial_score: NDArray[np.float64] = np.zeros(0)
         self.layouts: dict[str, NDArray[np.float32]] = {}
-        self.first: LatentEpoch | None = None
+        self._molecules: Molecules | None = None
+        self._properties: dict[str, NDArray[np.float64]] = {}
+        self._element_counts: dict[str, Estimate] = {}
+        self._first: LatentEpoch | None = None
+        self._metrics: dict[Frame, list[LatentMetric]] = {}
+
+    @property
+    def molecules(self) -> Molecules:
+        """The molecules of this run.
+
+        Raises
+        ------
+        RuntimeError
+            Before `begin`.
+        """
+        if self._molecules is None:
+            raise RuntimeError("the job `begin` must come before all others")
+        return self._molecules
+
+    # ---- jobs -------------------------------------------------------------------------------
+
+    def answer(self, job: Job) -> Job:
+        """Do one job.
+
+        Parameters
+        ----------
+        job : dict
+            ``do``: ``begin``, ``frame`` or ``finish``; the rest are the method's arguments.
+
+        Returns
+        -------
+        dict
+            The job with the method's result, or with ``error``: what went wrong.
+        """
+        actions: dict[str, Callable[..., Job]] = {
+            "begin": self.begin,
+            "frame": self.frame,
+            "finish": self.finish,
+        }
+        try:
+            result = actions[job["do"]](**{key: value for key, value in job.items() if key != "do"})
+        # Reported to the training process, which warns; the next job may well succeed.
+        except Exception as error:
+            result = {"error": f"{type(error).__name__}: {error}"}
+        return {**job, **result}
 
     def begin(self) -> Job:
-        """Read the molecules, and from earlier epochs' files what a resumed run goes on from.
+        """Read the molecules, and from earlier epochs' files where a resumed run goes on.
 
         Returns
         -------
         dict
             ``{}``.
         """
+        from analysis.latent_metrics import composition_residual, knn_r2, standardize
         from analysis.spatial_score import spatial_scores
 
-        self.molecules = read_molecules(self.directory)
-        self.spatial_score = spatial_scores(self.molecules.smiles.tolist())
-        self.layouts, self.first = {}, None
+        molecules = self._molecules = read_molecules(self.directory)
+        self._properties = {
+            "knn_r2_target": molecules.target,
+            "knn_r2_composition_free": composition_residual(
+                molecules.target, molecules.element_counts
+            ),
+            "knn_r2_complexity": spatial_scores(molecules.smiles.tolist()),
+        }
+        counts = standardize(molecules.element_counts)
+        self._element_counts = {m: knn_r2(counts, y) for m, y in self._properties.items()}
+        self.layouts, self._first, self._metrics = {}, None, {}
         for epoch in reversed(epochs_in(self.directory)):
-            self._remember_earlier(epoch)
+            earlier = self._read_earlier(epoch)
+            if earlier is not None:
+                self._first = earlier
+                self._metrics[epoch] = metric_rows(earlier)
+                self._remember_layouts(earlier)
         return {}
 
-    def _remember_earlier(self, epoch: int) -> None:
-        """Take what later epochs do not have from an earlier epoch of the same molecules."""
+    def _read_earlier(self, epoch: int) -> LatentEpoch | None:
+        """Read an epoch of the same molecules; a damaged file is passed over."""
         try:
             earlier = read_epoch(epoch_path(self.directory, epoch))
-        except ValueError as error:
+        except (FileNotFoundError, ValueError) as error:
             print(error, file=sys.stderr)
-            return
-        if self.molecules is None or not np.array_equal(earlier.molecules.idx, self.molecules.idx):
-            return
-        self.first = earlier
+            return None
+        return earlier if np.array_equal(earlier.molecules.idx, self.molecules.idx) else None
+
+    def _remember_layouts(self, earlier: LatentEpoch) -> None:
+        """Take the layouts of blocks that later epochs have none of."""
         for block, layout in earlier.layouts.items():
             if np.isfinite(layout).all():
                 self.layouts.setdefault(block, layout)
 
-    def epoch(self, epoch: int, give_up: str | None = None) -> Job:
-        """Lay one epoch out, measure it, draw it, and write all that.
+    def frame(self, frame: Frame, give_up: str | None = None) -> Job:
+        """Lay one snapshot out, measure it, draw it, and write all that.
 
         Parameters
         ----------
-        epoch : int
-            Its snapshot must lie in the directory; removed afterwards.
+        frame : int or "best"
+            Its snapshot must lie in the directory; it is removed afterwards.
         give_up : str, optional
             Do not try, and draw this reason instead.
 
         Returns
         -------
         dict
-            ``step``, ``metrics`` and ``problems``.
+            ``problems``: blocks without a layout, and why.
         """
         from latents.pictures import draw_epoch
 
-        snapshot = read_snapshot(self.directory, epoch)
-        latent = self._lay_out(snapshot, give_up)
-        self.first = self.first or latent
-        draw_epoch(latent, self.first, picture_path(self.directory, epoch))
+        snapshot = read_snapshot(self.directory, frame)
+        latent = self._drawn_before(snapshot) or self._lay_out(snapshot, give_up)
+        self._first = self._first or latent
+        self._metrics[frame] = metric_rows(latent)
+        draw_epoch(latent, self._first, picture_path(self.directory, frame))
         write_epoch(self.directory, latent)
-        snapshot_path(self.directory, epoch).unlink()
-        return {"step": latent.step, "metrics": latent.metrics, "problems": latent.problems}
+        self._write_metrics()
+        snapshot_path(self.directory, frame).unlink()
+        return {"problems": latent.problems}
 
-    def _lay_out(self, snapshot: Snapshot, give_up: str | None) -> LatentEpoch:
-        molecules = self._known_molecules()
-        # With a single irrep, all together is that irrep: it is laid out once.
-        alone = next(iter(snapshot.blocks)) if len(snapshot.blocks) == 1 else None
-        blocks = {ALL: np.concatenate(list(snapshot.blocks.values()), axis=1), **snapshot.blocks}
-        layouts: dict[str, NDArray[np.float32]] = {}
-        metrics: dict[str, dict[str, float]] = {}
-        problems: dict[str, str] = {}
-        for name, block in blocks.items():
-            if name == alone:
-                layouts[name], metrics[name] = layouts[ALL], metrics[ALL]
-                problems.update({name: problems[ALL]} if ALL in problems else {})
-                continue
-            problem = give_up
-            layouts[name], metrics[name] = _nothing(len(block)), dict.fromkeys(METRICS, math.nan)
-            if problem is None:
-                try:
-                    problem = self._lay_out_block(name, block, layouts, metrics)
-                # Whatever umap-learn raises on unusual data costs one panel, not the run.
-                except Exception as error:
-                    problem = f"{type(error).__name__}: {error}"
-            if problem is not None:
-                problems[name] = problem
-        return LatentEpoch(
-            epoch=snapshot.epoch,
-            step=snapshot.step,
-            molecules=molecules,
-            prediction=snapshot.prediction,
-            error=np.abs(snapshot.prediction - molecules.target),
-            spatial_score=self.spatial_score,
-            layouts=layouts,
-            channels={name: block.shape[1] for name, block in blocks.items()},
-            metrics=metrics,
-            problems=problems,
-        )
+    def _drawn_before(self, snapshot: Snapshot) -> LatentEpoch | None:
+        """Reuse the epoch's frame for the best checkpoint, if that has the epoch's weights.
 
-    def _lay_out_block(
-        self,
-        name: str,
-        block_gc: NDArray[np.float32],
-        layouts: dict[str, NDArray[np.float32]],
-        metrics: dict[str, dict[str, float]],
-    ) -> str | None:
-        """Fill in one block's layout and metrics, or say why that cannot be done."""
-        from analysis.latent_metrics import problem_with, standardize, trustworthiness
-        from latents.layout import comparable, umap_layout
+        It has other weights where weights are averaged; where only every n-th epoch is drawn, the
+        epoch may have no frame.
+        """
+        if not snapshot.is_best or snapshot.epoch not in self._metrics:
+            return None
+        earlier = self._read_earlier(snapshot.epoch)
+        if earlier is None or not np.allclose(
+            earlier.prediction, snapshot.prediction, rtol=SAME_PREDICTION
+        ):
+            return None
+        return replace(earlier, is_best=True)
 
-        molecules = self._known_molecules()
-        settings = molecules.settings
-        problem = problem_with(block_gc, settings.n_neighbors)
-        if problem is not None:
-            return problem
-        x = standardize(block_gc)
-        metrics[name] |= self._measure_space(x)
-        earlier = self.layouts.get(name)
-        raw = umap_layout(x, earlier, settings.n_neighbors, settings.min_dist, settings.seed)
-        if not np.isfinite(raw).all():
-            return "UMAP's layout is NaN"
-        # A block's first layout is turned like that of all together, for the eye's sake.
-        layouts[name] = comparable(raw, earlier if earlier is not None else layouts.get(ALL))
-        self.layouts[name] = layouts[name]
-        metrics[name]["trustworthiness"] = trustworthiness(x, layouts[name], settings.n_neighbors)
-        return None
-
-    def _measure_space(self, x: NDArray[np.float64]) -> dict[str, float]:
-        from analysis.intrinsic_dimension import intrinsic_dimension
-        from analysis.latent_metrics import knn_r2_complexity, knn_r2_target
-
-        return {
-            "knn_r2_target": knn_r2_target(x, self._known_molecules().target),
-            "knn_r2_complexity": knn_r2_complexity(x, self.spatial_score),
-            "intrinsic_dimension": intrinsic_dimension(x),
-        }
+    def _write_metrics(self) -> None:
+        epochs = sorted(frame for frame in self._metrics if isinstance(frame, int))
+        frames: list[Frame] = [*epochs, *([BEST] if BEST in self._metrics else [])]
+        rows = [row for frame in frames for row in self._metrics[frame]]
+        write_metric_table(self.directory / METRIC_TABLE, rows)
 
     def finish(
         self, table_size: int = 0, structures: str | None = None, animation: bool = True
@@ -204,83 +223,109 @@ class LatentWorker:
         table_size : int
             Number of molecules whose structure is drawn.
         structures : str, optional
-            Directory for the structures' pictures; None: none are drawn.
+            Directory for the structures' pictures; without it none are drawn.
         animation : bool
             Whether to animate.
 
         Returns
         -------
         dict
-            ``epoch`` of the table, None if there is no epoch.
+            ``final``: the frame that the table is of, None if there is none.
         """
-        from latents.pictures import animate
+        from latents.animation import animate
 
-        epochs = epochs_in(self.directory)
-        if not epochs:
-            return {"epoch": None}
-        write_table(self.directory / TABLE, read_epoch(epoch_path(self.directory, epochs[-1])))
-        pictures = [picture_path(self.directory, epoch) for epoch in epochs]
+        final = final_frame(self.directory)
+        if final is None:
+            return {"final": None}
+        latent = read_epoch(epoch_path(self.directory, final))
+        write_molecule_table(self.directory / MOLECULE_TABLE, latent)
+        frames: list[Frame] = [*epochs_in(self.directory)]
+        frames += [BEST] if final == BEST else []
+        pictures = [picture_path(self.directory, frame) for frame in frames]
         if animation:
             animate([p for p in pictures if p.exists()], self.directory / ANIMATION)
         if structures is not None:
-            draw_structures(self._known_molecules().smiles[:table_size].tolist(), Path(structures))
-        return {"epoch": epochs[-1]}
+            draw_structures(self.molecules.smiles[:table_size].tolist(), Path(structures))
+        return {"final": final}
 
-    def _known_molecules(self) -> Molecules:
-        if self.molecules is None:
-            raise RuntimeError("the job `begin` must come before all others")
-        return self.molecules
+    # ---- one snapshot -----------------------------------------------------------------------
 
-    def answer(self, job: Job) -> Job:
-        """Do one job.
+    def _lay_out(self, snapshot: Snapshot, give_up: str | None) -> LatentEpoch:
+        molecules = self.molecules
+        # With a single irrep, all together is that irrep: it is laid out once.
+        only = next(iter(snapshot.blocks)) if len(snapshot.blocks) == 1 else None
+        blocks = {ALL: np.concatenate(list(snapshot.blocks.values()), axis=1), **snapshot.blocks}
+        layouts: dict[str, NDArray[np.float32]] = {}
+        metrics: dict[str, dict[str, Estimate]] = {}
+        problems: dict[str, str] = {}
+        for name, block in blocks.items():
+            if name == only:
+                layouts[name], metrics[name] = layouts[ALL], metrics[ALL]
+                problems.update({name: problems[ALL]} if ALL in problems else {})
+                continue
+            layouts[name], metrics[name], problem = self._lay_out_block(name, block, give_up)
+            if problem is not None:
+                problems[name] = problem
+        channels = {name: block.shape[1] for name, block in blocks.items()}
+        return LatentEpoch(
+            epoch=snapshot.epoch,
+            step=snapshot.step,
+            molecules=molecules,
+            prediction=snapshot.prediction,
+            error=np.abs(snapshot.prediction - molecules.target),
+            composition_free_target=self._properties["knn_r2_composition_free"],
+            spatial_score=self._properties["knn_r2_complexity"],
+            layouts=layouts,
+            channels={**channels, ELEMENT_COUNTS: len(molecules.elements)},
+            metrics={**metrics, ELEMENT_COUNTS: self._element_counts},
+            problems=problems,
+            is_best=snapshot.is_best,
+        )
 
-        Parameters
-        ----------
-        job : dict
-            ``do``: ``begin``, ``epoch`` or ``finish``; the rest are the method's arguments.
+    def _lay_out_block(
+        self, name: str, block_gc: NDArray[np.float32], give_up: str | None
+    ) -> tuple[NDArray[np.float32], dict[str, Estimate], str | None]:
+        """Lay one block out and measure it; the third part says why that could not be done."""
+        from analysis.latent_metrics import NOT_MEASURED, problem_with, standardize
 
-        Returns
-        -------
-        dict
-            The job with the method's result, or with ``error``, what went wrong.
-        """
-        actions: dict[str, Callable[..., Job]] = {
-            "begin": self.begin,
-            "epoch": self.epoch,
-            "finish": self.finish,
-        }
-        try:
-            result = actions[job["do"]](**{key: value for key, value in job.items() if key != "do"})
-        # Reported to the training process, which warns; the next job may well succeed.
-        except Exception as error:
-            result = {"error": f"{type(error).__name__}: {error}"}
-        return {**job, **result}
+        layout = np.full((len(block_gc), 2), np.nan, dtype=np.float32)
+        metrics = dict.fromkeys(METRICS, NOT_MEASURED)
+        problem = give_up or problem_with(block_gc, self.molecules.settings.n_neighbors)
+        if problem is None:
+            try:
+                x = standardize(block_gc)
+                metrics |= self._measure_space(x)
+                layout = self._umap(name, x)
+                metrics["trustworthiness"] = self._trustworthiness(x, layout)
+            # Whatever umap-learn raises on unusual data costs one panel, not the run.
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+        return layout, metrics, problem
 
+    def _measure_space(self, x: NDArray[np.float64]) -> dict[str, Estimate]:
+        from analysis.intrinsic_dimension import intrinsic_dimension
+        from analysis.latent_metrics import knn_r2
 
-def _nothing(molecules: int) -> NDArray[np.float32]:
-    return np.full((molecules, 2), np.nan, dtype=np.float32)
+        measured = {metric: knn_r2(x, y) for metric, y in self._properties.items()}
+        return {**measured, "intrinsic_dimension": intrinsic_dimension(x)}
 
+    def _umap(self, name: str, x: NDArray[np.float64]) -> NDArray[np.float32]:
+        from latents.layout import align, umap_layout
 
-def write_table(path: Path, latent: LatentEpoch) -> None:
-    """Write the molecules with their errors and coordinates as CSV.
+        settings = self.molecules.settings
+        earlier = self.layouts.get(name)
+        raw = umap_layout(x, earlier, settings.n_neighbors, settings.min_dist, settings.seed)
+        if not np.isfinite(raw).all():
+            raise ValueError("UMAP's layout is NaN")
+        # A block's first layout is turned like that of all irreps, so that panels look alike.
+        layout = align(raw, earlier if earlier is not None else self.layouts.get(ALL))
+        self.layouts[name] = layout
+        return layout
 
-    Parameters
-    ----------
-    path : Path
-        Where to.
-    latent : LatentEpoch
-        The last epoch.
-    """
-    numbers = table_columns(latent)
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["idx", "smiles", *numbers])
-        for row, idx in enumerate(latent.molecules.idx):
-            values = [f"{column[row]:.7g}" for column in numbers.values()]
-            writer.writerow([idx, latent.molecules.smiles[row], *values])
+    def _trustworthiness(self, x: NDArray[np.float64], layout: NDArray[np.float32]) -> Estimate:
+        from analysis.latent_metrics import trustworthiness
+
+        return trustworthiness(x, layout, self.molecules.settings.n_neighbors)
 
 
 def draw_structures(smiles: list[str], directory: Path) -> None:
@@ -289,9 +334,9 @@ def draw_structures(smiles: list[str], directory: Path) -> None:
     Parameters
     ----------
     smiles : list of str
-        One a molecule.
+        One per molecule.
     directory : Path
-        Where to.
+        Made if it does not exist.
     """
     from rdkit import Chem, rdBase
     from rdkit.Chem.Draw import rdMolDraw2D
@@ -349,7 +394,7 @@ def serve(directory: Path, answers: TextIO) -> None:
     directory : Path
         ``<run>/latents``.
     answers : TextIO
-        One JSON line a job.
+        Gets one JSON line per job.
     """
     worker = LatentWorker(directory)
     for job in _jobs_from_parent():
@@ -357,7 +402,7 @@ def serve(directory: Path, answers: TextIO) -> None:
 
 
 def finish_alone(directory: Path) -> None:
-    """Draw what an interrupted run has left, and its animation and table.
+    """Draw what an interrupted run has left, and its animation and tables.
 
     Parameters
     ----------
@@ -366,9 +411,9 @@ def finish_alone(directory: Path) -> None:
     """
     worker = LatentWorker(directory)
     worker.begin()
-    for epoch in epochs_in(directory, "pending_"):
-        print(f"epoch {epoch}", flush=True)
-        worker.epoch(epoch)
+    for frame in pending_frames(directory):
+        print("best checkpoint" if frame == BEST else f"epoch {frame}", flush=True)
+        worker.frame(frame)
     worker.finish()
     print(f"{directory / ANIMATION}", flush=True)
 
@@ -388,10 +433,10 @@ def main(arguments: list[str]) -> None:
     if options.finish:
         finish_alone(options.directory)
         return
-    # Ctrl-C in the terminal is the training process's business, which then closes the pipe.
+    # Ctrl-C in the terminal is for the training process, which then closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
-    # Nothing but answers may reach standard output, whatever a library prints.
+    # Only answers may reach standard output, whatever a library prints.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(options.directory, answers)

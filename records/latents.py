@@ -1,31 +1,57 @@
-"""Files of `LatentUMAP` in ``<run>/latents``: names, and reading and writing them.
+"""``<run>/latents/*.npz``: the molecules, the features handed to the worker, and its results.
 
-What the training process and the worker tell one another lies here too, so this imports NumPy
-and `records.files` only.
+Each file is one dataclass with one reader and one writer; `records.latent_paths` names them.
+Imports NumPy and this package only.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from records.files import replacing
-from records.names import UNTRAINED
+from records.latent_paths import BEST, MOLECULES, Frame, epoch_path, snapshot_path
 
 ALL = "all"
 """Name of the block that holds every irrep's channels."""
-MOLECULES = "molecules.npz"
-ANIMATION = "animation.gif"
-TABLE = "molecules.csv"
-LOG = "worker.log"
+ELEMENT_COUNTS = "element_counts"
+"""Key of the metrics that element counts alone reach, the network's features unseen."""
+METRICS = (
+    "knn_r2_target",
+    "knn_r2_composition_free",
+    "knn_r2_complexity",
+    "trustworthiness",
+    "intrinsic_dimension",
+)
+"""What is measured of each block. `ELEMENT_COUNTS` has the first three only."""
+
+
+class Estimate(NamedTuple):
+    """A number with its sampling interval.
+
+    Attributes
+    ----------
+    value : float
+        NaN where it cannot be measured.
+    low, high : float
+        95 % bootstrap interval over molecules.
+    num_molecules : int
+        Molecules that the number was measured on.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_molecules: int
 
 
 @dataclass(frozen=True)
@@ -37,23 +63,23 @@ class Settings:
     target : str
         Name of the target.
     unit, reporting_unit : str
-        e.g. eV and meV.
+        Units of the data and of everything that is reported, e.g. eV and meV.
     reporting_factor : float
-        Reporting units in one unit.
+        Reporting units per unit.
     irreps : str
         Feature irreps of the network.
     layer : int
         Layer whose features are shown, from 0.
     color_by : str
-        ``target``, ``error`` or ``spatial_score``.
+        ``target``, ``composition_free``, ``error`` or ``spatial_score``.
     n_neighbors : int
-        Of UMAP and of `trustworthiness`.
+        Size of the neighbourhoods of UMAP and of the trustworthiness.
     min_dist : float
-        Of UMAP.
+        UMAP's option of that name.
     seed : int
-        Of UMAP.
+        UMAP's seed.
     dpi : int
-        Of the pictures.
+        Resolution of the pictures.
     """
 
     target: str
@@ -71,7 +97,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Molecules:
-    """The fixed molecules.
+    """``molecules.npz``: the molecules shown, the same at every epoch.
 
     Attributes
     ----------
@@ -81,40 +107,54 @@ class Molecules:
         [g].
     target : array
         [g] float64, reporting units.
+    elements : array
+        [t] int64 atomic numbers, ascending: the columns of `element_counts`.
+    element_counts : array
+        [g, t] int64 atoms of each element.
     settings : Settings
     """
 
     idx: NDArray[np.int64]
     smiles: NDArray[np.str_]
     target: NDArray[np.float64]
+    elements: NDArray[np.int64]
+    element_counts: NDArray[np.int64]
     settings: Settings
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the training process hands over at one epoch.
+    """``pending_XXX.npz``: what the training process hands to the worker at one moment.
 
     Attributes
     ----------
     epoch : int
-        `UNTRAINED` for the baseline.
+        Epoch after which the weights were taken; `records.names.UNTRAINED` for the baseline.
     step : int
         Optimizer steps until then.
     blocks : dict of str to array
-        For each irrep its [g, c] invariant channels.
+        For each irrep its [g, c] float32 invariant channels.
     prediction : array
         [g] float64, reporting units.
+    is_best : bool
+        Whether this is the best checkpoint, taken after training.
     """
 
     epoch: int
     step: int
     blocks: dict[str, NDArray[np.float32]]
     prediction: NDArray[np.float64]
+    is_best: bool = False
+
+    @property
+    def frame(self) -> Frame:
+        """Key of the files that it is kept in."""
+        return BEST if self.is_best else self.epoch
 
 
 @dataclass(frozen=True)
 class LatentEpoch:
-    """One epoch's layouts and measures, as kept in ``epoch_XXX.npz``.
+    """``epoch_XXX.npz`` or ``best.npz``: layouts and measures of one moment.
 
     Attributes
     ----------
@@ -123,16 +163,20 @@ class LatentEpoch:
     molecules : Molecules
     prediction, error : array
         [g] float64, reporting units; the error is absolute.
+    composition_free_target : array
+        [g] float64, reporting units: the target minus its least-squares fit on element counts.
     spatial_score : array
         [g] float64, NaN where a molecule has none.
     layouts : dict of str to array
         For `ALL` and each irrep the [g, 2] float32 layout; NaN where there is none.
     channels : dict of str to int
-        Number of invariant channels of each block.
-    metrics : dict of str to dict of str to float
-        Block, then metric; NaN where it cannot be measured.
+        Number of columns of each block, and of `ELEMENT_COUNTS`.
+    metrics : dict of str to dict of str to Estimate
+        Block or `ELEMENT_COUNTS`, then metric.
     problems : dict of str to str
         Blocks without a layout, and why.
+    is_best : bool
+        As in `Snapshot`.
     """
 
     epoch: int
@@ -140,74 +184,22 @@ class LatentEpoch:
     molecules: Molecules
     prediction: NDArray[np.float64]
     error: NDArray[np.float64]
+    composition_free_target: NDArray[np.float64]
     spatial_score: NDArray[np.float64]
     layouts: dict[str, NDArray[np.float32]]
     channels: dict[str, int]
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, Estimate]]
     problems: dict[str, str]
+    is_best: bool = False
 
-
-def epoch_stem(epoch: int) -> str:
-    """``epoch_007``; the untrained baseline is ``epoch_-01``, which sorts first."""
-    return f"epoch_{epoch:03d}"
-
-
-def picture_path(directory: Path, epoch: int) -> Path:
-    """PNG of one epoch."""
-    return directory / f"{epoch_stem(epoch)}.png"
-
-
-def epoch_path(directory: Path, epoch: int) -> Path:
-    """Layouts and measures of one epoch."""
-    return directory / f"{epoch_stem(epoch)}.npz"
-
-
-def snapshot_path(directory: Path, epoch: int) -> Path:
-    """Features of one epoch that the worker has still to lay out."""
-    return directory / f"pending_{epoch:03d}.npz"
-
-
-def epochs_in(directory: Path, prefix: str = "epoch_", suffix: str = ".npz") -> list[int]:
-    """Epochs of which a file is there, ascending.
-
-    Parameters
-    ----------
-    directory : Path
-        ``<run>/latents``; may be missing.
-    prefix, suffix : str
-        What stands around the number.
-
-    Returns
-    -------
-    list of int
-    """
-    files = directory.glob(f"{prefix}*{suffix}")
-    numbers = (path.name[len(prefix) : -len(suffix)] for path in files)
-    return sorted({int(n) for n in numbers if n.removeprefix("-").isdigit()})
-
-
-def remove_after(directory: Path, epoch: int | None) -> None:
-    """Remove the files of epochs that will be trained again, and half-written ones.
-
-    Parameters
-    ----------
-    directory : Path
-        ``<run>/latents``; may be missing.
-    epoch : int or None
-        Last epoch to keep; None keeps none.
-    """
-    last = UNTRAINED - 1 if epoch is None else epoch
-    for prefix, suffix in (("epoch_", ".npz"), ("epoch_", ".png"), ("pending_", ".npz")):
-        for number in epochs_in(directory, prefix, suffix):
-            if number > last:
-                (directory / f"{prefix}{number:03d}{suffix}").unlink(missing_ok=True)
-    for pattern in (ANIMATION, TABLE, ".*.tmp"):
-        for path in directory.glob(pattern):
-            path.unlink(missing_ok=True)
+    @property
+    def frame(self) -> Frame:
+        """Key of the files that it is kept in."""
+        return BEST if self.is_best else self.epoch
 
 
 def write_molecules(directory: Path, molecules: Molecules) -> None:
-    """Write the fixed molecules.
+    """Write ``molecules.npz``.
 
     Parameters
     ----------
@@ -219,23 +211,26 @@ def write_molecules(directory: Path, molecules: Molecules) -> None:
 
 
 def read_molecules(directory: Path) -> Molecules:
-    """Read what `write_molecules` wrote.
+    """Read ``molecules.npz``.
 
     Parameters
     ----------
     directory : Path
         ``<run>/latents``.
 
-    Returns
-    -------
-    Molecules
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it is damaged.
     """
-    with np.load(directory / MOLECULES) as arrays:
+    with _reading(directory / MOLECULES) as arrays:
         return _molecules(arrays)
 
 
 def write_snapshot(directory: Path, snapshot: Snapshot) -> None:
-    """Hand an epoch's features over to the worker.
+    """Write a snapshot for the worker to lay out.
 
     Parameters
     ----------
@@ -245,74 +240,26 @@ def write_snapshot(directory: Path, snapshot: Snapshot) -> None:
     """
     arrays = {f"block_{name}": block for name, block in snapshot.blocks.items()}
     _write(
-        snapshot_path(directory, snapshot.epoch),
-        {"step": np.array(snapshot.step), "prediction": snapshot.prediction, **arrays},
-        compress=False,  # the training process writes this one
-    )
-
-
-def read_snapshot(directory: Path, epoch: int) -> Snapshot:
-    """Read what `write_snapshot` wrote.
-
-    Parameters
-    ----------
-    directory : Path
-        ``<run>/latents``.
-    epoch : int
-
-    Returns
-    -------
-    Snapshot
-    """
-    with np.load(snapshot_path(directory, epoch)) as arrays:
-        return Snapshot(
-            epoch=epoch,
-            step=int(arrays["step"]),
-            blocks=_with_prefix(arrays, "block_"),
-            prediction=arrays["prediction"],
-        )
-
-
-def write_epoch(directory: Path, latent: LatentEpoch) -> None:
-    """Write an epoch's layouts and measures.
-
-    Parameters
-    ----------
-    directory : Path
-        ``<run>/latents``.
-    latent : LatentEpoch
-    """
-    layouts = {f"layout_{name}": layout for name, layout in latent.layouts.items()}
-    text = {
-        "channels": latent.channels,
-        "metrics": latent.metrics,
-        "problems": latent.problems,
-    }
-    _write(
-        epoch_path(directory, latent.epoch),
+        snapshot_path(directory, snapshot.frame),
         {
-            "epoch": np.array(latent.epoch),
-            "step": np.array(latent.step),
-            "prediction": latent.prediction,
-            "error": latent.error,
-            "spatial_score": latent.spatial_score,
-            **layouts,
-            **{name: np.array(json.dumps(value)) for name, value in text.items()},
-            **_molecule_arrays(latent.molecules),
+            "epoch": np.array(snapshot.epoch),
+            "step": np.array(snapshot.step),
+            "is_best": np.array(snapshot.is_best),
+            "prediction": snapshot.prediction,
+            **arrays,
         },
+        compress=False,  # training waits while this file is written
     )
 
 
-def read_epoch(path: Path) -> LatentEpoch:
-    """Read an ``epoch_XXX.npz``.
+def read_snapshot(directory: Path, frame: Frame) -> Snapshot:
+    """Read a snapshot.
 
     Parameters
     ----------
-    path : Path
-
-    Returns
-    -------
-    LatentEpoch
+    directory : Path
+        ``<run>/latents``.
+    frame : int or "best"
 
     Raises
     ------
@@ -321,49 +268,81 @@ def read_epoch(path: Path) -> LatentEpoch:
     ValueError
         If it is damaged.
     """
-    try:
-        # A file of our own: NumPy leaves the one it opens open when the archive is damaged.
-        with path.open("rb") as file, np.load(file) as arrays:
-            return LatentEpoch(
-                epoch=int(arrays["epoch"]),
-                step=int(arrays["step"]),
-                molecules=_molecules(arrays),
-                prediction=arrays["prediction"],
-                error=arrays["error"],
-                spatial_score=arrays["spatial_score"],
-                layouts=_with_prefix(arrays, "layout_"),
-                channels=json.loads(str(arrays["channels"])),
-                metrics=json.loads(str(arrays["metrics"])),
-                problems=json.loads(str(arrays["problems"])),
-            )
-    except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it") from error
+    with _reading(snapshot_path(directory, frame)) as arrays:
+        return Snapshot(
+            epoch=int(arrays["epoch"]),
+            step=int(arrays["step"]),
+            blocks=_with_prefix(arrays, "block_"),
+            prediction=arrays["prediction"],
+            is_best=bool(arrays["is_best"]),
+        )
 
 
-def table_columns(latent: LatentEpoch) -> dict[str, NDArray[Any]]:
-    """Numbers of each molecule, as the tables at the end of a run show them.
+def write_epoch(directory: Path, latent: LatentEpoch) -> None:
+    """Write layouts and measures.
 
     Parameters
     ----------
+    directory : Path
+        ``<run>/latents``.
     latent : LatentEpoch
-
-    Returns
-    -------
-    dict of str to array
-        Heading, with the unit, and [g] values.
     """
-    unit = latent.molecules.settings.reporting_unit
-    return {
-        f"target ({unit})": latent.molecules.target,
-        f"prediction ({unit})": latent.prediction,
-        f"absolute error ({unit})": latent.error,
-        "spatial score": latent.spatial_score,
-        **{
-            f"{block} UMAP {axis + 1}": layout[:, axis]
-            for block, layout in latent.layouts.items()
-            for axis in (0, 1)
-        },
+    layouts = {f"layout_{name}": layout for name, layout in latent.layouts.items()}
+    as_json = {
+        "channels": latent.channels,
+        "metrics": latent.metrics,
+        "problems": latent.problems,
     }
+    _write(
+        epoch_path(directory, latent.frame),
+        {
+            "epoch": np.array(latent.epoch),
+            "step": np.array(latent.step),
+            "is_best": np.array(latent.is_best),
+            "prediction": latent.prediction,
+            "error": latent.error,
+            "composition_free_target": latent.composition_free_target,
+            "spatial_score": latent.spatial_score,
+            **layouts,
+            **{name: np.array(json.dumps(value)) for name, value in as_json.items()},
+            **_molecule_arrays(latent.molecules),
+        },
+    )
+
+
+def read_epoch(path: Path) -> LatentEpoch:
+    """Read layouts and measures.
+
+    Parameters
+    ----------
+    path : Path
+        See `records.latent_paths.epoch_path`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is damaged.
+    """
+    with _reading(path) as arrays:
+        return LatentEpoch(
+            epoch=int(arrays["epoch"]),
+            step=int(arrays["step"]),
+            molecules=_molecules(arrays),
+            prediction=arrays["prediction"],
+            error=arrays["error"],
+            composition_free_target=arrays["composition_free_target"],
+            spatial_score=arrays["spatial_score"],
+            layouts=_with_prefix(arrays, "layout_"),
+            channels=json.loads(str(arrays["channels"])),
+            metrics={
+                block: {name: Estimate(*numbers) for name, numbers in metrics.items()}
+                for block, metrics in json.loads(str(arrays["metrics"])).items()
+            },
+            problems=json.loads(str(arrays["problems"])),
+            is_best=bool(arrays["is_best"]),
+        )
 
 
 def _molecule_arrays(molecules: Molecules) -> dict[str, NDArray[Any]]:
@@ -371,6 +350,8 @@ def _molecule_arrays(molecules: Molecules) -> dict[str, NDArray[Any]]:
         "idx": molecules.idx,
         "smiles": molecules.smiles,
         "target": molecules.target,
+        "elements": molecules.elements,
+        "element_counts": molecules.element_counts,
         "settings": np.array(json.dumps(asdict(molecules.settings))),
     }
 
@@ -380,12 +361,25 @@ def _molecules(arrays: Mapping[str, Any]) -> Molecules:
         idx=arrays["idx"],
         smiles=arrays["smiles"],
         target=arrays["target"],
+        elements=arrays["elements"],
+        element_counts=arrays["element_counts"],
         settings=Settings(**json.loads(str(arrays["settings"]))),
     )
 
 
 def _with_prefix(arrays: Mapping[str, Any], prefix: str) -> dict[str, NDArray[np.float32]]:
     return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Open an archive; whatever is wrong with its content is a ValueError that names the file."""
+    try:
+        # Opened here, because np.load leaves the file open when the archive is damaged.
+        with path.open("rb") as file, np.load(file) as arrays:
+            yield arrays
+    except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it") from error
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]], compress: bool = True) -> None:

@@ -13,15 +13,15 @@ def test_cube_in_a_space_of_twenty_dimensions(dimension: int) -> None:
     cube = np.zeros((2000, 20))
     cube[:, :dimension] = rng.uniform(size=(2000, dimension))
     turned = cube @ ortho_group.rvs(20, random_state=0)
-    assert intrinsic_dimension(turned) == pytest.approx(dimension, rel=0.1)
-    assert intrinsic_dimension(40 * turned + 3) == pytest.approx(intrinsic_dimension(turned))
+    estimate = intrinsic_dimension(turned)
+    assert estimate.value == pytest.approx(dimension, rel=0.1)
+    assert intrinsic_dimension(40 * turned + 3).value == pytest.approx(estimate.value)
 
 
 def test_sphere_has_two_dimensions() -> None:
     x = np.random.default_rng(0).normal(size=(2000, 3))
-    assert intrinsic_dimension(x / np.linalg.norm(x, axis=1, keepdims=True)) == pytest.approx(
-        2, rel=0.1
-    )
+    sphere = x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert intrinsic_dimension(sphere).value == pytest.approx(2, rel=0.1)
 
 
 def test_slope_is_the_least_squares_line_through_the_origin() -> None:
@@ -30,12 +30,21 @@ def test_slope_is_the_least_squares_line_through_the_origin() -> None:
     log_mu = np.sort(np.log(distances[:, 2] / distances[:, 1]))[:270]
     log_tail = -np.log(1 - np.arange(1, 271) / 300)
     slope, *_ = np.linalg.lstsq(log_mu[:, None], log_tail, rcond=None)
-    assert intrinsic_dimension(x) == pytest.approx(float(slope[0]), rel=1e-9)
+    assert intrinsic_dimension(x).value == pytest.approx(float(slope[0]), rel=1e-9)
+
+
+def test_interval_is_as_wide_as_estimates_of_new_points_scatter() -> None:
+    rng = np.random.default_rng(3)
+    estimates = [intrinsic_dimension(rng.uniform(size=(400, 3))) for _ in range(60)]
+    scatter = np.std([estimate.value for estimate in estimates])
+    half_widths = [(estimate.high - estimate.low) / 2 for estimate in estimates]
+    assert np.median(half_widths) == pytest.approx(1.96 * scatter, rel=0.35)
+    assert {estimate.num_molecules for estimate in estimates} == {400}
 
 
 def test_duplicates_do_not_count() -> None:
     x = np.random.default_rng(2).uniform(size=(500, 2))
-    assert intrinsic_dimension(np.vstack([x, x[:3]])) == pytest.approx(2, rel=0.15)
+    assert intrinsic_dimension(np.vstack([x, x[:3]])).value == pytest.approx(2, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +53,7 @@ def test_duplicates_do_not_count() -> None:
     ids=["one point", "too few", "lattice"],
 )
 def test_degenerate_clouds_are_nan(x: np.ndarray) -> None:
-    assert np.isnan(intrinsic_dimension(x))
+    assert np.isnan(intrinsic_dimension(x).value)
 
 
 def test_unusable_input_is_named() -> None:

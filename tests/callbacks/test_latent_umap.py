@@ -19,20 +19,25 @@ import torch
 import wandb
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from analysis.latent_embedding import molecule_embedding
+from analysis.latent_embedding import choose_layer, molecule_embedding
 from analysis.latent_metrics import standardize, trustworthiness
 from callbacks import latent_umap
-from callbacks.latent_umap import LatentUMAP, choose_layer
+from callbacks.latent_umap import LatentUMAP, best_checkpoint
 from latents import client as umap_client
-from records.latents import epoch_path, epochs_in, read_epoch, read_snapshot
+from latents.metric_keys import logged_metrics
+from latents.snapshots import Snapshots, temporarily_loaded
+from lightning_modules.measured import MEASURED_PART
+from records.latent_paths import BEST, epoch_path, epochs_in, picture_path, snapshot_path
+from records.latent_tables import read_metric_table
+from records.latents import METRICS, read_epoch, read_snapshot, write_snapshot
 from records.metrics import read_metrics
 from runtime.metrics_logger import MetricsCSVLogger
 from tests.latents.latent_data import (
     BLOCKS,
-    METRICS,
     QUICK_WORKER,
     SMILES,
     NamedMolecules,
@@ -56,6 +61,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- one run with real UMAP, W&B and all files -----------------------------------------------
 
 
+def best_by(monitor: str, root: Path, mode: str = "min") -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=root / "checkpoints", filename="best", monitor=monitor, mode=mode, save_last=True
+    )
+
+
 @pytest.fixture(scope="module")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("real")
@@ -65,7 +76,8 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings=wandb.Settings(console="off", quiet=True, x_disable_stats=True),
     )
     loggers = [MetricsCSVLogger(root / "metrics.csv"), WandbLogger(experiment=run)]
-    fit = trainer(root, [small_latents(table_size=5)], epochs=3, logger=loggers)
+    callbacks = [small_latents(table_size=5), best_by("val/mae", root)]
+    fit = trainer(root, callbacks, epochs=3, logger=loggers, enable_checkpointing=True)
     fit.fit(small_model(), datamodule=NamedMolecules())
     assert workers() == []
     run.finish()
@@ -85,7 +97,10 @@ def test_every_epoch_and_the_untrained_baseline_have_picture_and_layouts(real_ru
     assert epochs_in(latents) == [-1, 0, 1, 2]
     assert {p.name for p in latents.iterdir()} == {
         *(f"epoch_{e}.{end}" for e in ("-01", "000", "001", "002") for end in ("png", "npz")),
+        "best.png",
+        "best.npz",
         "animation.gif",
+        "metrics.csv",
         "molecules.csv",
         "molecules.npz",
     }
@@ -99,23 +114,47 @@ def test_metrics_are_logged_with_their_epoch_beside_the_baseline(real_run: Path)
     rows = read_metrics(real_run / "metrics.csv")
     for epoch in (-1, 0, 1, 2):
         metrics = read_epoch(epoch_path(real_run / "latents", epoch)).metrics
-        for block in BLOCKS:
-            for name in METRICS:
-                assert rows[epoch][f"latent/{block}/{name}"] == metrics[block][name]
+        for name in METRICS:
+            assert rows[epoch][f"latent/all/{name}"] == metrics["all"][name].value
+        key = "knn_r2_composition_free"
+        for block in ("0e", "1o", "element_counts"):
+            assert rows[epoch][f"latent/{block}/{key}"] == metrics[block][key].value
+        assert rows[epoch]["latent/num_molecules"] == 32
     assert sorted(rows) == [-1, 0, 1, 2]
     assert rows[-1]["step"] == 0
     key = "latent/all/knn_r2_target"
     assert rows[-1][f"{key}_untrained"] == rows[-1][key]
 
 
+def test_every_measure_of_every_block_is_in_the_table_with_its_interval(real_run: Path) -> None:
+    rows = read_metric_table(real_run / "latents" / "metrics.csv")
+    moments = {(row.epoch, row.is_best) for row in rows}
+    best = read_epoch(epoch_path(real_run / "latents", BEST)).epoch
+    assert moments == {(-1, False), (0, False), (1, False), (2, False), (best, True)}
+    for block in BLOCKS:
+        assert [row.metric for row in rows if row.block == block] == list(METRICS) * 5
+    assert all(row.low <= row.value <= row.high for row in rows if row.metric == "trustworthiness")
+    assert all(row.num_molecules <= 32 for row in rows)
+
+
+def test_a_run_with_nine_irreps_logs_at_most_24_keys(real_run: Path) -> None:
+    latent = read_epoch(epoch_path(real_run / "latents", -1))
+    for irrep in ("2e", "3o", "4e", "5o", "6e", "7o", "8e", "9o", "10e"):
+        latent.layouts[irrep] = latent.layouts["1o"]
+        latent.metrics[irrep] = latent.metrics["1o"]
+    media = ("latent/umap", "latent/animation", "latent/molecules")
+    assert len(logged_metrics(latent)) + len(media) == 24
+
+
 def test_wandb_has_each_picture_in_order_with_its_epoch(real_run: Path) -> None:
     rows = history(real_run)
     pictures = [row for row in rows if any(key.startswith("latent/umap") for key in row)]
-    assert [float(row["epoch"]) for row in pictures] == [-1, 0, 1, 2]
+    best = read_epoch(epoch_path(real_run / "latents", BEST)).epoch
+    assert [float(row["epoch"]) for row in pictures] == [-1, 0, 1, 2, best]
     (offline,) = (real_run / "wandb").glob("offline-run-*")
-    assert len(list(offline.glob("files/media/images/latent/umap_*.png"))) == 4
+    assert len(list(offline.glob("files/media/images/latent/umap_*.png"))) == 5
     last = [row for row in rows if any(key.startswith("latent/molecules") for key in row)]
-    assert [float(row["epoch"]) for row in last] == [2]
+    assert [float(row["epoch"]) for row in last] == [best]
     (table,) = offline.glob("files/media/table/latent/molecules_*.json")
     columns = json.loads(table.read_text())["columns"]
     assert columns[:6] == [
@@ -134,33 +173,36 @@ def test_umap_shows_the_space_and_frames_resemble_one_another(real_run: Path) ->
     epochs = [read_epoch(epoch_path(real_run / "latents", e)) for e in (-1, 0, 1, 2)]
     for before, after in pairwise(epochs):
         assert np.array_equal(before.molecules.idx, after.molecules.idx)
-        moved = np.linalg.norm(before.layouts["all"] - after.layouts["all"], axis=1)
-        shuffled = np.linalg.norm(
-            before.layouts["all"] - after.layouts["all"][np.random.default_rng(0).permutation(32)],
-            axis=1,
-        )
-        assert np.median(moved) < 0.5 * np.median(shuffled)
-    assert epochs[0].metrics["0e"]["trustworthiness"] > 0.8
+        one, two = before.layouts["all"], after.layouts["all"]
+        order = np.random.default_rng(0).permutation(32)
+        moved, shuffled = ((one - two) ** 2).sum(), ((one - two[order]) ** 2).sum()
+        assert moved < 0.5 * shuffled
+    assert epochs[0].metrics["0e"]["trustworthiness"].value > 0.8
 
 
 def test_predictions_and_embeddings_are_the_networks(real_run: Path) -> None:
-    latent = read_epoch(epoch_path(real_run / "latents", -1))
+    latent = read_epoch(epoch_path(real_run / "latents", BEST))
     data, model = NamedMolecules(), small_model()
-    model.target_mean.fill_(data.target_mean)
-    model.target_std.fill_(data.target_std)
+    checkpoint = torch.load(real_run / "checkpoints" / "best.ckpt", weights_only=True)
+    model.load_state_dict(checkpoint["state_dict"])
+    assert (latent.epoch, latent.step) == (checkpoint["epoch"], checkpoint["global_step"])
     batch = data.batch(torch.from_numpy(latent.molecules.idx))
-    assert set(latent.molecules.idx) <= set(data.splits["val"].tolist())
+    assert latent.molecules.idx.tolist() == data.splits[MEASURED_PART][:32].tolist()
     with torch.no_grad():
         expected = model.predict_target(batch).numpy()
-        geometry = model.network.geometry(batch)
-        features = model.network.features(batch.z, geometry)[0]
+        features = model.network.run_recording(model.network.prepare(batch))[0][0]
     np.testing.assert_allclose(latent.prediction, expected, rtol=1e-6)
     np.testing.assert_allclose(latent.molecules.target, 1000 * batch.y.numpy())
     blocks = molecule_embedding(features, model.network.layer_irreps[0], batch.batch, 32)
     space = standardize(blocks["1o"])
-    assert latent.metrics["1o"]["trustworthiness"] == pytest.approx(
-        trustworthiness(space, latent.layouts["1o"], n_neighbors=6), abs=1e-3
+    assert latent.metrics["1o"]["trustworthiness"].value == pytest.approx(
+        trustworthiness(space, latent.layouts["1o"], n_neighbors=6).value, abs=1e-3
     )
+    counts = [
+        [(molecule.z == z).sum() for z in latent.molecules.elements]
+        for molecule in batch.to_data_list()
+    ]
+    np.testing.assert_array_equal(latent.molecules.element_counts, np.array(counts))
     assert latent.molecules.smiles[0] == SMILES[latent.molecules.idx[0] % len(SMILES)]
 
 
@@ -168,7 +210,80 @@ def test_table_and_animation_are_there_without_wandb(real_run: Path) -> None:
     with (real_run / "latents" / "molecules.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 32
     with Image.open(real_run / "latents" / "animation.gif") as gif:
-        assert gif.n_frames == 4
+        assert gif.n_frames == 5
+
+
+# ---- the best checkpoint ---------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("mode", "epoch"), [("min", 0), ("max", 2)])
+def test_the_final_frame_and_table_describe_the_best_checkpoint(
+    mode: str, epoch: int, tmp_path: Path
+) -> None:
+    # The step grows with every epoch, so that it says which checkpoint is the best.
+    checkpoint = best_by("step", tmp_path, mode)
+    fit = trainer(tmp_path, [small_latents(), checkpoint], epochs=3, enable_checkpointing=True)
+    model = small_model()
+    fit.fit(model, datamodule=NamedMolecules())
+    latents = tmp_path / "latents"
+    best, same_epoch = (read_epoch(epoch_path(latents, frame)) for frame in (BEST, epoch))
+    assert (best.is_best, best.epoch) == (True, epoch)
+    np.testing.assert_allclose(best.prediction, same_epoch.prediction)
+    assert picture_path(latents, BEST).exists()
+    with (latents / "molecules.csv").open(newline="") as file:
+        predictions = [float(row["prediction (meV)"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(predictions, best.prediction, rtol=1e-6)
+    state = torch.load(checkpoint.best_model_path, weights_only=True)["state_dict"]
+    unchanged = all(  # elements that the training part lacks have a reference of NaN
+        torch.allclose(state[name], tensor, rtol=0, atol=0, equal_nan=True)
+        for name, tensor in model.state_dict().items()
+    )
+    assert unchanged == (epoch == 2)  # the module has kept its own weights
+
+
+@pytest.mark.usefixtures("quick")
+def test_weights_that_no_epoch_had_are_laid_out_anew(tmp_path: Path) -> None:
+    checkpoint = best_by("step", tmp_path)
+    callbacks = [small_latents(), DoubleReadout(), checkpoint]
+    fit = trainer(tmp_path, callbacks, epochs=2, enable_checkpointing=True)
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    best, epoch = (read_epoch(epoch_path(tmp_path / "latents", frame)) for frame in (BEST, 0))
+    assert not np.allclose(best.prediction, epoch.prediction)
+
+
+class DoubleReadout(Callback):
+    """A checkpoint of other weights than those in training, as weight averaging writes."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: 2 * tensor for name, tensor in state.items()}
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_a_monitored_checkpoint_the_last_epoch_is_final(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(dirpath=tmp_path / "checkpoints")
+    fit = trainer(tmp_path, [small_latents(), checkpoint], epochs=1, enable_checkpointing=True)
+    fit.fit(small_model(), datamodule=NamedMolecules())
+    assert best_checkpoint(fit) is None
+    assert not epoch_path(tmp_path / "latents", BEST).exists()
+    assert not snapshot_path(tmp_path / "latents", BEST).exists()
+    assert (tmp_path / "latents" / "molecules.csv").exists()
+
+
+def test_weights_come_back_after_an_error() -> None:
+    module = torch.nn.Linear(2, 1)
+    own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    other = {name: tensor + 1 for name, tensor in own.items()}
+
+    def fail() -> None:
+        with temporarily_loaded(module, other):
+            assert torch.equal(module.weight, other["weight"])
+            raise ValueError("planned")
+
+    with pytest.raises(ValueError, match="planned"):
+        fail()
+    assert torch.equal(module.weight, own["weight"])
 
 
 # ---- resuming --------------------------------------------------------------------------------
@@ -329,7 +444,9 @@ def test_no_worker_outlives_an_interrupted_fit(
 def test_waiting_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICK_WORKER_SLEEPS", "30")
     fit = trainer(tmp_path, [small_latents(wait_seconds=0.5)], epochs=1)
-    with pytest.warns(UserWarning, match="2 UMAP pictures are not finished; `python -m callbacks"):
+    with pytest.warns(
+        UserWarning, match="2 UMAP pictures are not finished; `python -m latents.worker"
+    ):
         fit.fit(small_model(), datamodule=NamedMolecules())
     assert workers() == []
 
@@ -435,11 +552,14 @@ def test_disabled_it_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_snapshots_are_the_same_whatever_the_batch_size(tmp_path: Path) -> None:
-    from latents.snapshots import Snapshots
-    from records.latents import write_snapshot
-
     model, data = small_model(), NamedMolecules()
-    taken = [Snapshots(data, 32, 0, size).take(model, 0, 0, 0) for size in (32, 5)]
+    idx = data.splits[MEASURED_PART][:32]
+    smiles = [data.smiles(int(i)) for i in idx]
+    taken = []
+    for size in (32, 5):
+        batches = [data.batch(idx[first : first + size]) for first in range(0, 32, size)]
+        snapshots = Snapshots(idx, smiles, batches)
+        taken.append(snapshots.take(model.network, lambda y, _: y.double(), 0, 0, 0))
     for name, block in taken[0].blocks.items():
         np.testing.assert_allclose(block, taken[1].blocks[name], rtol=1e-4, atol=1e-5)
     write_snapshot(tmp_path, taken[0])
@@ -447,11 +567,35 @@ def test_snapshots_are_the_same_whatever_the_batch_size(tmp_path: Path) -> None:
     assert same(list(read.blocks.values()), list(taken[0].blocks.values()))
 
 
+@pytest.mark.usefixtures("quick")
+def test_fewer_molecules_than_asked_for_are_said(tmp_path: Path) -> None:
+    fit = trainer(tmp_path, [small_latents(num_molecules=1000)], epochs=1)
+    with pytest.warns(UserWarning, match="40 molecules are there to measure on instead of 1,000"):
+        fit.fit(small_model(), datamodule=NamedMolecules())
+
+
+def test_a_module_without_a_network_is_refused_with_what_it_must_have(tmp_path: Path) -> None:
+    fit = trainer(tmp_path, [LatentUMAP()])
+    with pytest.raises(TypeError, match="BoringModel cannot be measured: it must have `network`"):
+        fit.fit(BoringModel(), datamodule=NamedMolecules())
+
+
+def test_a_data_module_without_molecules_is_refused(tmp_path: Path) -> None:
+    data = NamedMolecules()
+    del data.splits[MEASURED_PART]
+    fit = trainer(tmp_path, [LatentUMAP()])
+    with pytest.raises(TypeError, match="NamedMolecules cannot be measured on: it must have"):
+        fit.fit(small_model(), datamodule=data)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_molecules": 0}, "num_molecules is 0: it must be at least 1"),
-        ({"color_by": "size"}, "color_by 'size' is unknown: choose one of target, error"),
+        (
+            {"color_by": "size"},
+            "color_by 'size' is unknown: choose one of target, composition_free",
+        ),
         ({"wait_seconds": float("nan")}, "wait_seconds is nan"),
     ],
 )

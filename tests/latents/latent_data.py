@@ -18,7 +18,6 @@ from tests.callbacks.synthetic import SyntheticMolecules
 SMILES = ["CC", "C#C", "CCO", "C1CC1", "CC(O)C#N", "c1ccccc1", "not a molecule", "CC(C)(C)C"]
 QUICK_WORKER = (sys.executable, str(Path(__file__).with_name("quick_worker.py")))
 BLOCKS = ("all", "0e", "1o")
-METRICS = ("trustworthiness", "knn_r2_target", "knn_r2_complexity", "intrinsic_dimension")
 
 
 class NamedMolecules(SyntheticMolecules):
@@ -59,13 +58,13 @@ def trainer(root: Path, callbacks: list[Any], epochs: int = 2, **options: Any) -
 
 
 def workers() -> list[int]:
-    """Worker processes that this process has started and that still are."""
+    """Worker processes of this process that are still running."""
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
             line = " ".join(child.cmdline())
         except psutil.Error:
             continue
-        if "umap_worker" in line or "quick_worker" in line:
+        if "latents.worker" in line or "quick_worker" in line:
             found.append(child.pid)
     return found

@@ -1,7 +1,7 @@
-"""The UMAP worker without umap-learn: principal axes for layouts, so that it starts at once.
+"""The UMAP worker without umap-learn: layouts are principal axes, so that it starts at once.
 
-``QUICK_WORKER_DIES`` is the file name of a snapshot during whose layout it is killed, as often
-as it is tried; ``QUICK_WORKER_SLEEPS`` makes every layout take so many seconds.
+``QUICK_WORKER_DIES`` names a snapshot's file; while that file exists, every layout kills the
+worker. ``QUICK_WORKER_SLEEPS`` is the number of seconds that every layout takes.
 """
 
 import os
@@ -17,14 +17,14 @@ from latents import worker as umap_worker
 
 
 def principal_axes(x_gd, previous_g2=None, n_neighbors=15, min_dist=0.1, seed=0):  # type: ignore[no-untyped-def]
-    dies = os.environ.get("QUICK_WORKER_DIES")  # set for a process of its own only
+    dies = os.environ.get("QUICK_WORKER_DIES")
     if dies is not None and Path(sys.argv[1], dies).exists():
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("QUICK_WORKER_SLEEPS", "0")))
     u, s, _ = np.linalg.svd(x_gd - x_gd.mean(axis=0), full_matrices=False)
     layout = np.zeros((len(x_gd), 2), dtype=np.float32)
     layout[:, : min(2, len(s))] = (u * s)[:, :2]
-    # A trace of the start, so that a lost warm start shows.
+    # The start leaves a trace, so that tests see whether it was lost.
     return layout if previous_g2 is None else layout + 0.1 * np.asarray(previous_g2)
 
 

@@ -14,12 +14,11 @@ import pytest
 
 from latents import client as umap_client
 from latents.client import PROJECT, UmapClient, describe_death, worker_environment
+from records.latent_paths import epoch_path, epochs_in
 from records.latents import (
     Molecules,
     Settings,
     Snapshot,
-    epoch_path,
-    epochs_in,
     read_epoch,
     write_molecules,
     write_snapshot,
@@ -33,9 +32,11 @@ G = 20
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(umap_client, "WORKER", QUICK_WORKER)
     settings = Settings("U0", "eV", "meV", 1000.0, "2x0e", 0, n_neighbors=5, dpi=40)
-    write_molecules(
-        tmp_path, Molecules(np.arange(G), np.array(["CC"] * G), np.arange(G) * 1.0, settings)
+    counts = np.arange(2 * G).reshape(G, 2) % 7
+    molecules = Molecules(
+        np.arange(G), np.array(["CC"] * G), np.arange(G) * 1.0, np.array([1, 6]), counts, settings
     )
+    write_molecules(tmp_path, molecules)
     return tmp_path
 
 
@@ -54,7 +55,7 @@ def client(directory: Path, warnings: list[str]) -> Iterator[UmapClient]:
 def hand_over(client: UmapClient, epoch: int) -> None:
     features = np.random.default_rng(epoch + 1).normal(size=(G, 2)).astype(np.float32)
     write_snapshot(client.directory, Snapshot(epoch, epoch, {"0e": features}, np.zeros(G)))
-    client.submit({"do": "epoch", "epoch": epoch})
+    client.submit({"do": "frame", "frame": epoch})
 
 
 def gone(pid: int, within: float) -> bool:
@@ -69,7 +70,7 @@ def test_jobs_are_answered_in_order(client: UmapClient, warnings: list[str]) -> 
     for epoch in (-1, 0, 1, 2):
         hand_over(client, epoch)
     answers = client.wait(60)
-    assert [answer["epoch"] for answer in answers] == [-1, 0, 1, 2]
+    assert [answer["frame"] for answer in answers] == [-1, 0, 1, 2]
     assert client.outstanding == 0
     assert warnings == []
     client.close()
@@ -81,13 +82,13 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
 ) -> None:
     client.begin()
     hand_over(client, -1)
-    assert [answer["epoch"] for answer in client.wait(60)] == [-1]
+    assert [answer["frame"] for answer in client.wait(60)] == [-1]
     first = client.pid
     os.kill(first, signal.SIGKILL)
     for epoch in (0, 1):
         hand_over(client, epoch)
     answers = client.wait(60)
-    assert [(answer["epoch"], answer["problems"]) for answer in answers] == [(0, {}), (1, {})]
+    assert [(answer["frame"], answer["problems"]) for answer in answers] == [(0, {}), (1, {})]
     assert warnings == ["the UMAP worker ended: killed by SIGKILL. It is started again"]
     assert gone(first, 0)
     assert client.pid != first
@@ -127,7 +128,7 @@ def test_a_worker_that_cannot_start_is_given_up_with_its_reason(
 def test_submitting_never_waits_for_a_worker_that_hangs(client: UmapClient) -> None:
     os.kill(client.pid, signal.SIGSTOP)
     for epoch in range(5000):  # far more than a pipe holds
-        client.submit({"do": "epoch", "epoch": epoch})
+        client.submit({"do": "frame", "frame": epoch})
     assert client.answers() == []
     assert client.outstanding == 5000
 
@@ -145,7 +146,7 @@ def test_ctrl_c_does_not_reach_the_worker(client: UmapClient) -> None:
     client.wait(60)
     os.kill(client.pid, signal.SIGINT)
     hand_over(client, 1)
-    assert [answer["epoch"] for answer in client.wait(60)] == [1]
+    assert [answer["frame"] for answer in client.wait(60)] == [1]
 
 
 @pytest.mark.parametrize("forks", [False, True], ids=["alone", "with a forked child"])
@@ -177,7 +178,7 @@ time.sleep(30)
 
 def test_a_forked_child_leaves_the_worker_to_its_parent(client: UmapClient) -> None:
     # At its end a forked child runs the finalizers that it has inherited.
-    umap_client._end_at_exit(os.getpid() + 1, client._process, client._reader)
+    umap_client._kill_at_exit(os.getpid() + 1, client._process, client._reader)
     client.begin()
     assert client.wait(60) == []
     assert client.failure is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from latents.layout import FRAME, comparable, nearest_neighbors
+from latents.layout import HALF_WIDTH, align, nearest_neighbors
 
 LAYOUT = np.random.default_rng(0).normal(size=(100, 2)) * [3.0, 1.0]
 
@@ -18,14 +18,14 @@ def rigid(angle: float, mirrored: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_scaled_and_shifted_layout_comes_back(mirrored: bool) -> None:
-    reference = comparable(LAYOUT)
+    reference = align(LAYOUT)
     moved = 7.5 * LAYOUT @ rigid(2.0, mirrored).T + [30, -4]
-    np.testing.assert_allclose(comparable(moved, reference), reference, atol=1e-5)
+    np.testing.assert_allclose(align(moved, reference), reference, atol=1e-5)
 
 
 def test_size_is_one_where_that_fits() -> None:
     ring = np.stack([np.cos(np.arange(60)), np.sin(np.arange(60))], axis=1)
-    centred = comparable(ring) - comparable(ring).mean(axis=0)
+    centred = align(ring) - align(ring).mean(axis=0)
     assert np.sqrt((centred**2).sum(axis=1).mean()) == pytest.approx(1, abs=1e-5)
 
 
@@ -33,24 +33,24 @@ def test_size_is_one_where_that_fits() -> None:
 def test_an_island_stays_in_the_frame(distance: float) -> None:
     layout = LAYOUT.copy()
     layout[:4] += [0, -distance]
-    placed = comparable(layout)
-    assert np.abs(placed).max() < FRAME
+    placed = align(layout)
+    assert np.abs(placed).max() < HALF_WIDTH
     # Only moved and scaled, nothing cut off.
     scale = np.ptp(placed, axis=0) / np.ptp(layout, axis=0)
     assert scale[0] == pytest.approx(scale[1], rel=1e-4)
 
 
 def test_missing_reference_points_do_not_count() -> None:
-    reference = comparable(LAYOUT)
+    reference = align(LAYOUT)
     partial = reference.copy()
     partial[::3] = np.nan
     moved = LAYOUT @ rigid(1.0, True).T
-    np.testing.assert_allclose(comparable(moved, partial), reference, atol=1e-5)
-    assert np.isfinite(comparable(moved, np.full_like(partial, np.nan))).all()
+    np.testing.assert_allclose(align(moved, partial), reference, atol=1e-5)
+    assert np.isfinite(align(moved, np.full_like(partial, np.nan))).all()
 
 
 def test_all_in_one_place_is_left_there() -> None:
-    assert not comparable(np.ones((20, 2))).any()
+    assert not align(np.ones((20, 2))).any()
 
 
 def test_neighbours_match_brute_force_and_start_with_the_point_itself() -> None:

@@ -1,4 +1,4 @@
-"""Pictures: nothing overlaps, colours mean the same in every epoch, animations have every frame."""
+"""Pictures: nothing overlaps, colours mean the same in every epoch, animations show every epoch."""
 
 from itertools import combinations
 from pathlib import Path
@@ -12,15 +12,22 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from latents.pictures import animate, coloring, compose_epoch, draw_epoch
-from records.latents import LatentEpoch, Molecules, Settings
+from latents.animation import animate
+from latents.coloring import coloring
+from latents.pictures import compose_epoch, draw_epoch
+from records.latents import ELEMENT_COUNTS, Estimate, LatentEpoch, Molecules, Settings
 
 G = 60
 DEGREES = ["0e", "1o", "2e", "3o", "4e", "5o", "6e", "7o", "8e"]
 
 
 def latent(
-    irreps: int = 2, epoch: int = 3, channels: int = 128, target: str = "U0", **settings: Any
+    irreps: int = 2,
+    epoch: int = 3,
+    channels: int = 128,
+    target: str = "U0",
+    is_best: bool = False,
+    **settings: Any,
 ) -> LatentEpoch:
     rng = np.random.default_rng(epoch + 1)
     names = DEGREES[:irreps]
@@ -31,19 +38,29 @@ def latent(
     values_g = rng.normal(-76e3, 10e3, size=G)
     text = "+".join(f"{channels}x{name}" for name in names)
     values = Settings(target, "eV", "meV", 1000.0, text, 3, dpi=100, **settings)
-    molecules = Molecules(np.arange(G), np.array(["C"] * G), values_g, values)
-    metrics = {"knn_r2_target": -0.123, "knn_r2_complexity": 0.5, "trustworthiness": 0.987}
+    counts = rng.integers(0, 9, (G, 2))
+    molecules = Molecules(
+        np.arange(G), np.array(["C"] * G), values_g, np.array([1, 6]), counts, values
+    )
+    metrics = {
+        "knn_r2_target": Estimate(0.94, 0.93, 0.95, G),
+        "knn_r2_composition_free": Estimate(-0.123, -0.234, -0.045, G),
+        "knn_r2_complexity": Estimate(0.5, 0.4, 0.6, G),
+    }
+    trust = {"trustworthiness": Estimate(0.987, 0.98, 0.99, G)}
     return LatentEpoch(
         epoch=epoch,
         step=1,
         molecules=molecules,
         prediction=values_g + error,
         error=error,
+        composition_free_target=values_g - values_g.mean(),
         spatial_score=score,
         layouts={b: rng.normal(size=(G, 2)).clip(-1.8, 1.8).astype(np.float32) for b in blocks},
         channels={b: channels * (irreps if b == "all" else 1) for b in blocks},
-        metrics={b: {**metrics, "intrinsic_dimension": 4.2} for b in blocks},
+        metrics={**dict.fromkeys(blocks, metrics | trust), ELEMENT_COUNTS: metrics},
         problems={},
+        is_best=is_best,
     )
 
 
@@ -63,7 +80,7 @@ def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
 
 
 @pytest.mark.parametrize("irreps", [1, 2, 4, 5, 7, 9])
-@pytest.mark.parametrize("color_by", ["target", "error"])
+@pytest.mark.parametrize("color_by", ["target", "composition_free", "error"])
 def test_no_text_overlaps_or_is_cut_off(irreps: int, color_by: str) -> None:
     options = {"target": "alpha_aniso", "color_by": color_by}  # the longest name
     first = latent(irreps, epoch=-1, **options)
@@ -81,9 +98,10 @@ def test_no_text_overlaps_or_is_cut_off(irreps: int, color_by: str) -> None:
 def test_panels_say_irrep_channels_and_metrics_beside_the_baseline() -> None:
     texts = {text for text, _ in text_boxes(compose_epoch(latent(), latent(epoch=-1)))}
     assert {"all irreps · 256 channels", "0e · 128 channels", "1o · 128 channels"} <= texts
-    assert "kNN R² of U0 −0.123 (untrained −0.123)" in texts
-    assert "trustworthiness 0.987 (untrained 0.987)" in texts
-    assert "U0 (eV)" in texts
+    assert "kNN R² without composition −0.12 [−0.23, −0.04]" in texts
+    assert "untrained −0.12, element counts −0.12" in texts
+    assert "trustworthiness 0.99" in texts
+    assert "U0 (meV)" in texts
     assert any("60 validation molecules" in text for text in texts)
     assert any(text.endswith("epoch 3") for text in texts)
 
@@ -91,8 +109,13 @@ def test_panels_say_irrep_channels_and_metrics_beside_the_baseline() -> None:
 def test_untrained_panels_have_nothing_to_compare_with() -> None:
     baseline = latent(epoch=-1)
     texts = {text for text, _ in text_boxes(compose_epoch(baseline, baseline))}
-    assert "kNN R² of U0 −0.123" in texts
+    assert "element counts −0.12" in texts
     assert any(text.endswith("untrained") for text in texts)
+
+
+def test_the_best_checkpoint_is_named() -> None:
+    texts = {text for text, _ in text_boxes(compose_epoch(latent(is_best=True), latent(epoch=-1)))}
+    assert any(text.endswith("best checkpoint (epoch 3)") for text in texts)
 
 
 def test_a_panel_without_data_says_why() -> None:
@@ -107,14 +130,15 @@ def test_a_panel_without_data_says_why() -> None:
 @pytest.mark.parametrize(
     ("color_by", "label"),
     [
-        ("target", "U0 (eV)"),
+        ("target", "U0 (meV)"),
+        ("composition_free", "U0 without composition (meV)"),
         ("error", "absolute error of U0 (meV)"),
         ("spatial_score", "normalized spatial score"),
     ],
 )
 def test_a_colour_means_the_same_in_every_epoch(color_by: str, label: str) -> None:
     first, later = latent(epoch=-1, color_by=color_by), latent(epoch=5, color_by=color_by)
-    for field in ("prediction", "spatial_score"):
+    for field in ("prediction", "composition_free_target", "spatial_score"):
         getattr(later, field)[:] = getattr(first, field)
     later.molecules.target[:] = first.molecules.target
     scales = [coloring(epoch, first) for epoch in (first, later)]
@@ -123,9 +147,9 @@ def test_a_colour_means_the_same_in_every_epoch(color_by: str, label: str) -> No
     assert len(limits) == 1
 
 
-def test_target_colours_are_in_the_targets_unit() -> None:
+def test_target_colours_are_in_the_reporting_unit() -> None:
     shown = latent()
-    np.testing.assert_allclose(coloring(shown, shown).values * 1000, shown.molecules.target)
+    np.testing.assert_array_equal(coloring(shown, shown).values, shown.molecules.target)
 
 
 def test_pictures_and_animation_are_reproducible_and_complete(tmp_path: Path) -> None:
