@@ -10,7 +10,7 @@ from qm9.graphs import radius_edges
 
 
 def cluster(num_atoms: int, generator: torch.Generator) -> Tensor:
-    """Positions [n, 3] float64 at least 0.9 apart, so that distances are those of molecules."""
+    """Draw positions [n, 3] float64, at least 0.9 angstrom apart like atoms in a molecule."""
     points: list[Tensor] = []
     side = 1.6 * num_atoms ** (1 / 3)
     while len(points) < num_atoms:
@@ -30,13 +30,13 @@ def molecule(num_atoms: int, graph: str, generator: torch.Generator) -> Data:
 
 
 def batch(sizes: list[int], graph: str = "radius", seed: int = 0) -> Batch:
-    """Float64 batch of molecules of the given sizes; size 1 is a lone atom."""
+    """Make a float64 batch of molecules of the given sizes; size 1 is a lone atom."""
     generator = torch.Generator().manual_seed(seed)
     return Batch.from_data_list([molecule(size, graph, generator) for size in sizes])
 
 
 def directed_batch(seed: int = 0) -> Batch:
-    """A batch of which some edges have no reverse, in random order."""
+    """Make a batch whose edges are in random order and partly without a reverse."""
     whole = batch([6, 1, 5], seed=seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(whole.edge_index.shape[1], generator=generator)
@@ -45,7 +45,7 @@ def directed_batch(seed: int = 0) -> Batch:
 
 
 def real_store(data: PreparedData, graph: str) -> MoleculeStore:
-    """QM9's first 40 molecules, with bonds or all pairs within 3 angstrom."""
+    """Store QM9's first 40 molecules, with bonds or all pairs within 3 angstrom."""
     count = 40
     nodes = int(data.node_offsets[count])
     offsets = data.node_offsets[: count + 1]

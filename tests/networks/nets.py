@@ -1,4 +1,4 @@
-"""Networks and their outputs for comparison."""
+"""Networks to compare, and their outputs and gradients."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from networks.convolution.cost_model import ORDERS, Order
 from networks.convolution.fast import FastConvolution
 
 
-def swept() -> list[tuple[int, ...]]:
-    """Every set of degrees that a sweep file names."""
+def swept_degree_sets() -> list[tuple[int, ...]]:
+    """All sets of degrees that occur in the sweep files."""
     names = {
         name
         for path in (Path(__file__).parents[2] / "sweeps").glob("*.yaml")
@@ -35,8 +35,10 @@ def irreps_of(degrees: Sequence[int], channels: int = 2) -> str:
     return "+".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in degrees)
 
 
-def twins(irreps: str | o3.Irreps, **options: Any) -> tuple[EquivariantConvNet, EquivariantConvNet]:
-    """The same float64 network with e3nn's convolution and with the fast one."""
+def reference_and_fast(
+    irreps: str | o3.Irreps, **options: Any
+) -> tuple[EquivariantConvNet, EquivariantConvNet]:
+    """Build the same float64 network with e3nn's convolution and with the fast one."""
     settings: dict[str, Any] = {"embedding_dim": 3, "num_radial": 5, "radial_hidden": 3, **options}
     torch.manual_seed(0)
     reference = EquivariantConvNet(irreps, convolution="e3nn", **settings).double()
@@ -46,7 +48,7 @@ def twins(irreps: str | o3.Irreps, **options: Any) -> tuple[EquivariantConvNet, 
 
 
 def outputs_and_gradients(net: EquivariantConvNet, data: Data) -> dict[str, Tensor]:
-    """Features of all layers, predictions, and gradients of all parameters and of positions."""
+    """Compute features of all layers, predictions, and gradients by parameters and positions."""
     data = data.clone()
     data.pos = data.pos.clone().requires_grad_()
     features, prediction = net.run_recording(net.prepare(data))
@@ -58,7 +60,7 @@ def outputs_and_gradients(net: EquivariantConvNet, data: Data) -> dict[str, Tens
 
 
 def relative_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """Largest |a - b| / |a| over all tensors, in Frobenius norm."""
+    """Find the largest |a - b| / |a| over all tensors, in Frobenius norm."""
     assert a.keys() == b.keys()
     return max(
         float((a[name] - b[name]).detach().norm() / a[name].detach().norm().clamp_min(1e-12))
@@ -67,8 +69,8 @@ def relative_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 
 
 @contextmanager
-def only(order: Order, net: EquivariantConvNet) -> Iterator[None]:
-    """Let the cost model see one order of contraction only."""
+def only_order(order: Order, net: EquivariantConvNet) -> Iterator[None]:
+    """Let the cost model choose from one order of contraction only."""
     plans = [
         contraction._plans
         for layer in net.layers
@@ -85,9 +87,9 @@ def only(order: Order, net: EquivariantConvNet) -> Iterator[None]:
 
 
 def assert_same(reference: EquivariantConvNet, fast: EquivariantConvNet, *batches: Data) -> None:
-    """Features, predictions and all gradients agree, in both orders of contraction."""
+    """Assert that features, predictions and all gradients agree in both orders of contraction."""
     for data in batches:
         expected = outputs_and_gradients(reference, data)
         for order in ORDERS:
-            with only(order, fast):
+            with only_order(order, fast):
                 assert relative_difference(expected, outputs_and_gradients(fast, data)) < 1e-12

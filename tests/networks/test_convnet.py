@@ -78,7 +78,7 @@ def test_every_irrep_of_every_layer_transforms_as_it_should(
 
 
 def _matrix(irreps: o3.Irreps, rotation: torch.Tensor) -> torch.Tensor:
-    """Representation matrix in float64 throughout (e3nn's generators follow the default)."""
+    """Representation matrix in float64; e3nn computes it in the default dtype."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -1,4 +1,4 @@
-"""A batch padded to a fixed shape gives what it gives alone, by the same operations every time."""
+"""Padding to a fixed shape keeps the results, and every batch runs the same operations."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,11 +15,11 @@ from networks.cuda_graph import BatchShape, PaddedNetwork, likely_shape
 from qm9.batching import MoleculeStore
 from qm9.cache import PreparedData
 from tests.networks.molecules import real_store
-from tests.networks.watch import Watch
+from tests.networks.operation_log import OperationLog
 
 IRREPS = "8x0e+8x1o+8x2e"
 BATCHES = (torch.arange(12, 24), torch.arange(20, 32), torch.arange(3), torch.arange(7, 19))
-"""Three full batches and a last one; the molecules grow with their number."""
+"""Three full batches and a smaller one. Molecules with a higher index are larger."""
 
 
 def shape_of(store: MoleculeStore, batch_size: int = 12) -> BatchShape:
@@ -48,7 +48,7 @@ def test_padding_changes_neither_predictions_nor_gradients(
     network = EquivariantConvNet(IRREPS, num_layers=3, convolution=convolution).double()
     shape = shape_of(store)
     padded = PaddedNetwork(network, shape)
-    for rows in BATCHES:  # one after the other: nothing may be left of the last one
+    for rows in BATCHES:  # nothing may remain of the previous batch
         batch = store[rows]
         batch.pos = batch.pos.double()
         assert shape.holds(batch)
@@ -60,7 +60,7 @@ def test_padding_changes_neither_predictions_nor_gradients(
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_much_room_or_none_changes_nothing(
+def test_results_do_not_depend_on_the_amount_of_padding(
     prepared_qm9: PreparedData, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("networks.convolution.cost_model.ORDERS", (order,))
@@ -88,17 +88,17 @@ def test_every_batch_runs_the_same_operations_on_the_same_shapes(
     prepared_qm9: PreparedData, graph: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("networks.convolution.cost_model.ORDERS", (order,))
-    watches: list[Watch] = []
+    logs: list[OperationLog] = []
 
     def recorded(network: EquivariantConvNet, batch: Batch) -> Callable[[Tensor], Tensor]:
-        network(batch)  # tables that are made once
+        network(batch)  # fills caches
 
         def replay(pos: Tensor) -> Tensor:
             assert pos is batch.pos
-            with Watch() as watch:
+            with OperationLog() as log:
                 prediction = network(batch)
                 gradients(network, prediction)
-            watches.append(watch)
+            logs.append(log)
             return prediction
 
         return replay
@@ -108,18 +108,18 @@ def test_every_batch_runs_the_same_operations_on_the_same_shapes(
     padded = PaddedNetwork(EquivariantConvNet(IRREPS, num_layers=3), shape_of(store))
     for rows in BATCHES:
         padded(store[rows])
-    assert len(watches[0].operations) > 300
-    assert all(watch.operations == watches[0].operations for watch in watches)
-    assert all(watch.waits == [] for watch in watches)
+    assert len(logs[0].operations) > 300
+    assert all(log.operations == logs[0].operations for log in logs)
+    assert all(log.waits == [] for log in logs)
 
 
-def test_a_batch_that_does_not_fit_goes_through_the_network_as_it_is(
+def test_a_batch_that_does_not_fit_goes_through_the_network_unpadded(
     prepared_qm9: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = real_store(prepared_qm9, "bonds")
     network = EquivariantConvNet(IRREPS, num_layers=3)
     shape = shape_of(store)
-    monkeypatch.setattr("networks.cuda_graph._record", None)  # would fail
+    monkeypatch.setattr("networks.cuda_graph._record", None)  # fails if it is called
     for smaller in (
         {"num_graphs": 11},
         {"num_nodes": 94},

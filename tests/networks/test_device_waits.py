@@ -1,4 +1,4 @@
-"""On an accelerator nothing in a training step may wait for the device to tell a value."""
+"""On an accelerator, no training step may wait for a value from the device."""
 
 from contextlib import nullcontext
 
@@ -9,7 +9,7 @@ from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import ORDERS
 from qm9.cache import PreparedData
 from tests.networks.molecules import real_store
-from tests.networks.watch import Watch
+from tests.networks.operation_log import OperationLog
 
 
 @pytest.mark.parametrize("irreps", ["8x0e+8x1o+8x2e", "32x0e"])
@@ -20,12 +20,12 @@ def test_a_training_step_waits_for_nothing(
     batch = real_store(prepared_qm9, graph)[torch.arange(3, 35)]
     network = EquivariantConvNet(irreps, num_layers=3)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    network(batch).sum().backward()  # tables that are made once
-    with Watch() as watch:
+    network(batch).sum().backward()  # fills caches
+    with OperationLog() as log:
         torch.nn.functional.mse_loss(network(batch), batch.y.float()).backward()
         optimizer.step()
-    assert len(watch.operations) > 300
-    assert watch.waits == []
+    assert len(log.operations) > 300
+    assert log.waits == []
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -34,26 +34,26 @@ def test_nothing_in_a_training_step_comes_from_the_host(
     prepared_qm9: PreparedData, graph: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("networks.convolution.cost_model.ORDERS", (order,))
-    monkeypatch.setattr("torch.autocast", lambda *_, **__: nullcontext())  # not for "meta"
+    monkeypatch.setattr("torch.autocast", lambda *_, **__: nullcontext())  # refuses "meta"
     batch = real_store(prepared_qm9, graph)[torch.arange(3, 35)]
     batch = batch.apply(lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x)
     network = EquivariantConvNet("8x0e+8x1o+8x2e", num_layers=3).to("meta")
-    network(batch).sum().backward()  # tables that are made once
-    with Watch() as watch:
+    network(batch).sum().backward()  # fills caches
+    with OperationLog() as log:
         network(batch).sum().backward()
-    assert len(watch.operations) > 300
-    assert watch.devices == {"meta"}
+    assert len(log.operations) > 300
+    assert log.devices == {"meta"}
 
 
 @pytest.mark.parametrize("graph", ["bonds", "radius"])
-def test_the_watch_sees_what_an_unpromised_graph_costs(
+def test_the_log_sees_the_waits_of_a_graph_without_neighbor_counts(
     prepared_qm9: PreparedData, graph: str
 ) -> None:
     batch = real_store(prepared_qm9, graph)[torch.arange(3, 35)]
-    promised = EquivariantConvNet("8x0e+8x1o", num_layers=3)
-    expected = promised(batch)
+    network = EquivariantConvNet("8x0e+8x1o", num_layers=3)
+    expected = network(batch)
     del batch.neighbor_counts
-    with Watch() as watch:
-        found = promised(batch)
-    assert "nonzero" in watch.waits
+    with OperationLog() as log:
+        found = network(batch)
+    assert "nonzero" in log.waits
     assert torch.allclose(found, expected, rtol=1e-5)

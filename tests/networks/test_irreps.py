@@ -1,4 +1,4 @@
-"""What the irreps say about a block, against autograd and the features themselves."""
+"""Selection rules, compared with autograd and with the features themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_reachable_and_filled_agree_with_gradients_and_features(
     irreps = "+".join(["2x0e", *sorted(others)])
     try:
         network = small_network(irreps, num_layers=num_layers, seed=seed, trim=False)
-    except ValueError:  # a block that nothing could ever use: refused by the network
+    except ValueError:  # refused, because some block could never be used
         assume(False)
     features, prediction = network.run_recording(network.prepare(MOLECULES))
     gradients = torch.autograd.grad(prediction.sum(), features)

@@ -15,17 +15,17 @@ RADIUS = Graph(16.0, symmetric=True)
 
 
 def orders(irreps: str, graph: Graph) -> list[str]:
-    """Chosen for the five layers of the published network."""
+    """Orders chosen for the five layers of the published network."""
     return [layer.contraction.plan(graph).order for layer in EquivariantConvNet(irreps).layers]
 
 
-def test_few_neighbours_take_the_weights_first_and_many_the_sums() -> None:
+def test_weights_come_first_with_few_neighbours_and_sums_with_many() -> None:
     published = "32x0e+32x1o+32x2e"
     assert orders(published, BONDS)[1:4] == ["edges"] * 3
     assert orders(published, RADIUS) == ["nodes"] * 5
 
 
-def test_messages_gather_at_the_side_of_smaller_degree() -> None:
+def test_centers_are_the_side_of_smaller_degree() -> None:
     pairs = [PairShape(2, 0, 8, 8, 1), PairShape(0, 2, 8, 8, 1)]
     blocks = [(0, 8), (2, 8)]
     plan = plan_layer(pairs, blocks, blocks, hidden=8, graph=RADIUS)
@@ -40,7 +40,10 @@ def test_the_plan_is_the_cheaper_order() -> None:
         assert plan.cost[plan.order] == min(plan.cost.values())
         assert plan.cost["edges"] == edge_cost(blocks, blocks, 16, graph)
         assert plan.cost["nodes"] == LAYER_OVERHEAD + sum(
-            min(node_cost(pair, 16, graph, way) for way in ("to_centers", "from_centers"))
+            min(
+                node_cost(pair, 16, graph, direction)
+                for direction in ("to_centers", "from_centers")
+            )
             for pair in pairs
         )
 

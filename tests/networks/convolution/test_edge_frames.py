@@ -11,7 +11,7 @@ IRREPS = [o3.Irrep(degree, parity) for degree in range(5) for parity in (1, -1)]
 
 
 def directions() -> torch.Tensor:
-    """Random ones, the axes both ways, and ones with components of the same size."""
+    """Random vectors, the axes in both directions, and vectors with components of equal size."""
     axes = torch.eye(3, dtype=torch.float64)
     special = torch.tensor([[1, 1, 1], [1, -1, 0], [-2, -2, 1e-9]], dtype=torch.float64)
     scattered = cluster(8, torch.Generator().manual_seed(0)) - 1.0
@@ -28,7 +28,7 @@ def test_frames_are_rotations_that_bring_the_vector_to_the_polar_axis() -> None:
     assert torch.allclose(turned, along, atol=1e-14)
 
 
-def test_a_vector_without_length_has_no_frame_and_no_nan() -> None:
+def test_a_zero_vector_has_a_zero_frame_and_finite_gradients() -> None:
     vectors = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
     d = wigner_d(edge_frames(vectors), 3)
     assert all(torch.equal(each, torch.zeros_like(each)) for each in d[1:])
@@ -37,7 +37,7 @@ def test_a_vector_without_length_has_no_frame_and_no_nan() -> None:
 
 
 @pytest.mark.parametrize("degree", range(11))
-def test_d_turns_e3nns_harmonics(degree: int) -> None:
+def test_wigner_d_rotates_e3nns_harmonics(degree: int) -> None:
     vectors = directions()
     rotations = o3.rand_matrix(len(vectors), dtype=torch.float64)
     harmonics = o3.spherical_harmonics(degree, vectors, True)
@@ -47,17 +47,15 @@ def test_d_turns_e3nns_harmonics(degree: int) -> None:
     assert torch.allclose((d[degree] @ harmonics.unsqueeze(2)).squeeze(2), turned, atol=1e-12)
 
 
-def test_d_has_derivatives_on_the_axes_too() -> None:
+def test_wigner_d_has_derivatives_on_the_axes_too() -> None:
     vectors = directions()[:6].clone().requires_grad_()
-
-    def invariant(v: torch.Tensor) -> torch.Tensor:
-        # |y| of y = D^T (a function of m): it does not depend on the choice of frame.
-        weights = torch.linspace(1, 2, 5, dtype=torch.float64)
-        return (wigner_d(edge_frames(v), 2)[2].mT * weights**2) @ wigner_d(edge_frames(v), 2)[2]
-
-    polar = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    # D^T times the component m = 0 are the harmonics, whichever frame was chosen.
+    polar = torch.tensor([1.0 * (m == 0) for m in range(-2, 3)], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda v: wigner_d(edge_frames(v), 2)[2].mT @ polar, (vectors,))
-    assert torch.isfinite(torch.autograd.grad(invariant(vectors).sum(), vectors)[0]).all()
+    d = wigner_d(edge_frames(vectors), 2)[2]
+    weights = torch.linspace(1, 2, 5, dtype=torch.float64)
+    depends_on_frame = ((d.mT * weights) @ d).sum()
+    assert torch.isfinite(torch.autograd.grad(depends_on_frame, vectors)[0]).all()
 
 
 @pytest.mark.parametrize("ir_in", IRREPS, ids=str)

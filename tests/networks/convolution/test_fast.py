@@ -18,35 +18,35 @@ from tests.networks.nets import (
     MIXED,
     assert_same,
     irreps_of,
-    only,
+    only_order,
     outputs_and_gradients,
+    reference_and_fast,
     relative_difference,
-    swept,
-    twins,
+    swept_degree_sets,
 )
 
 
-@pytest.mark.parametrize("degrees", swept(), ids=str)
+@pytest.mark.parametrize("degrees", swept_degree_sets(), ids=str)
 def test_features_and_all_gradients_match_e3nn(degrees: tuple[int, ...]) -> None:
-    reference, fast = twins(irreps_of(degrees, 1 + (len(degrees) < 5)), num_layers=3)
+    reference, fast = reference_and_fast(irreps_of(degrees, 1 + (len(degrees) < 5)), num_layers=3)
     assert_same(reference, fast, batch([4, 1, 6], "bonds"), batch([4, 1, 6], "radius"))
 
 
-def test_the_published_sets_are_among_those_swept() -> None:
+def test_the_sweep_files_contain_the_published_sets() -> None:
     published = {(0,), (0, 1, 2), (0, 1, 2, 10), (0, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5, 6, 7, 8)}
-    assert published <= set(swept())
+    assert published <= set(swept_degree_sets())
 
 
 @pytest.mark.parametrize("hidden", ["1x0e+1x4e+1x8e", "1x0e+1x10e"])
 def test_high_degrees_match_e3nn(hidden: str) -> None:
     irreps = o3.Irreps(hidden)
-    reference, fast = twins(irreps, num_layers=2, trim_unreachable=False)
+    reference, fast = reference_and_fast(irreps, num_layers=2, trim_unreachable=False)
     assert_same(reference, fast, batch([3, 2]))
 
 
 @pytest.mark.parametrize("trim", [True, False])
 def test_both_parities_and_unequal_multiplicities_match_e3nn(trim: bool) -> None:
-    reference, fast = twins(MIXED, num_layers=4, trim_unreachable=trim)
+    reference, fast = reference_and_fast(MIXED, num_layers=4, trim_unreachable=trim)
     directed = directed_batch()
     assert not is_symmetric(fast.prepare(directed))
     assert_same(reference, fast, batch([4, 5]), directed)
@@ -54,23 +54,23 @@ def test_both_parities_and_unequal_multiplicities_match_e3nn(trim: bool) -> None
 
 @pytest.mark.parametrize("sizes", [[1], [1, 1], [2], [1, 7]], ids=str)
 def test_lone_atoms_and_single_molecules_match_e3nn(sizes: list[int]) -> None:
-    assert_same(*twins("2x0e+1x1o+2x2e", num_layers=3), batch(sizes))
+    assert_same(*reference_and_fast("2x0e+1x1o+2x2e", num_layers=3), batch(sizes))
 
 
 def test_doubled_edges_and_pairs_beyond_the_cutoff_match_e3nn() -> None:
     doubled = batch([4, 3])
     doubled.edge_index = torch.cat([doubled.edge_index, doubled.edge_index], dim=1)
-    assert_same(*twins("2x0e+1x1o", num_layers=3, cutoff=2.0), doubled, batch([6, 6]))
+    assert_same(*reference_and_fast("2x0e+1x1o", num_layers=3, cutoff=2.0), doubled, batch([6, 6]))
 
 
-def test_float32_is_as_close_to_float64_as_1e_5() -> None:
-    reference, fast = twins(irreps_of([0, 1, 2, 3], 4), num_layers=3)
+def test_float32_agrees_with_float64_to_1e_5() -> None:
+    reference, fast = reference_and_fast(irreps_of([0, 1, 2, 3], 4), num_layers=3)
     data = batch([6, 8])
     exact = outputs_and_gradients(reference, data)
     data.pos = data.pos.float()
     fast.float()
     for order in ORDERS:
-        with only(order, fast):
+        with only_order(order, fast):
             single = {k: v.double() for k, v in outputs_and_gradients(fast, data).items()}
         assert relative_difference(exact, single) < 1e-5
 
@@ -87,12 +87,14 @@ def test_random_irreps_match_e3nn(
 ) -> None:
     blocks = [f"{scalars}x0e"]
     blocks += [f"{mul}x{i}{'eo'[i % 2]}" for i, mul in enumerate(multiplicities, 1) if mul]
-    assert_same(*twins("+".join(blocks), num_layers=2), batch([3, 5], graph, seed))
+    assert_same(*reference_and_fast("+".join(blocks), num_layers=2), batch([3, 5], graph, seed))
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_gradcheck_and_second_derivatives(order: Order) -> None:
-    _, fast = twins("2x0e+1x1o", num_layers=2, embedding_dim=2, num_radial=3, radial_hidden=2)
+    _, fast = reference_and_fast(
+        "2x0e+1x1o", num_layers=2, embedding_dim=2, num_radial=3, radial_hidden=2
+    )
     data = batch([3, 2])
     names = [name for name, _ in fast.named_parameters() if "output" not in name]
     weights = [fast.get_parameter(name).detach().clone().requires_grad_() for name in names]
@@ -102,13 +104,13 @@ def test_gradcheck_and_second_derivatives(order: Order) -> None:
         return torch.func.functional_call(fast, dict(zip(names, values)), (data,))
 
     inputs = (data.pos.clone().requires_grad_(), *weights)
-    with only(order, fast):
+    with only_order(order, fast):
         assert torch.autograd.gradcheck(predict, inputs)
         assert torch.autograd.gradgradcheck(predict, inputs, atol=1e-4, fast_mode=True)
 
 
 def test_no_gradient_is_computed_for_positions_unless_asked() -> None:
-    _, fast = twins(irreps_of([0, 1]), num_layers=2)
+    _, fast = reference_and_fast(irreps_of([0, 1]), num_layers=2)
     geometry = fast.prepare(batch([4]))
     assert not geometry.harmonics.requires_grad
     assert not geometry.radial.requires_grad
@@ -116,16 +118,16 @@ def test_no_gradient_is_computed_for_positions_unless_asked() -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_results_do_not_depend_on_the_batch(order: Order) -> None:
-    _, fast = twins(irreps_of([0, 1, 2]), num_layers=3)
+    _, fast = reference_and_fast(irreps_of([0, 1, 2]), num_layers=3)
     molecules = batch([4, 1, 7, 2, 5]).to_data_list()
-    with only(order, fast):
+    with only_order(order, fast):
         alone = torch.cat([fast(molecule) for molecule in molecules])
         together = fast(batch([4, 1, 7, 2, 5]))
     assert torch.allclose(together, alone, rtol=1e-11, atol=1e-13)
 
 
 def test_both_convolutions_have_one_state_dict() -> None:
-    reference, fast = twins(MIXED)
+    reference, fast = reference_and_fast(MIXED)
     assert reference.state_dict().keys() == fast.state_dict().keys()
     reference.load_state_dict(fast.state_dict())
     assert all(torch.equal(v, fast.state_dict()[k]) for k, v in reference.state_dict().items())
@@ -146,7 +148,7 @@ def test_float64_is_exact_however_the_network_was_built(build_in: torch.dtype) -
     with torch.random.fork_rng():
         torch.set_default_dtype(build_in)
         try:
-            reference, fast = twins(irreps_of([0, 1, 2]), num_layers=3)
+            reference, fast = reference_and_fast(irreps_of([0, 1, 2]), num_layers=3)
         finally:
             torch.set_default_dtype(torch.float32)
     data = batch([5, 6])
@@ -154,7 +156,7 @@ def test_float64_is_exact_however_the_network_was_built(build_in: torch.dtype) -
 
 
 def test_inference_mode_first_does_not_spoil_later_gradients() -> None:
-    _, fast = twins("2x0e+2x1o+1x5o", num_layers=3)
+    _, fast = reference_and_fast("2x0e+2x1o+1x5o", num_layers=3)
     data = batch([4, 4], seed=7)
     with torch.inference_mode():
         expected = fast(data)
@@ -164,7 +166,7 @@ def test_inference_mode_first_does_not_spoil_later_gradients() -> None:
 
 
 def test_copies_and_predicting_from_a_layer() -> None:
-    _, fast = twins(irreps_of([0, 1]), num_layers=3)
+    _, fast = reference_and_fast(irreps_of([0, 1]), num_layers=3)
     data = batch([4, 4])
     expected = fast(data)
     geometry = fast.prepare(data)
@@ -178,8 +180,8 @@ def test_copies_and_predicting_from_a_layer() -> None:
         )
 
 
-def test_the_first_and_the_last_layer_take_no_short_cut_alone() -> None:
-    _, fast = twins(MIXED, num_layers=4)
+def test_the_shortcuts_of_the_first_and_the_last_layer_are_exact() -> None:
+    _, fast = reference_and_fast(MIXED, num_layers=4)
     data = batch([5, 1, 6])
     geometry = fast.prepare(data)
     features, prediction = fast.run_recording(geometry)
@@ -193,16 +195,16 @@ def test_the_first_and_the_last_layer_take_no_short_cut_alone() -> None:
 def test_the_cut_into_terms_does_not_change_results(
     largest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An accelerator takes all receiving blocks of an order at once, a CPU one or a few.
+    # An accelerator computes all receiving blocks of an order at once, a CPU one or a few.
     monkeypatch.setattr("networks.convolution.edges_first.MAX_TERM_ELEMENTS", largest)
-    reference, fast = twins(MIXED, num_layers=4)
+    reference, fast = reference_and_fast(MIXED, num_layers=4)
     data = batch([6, 9, 1, 4], "bonds")
-    with only("edges", fast):
+    with only_order("edges", fast):
         found = outputs_and_gradients(fast, data)
     assert relative_difference(outputs_and_gradients(reference, data), found) < 1e-11
 
 
-def test_terms_share_the_receiving_blocks_out() -> None:
+def test_terms_partition_the_receiving_blocks() -> None:
     side = Side(shapes=((1, 3), (3, 2), (5, 2)), irreps=(0, 1, 2))
     whole = [(term.m, term.blocks, term.columns) for term in cut_terms(side, side, math.inf)]
     assert whole == [
@@ -217,9 +219,9 @@ def test_terms_share_the_receiving_blocks_out() -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_chunks_do_not_change_results(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, fast = twins(irreps_of([0, 1, 2]), num_layers=3)
+    _, fast = reference_and_fast(irreps_of([0, 1, 2]), num_layers=3)
     data = batch([6, 9, 1, 4])
-    with only(order, fast):
+    with only_order(order, fast):
         whole = outputs_and_gradients(fast, data)
         monkeypatch.setitem(CHUNK_ELEMENTS, "cpu", 100)
         assert relative_difference(whole, outputs_and_gradients(fast, data)) < 1e-12
@@ -243,7 +245,7 @@ def test_description_names_the_order_and_its_parts() -> None:
 
 @pytest.mark.parametrize("graph", ["bonds", "radius"])
 def test_autocast_leaves_the_convolution_in_its_weights_precision(graph: str) -> None:
-    _, fast = twins(irreps_of([0, 1, 2], 4), num_layers=3)
+    _, fast = reference_and_fast(irreps_of([0, 1, 2], 4), num_layers=3)
     fast.float()
     data = batch([5, 6], graph)
     data.pos = data.pos.float()
@@ -261,9 +263,9 @@ def test_autocast_leaves_the_convolution_in_its_weights_precision(graph: str) ->
 def test_results_do_not_depend_on_the_number_of_threads(
     graph: str, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, fast = twins(irreps_of([0, 1, 2]), num_layers=3)
+    _, fast = reference_and_fast(irreps_of([0, 1, 2]), num_layers=3)
     data = batch([6, 9, 1, 4, 7], graph)
-    with only(order, fast):
+    with only_order(order, fast):
         whole = outputs_and_gradients(fast, data)
         monkeypatch.setattr("networks.convolution.products.MIN_ROWS", 1)
         for threads in (2, 3, 7):

@@ -1,4 +1,4 @@
-"""What a computation would do on an accelerator, seen on a CPU."""
+"""What a computation would do on an accelerator, recorded on a CPU."""
 
 from typing import Any
 
@@ -19,11 +19,11 @@ WAITING = {
     "unique_dim",
     "_unique2",
 }
-"""Operations whose result, or its size, CUDA brings to the host."""
+"""Operations for which CUDA copies the result, or its size, to the host."""
 
 
-class Watch(TorchDispatchMode):
-    """Notes every operation with the shapes that go in, where those are, and what would wait."""
+class OperationLog(TorchDispatchMode):
+    """Records operations with the shapes and devices of their inputs, and which would wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        # Scalars on the host are arguments of the kernel, not copied.
+        # Scalars on the host are arguments of the kernel and are not copied.
         tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
         self.operations.append((name, *(tuple(each.shape) for each in tensors)))
         self.devices |= {each.device.type for each in tensors if each.dim() > 0}
