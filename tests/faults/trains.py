@@ -20,7 +20,7 @@ import torch
 import yaml
 from PIL import Image
 
-from records.latents import epochs_in
+from records.latent_paths import epochs_in
 from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
 
