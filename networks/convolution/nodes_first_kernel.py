@@ -189,7 +189,6 @@ class _Chunk:
 
     centers: slice
     slots: slice
-    slots_per_center: int
     neighbor: Tensor
     h: Tensor
     parts: int
@@ -341,7 +340,6 @@ class _Derivatives:
                 yield _Chunk(
                     centers=slice(block.start + start, block.start + stop),
                     slots=slots,
-                    slots_per_center=degree,
                     neighbor=self.slots.neighbor[slots],
                     h=self.h[slots].view(stop - start, degree, -1),
                     parts=self.num_parts if (stop - start) % self.num_parts == 0 else 1,
