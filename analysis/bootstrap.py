@@ -14,7 +14,11 @@ the few molecules with an effect would otherwise make the interval endless."""
 
 
 def bootstrap_interval(
-    values: Tensor, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
+    values: Tensor,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    simultaneous: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""Studentized bootstrap interval of the mean over the first axis.
 
@@ -27,16 +31,23 @@ def bootstrap_interval(
     are covered at the nominal rate, on both sides (Efron and Tibshirani, An Introduction to the
     Bootstrap, chapter 12).
 
+    Simultaneous intervals take the quantiles of max_k t_bk and min_k t_bk over all quantities k
+    instead, so that all of them hold together at the given level (Westfall and Young,
+    Resampling-Based Multiple Testing, 1993). As all quantities share the resamples, their
+    correlation is used.
+
     Parameters
     ----------
     values : Tensor
-        [g, ...] one value a molecule, any number of quantities. The same resamples serve all.
+        [g, ...] one value per molecule, any number of quantities. The same resamples serve all.
     num_resamples : int
         Number of resamples.
     seed : int
-        Of the resamples; the global random state is neither read nor changed.
+        Seed of the resamples; the global random state is neither read nor changed.
     level : float
         Nominal coverage, between 0 and 1.
+    simultaneous : bool
+        Whether all intervals hold together.
 
     Returns
     -------
@@ -68,7 +79,11 @@ def bootstrap_interval(
     unit_k = torch.where(std_k > 0, std_k, 1.0)
     t_bk = shift_bk / unit_k / (std_bk / unit_k).clamp_min(STD_FLOOR)
     tail = (1 - level) / 2
-    quantiles_2k = torch.quantile(t_bk, t_bk.new_tensor([1 - tail, tail]), dim=0)
+    if simultaneous and t_bk.shape[1] > 0:
+        upper, lower = t_bk.amax(1), t_bk.amin(1)
+        quantiles_2k = torch.stack([upper.quantile(1 - tail), lower.quantile(tail)])[:, None]
+    else:
+        quantiles_2k = torch.quantile(t_bk, t_bk.new_tensor([1 - tail, tail]), dim=0)
     low_k, high_k = mean_k - quantiles_2k * std_k
     return low_k.reshape(values.shape[1:]), high_k.reshape(values.shape[1:])
 

@@ -11,11 +11,6 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from records.utilization import Verdict
-
-UNUSED_BELOW = 0.01
-"""A block is unused if its removal raises the MAE by less than this part of it."""
-
 
 def block_columns(irreps: o3.Irreps) -> dict[str, Tensor]:
     """Columns of a feature matrix that belong to each irrep.
@@ -71,7 +66,7 @@ def is_invariant(name: str) -> bool:
     -------
     bool
     """
-    return o3.Irrep(name) == o3.Irrep("0e")
+    return bool(o3.Irrep(name) == o3.Irrep("0e"))
 
 
 def power(t: Tensor) -> Tensor:
@@ -142,71 +137,26 @@ def effective_channels(t: Tensor, center: bool = False) -> Tensor:
     return torch.where(is_rounding, torch.nan, ratio)
 
 
-def attribution(t: Tensor, gradient: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+def contribution(t: Tensor, gradient: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
     """Gradient times activation of a block, molecule by molecule.
 
-    a_g = | sum_{n in g, c, m} t[n, c, m] dL_g / dt[n, c, m] |: to first order, the change of the
-    molecule's loss L_g when the block is scaled, relative to the scaling. `attribution` of a block
-    is the mean over molecules.
+    c_g = sum_{n in g, c, m} t[n, c, m] dy_g / dt[n, c, m], where y_g is the molecule's prediction.
+    In a network that is linear in its features, this is exactly what the prediction loses when the
+    block is set to zero; elsewhere, it is so to first order.
 
     Parameters
     ----------
     t, gradient : Tensor
-        [n, c, m] features, and derivative of each molecule's own loss (not of a batch mean).
+        [n, c, m] features, and derivative of each molecule's own prediction.
     batch : Tensor
-        [n] int64 molecule of each node.
+        [n] int64, the molecule of each node.
     num_graphs : int
-        Number of molecules.
+        Number of molecules g.
 
     Returns
     -------
     Tensor
-        [g], in units of the loss.
+        [g] float64, in units of the prediction.
     """
-    product_n = (t * gradient).sum((1, 2))
-    return product_n.new_zeros(num_graphs).index_add(0, batch, product_n).abs()
-
-
-def invariant_mean(t: Tensor, name: str) -> Tensor:
-    """Average a block over nodes and over O(3): what it is replaced by when it is ablated.
-
-    Averaged over rotations and inversion every irrep but ``0e`` is zero. For ``0e`` it is the
-    mean over all nodes given, of whatever element, channel by channel.
-
-    Parameters
-    ----------
-    t : Tensor
-        [n, c, m].
-    name : str
-        Irrep, e.g. ``1o``.
-
-    Returns
-    -------
-    Tensor
-        [c, m], dtype of `t`.
-    """
-    if not is_invariant(name):
-        return torch.zeros_like(t[0])
-    return t.double().mean(0).to(t.dtype)
-
-
-def verdict(reachable: bool, ablation_high: float, mae: float) -> Verdict:
-    """Judge a block.
-
-    Parameters
-    ----------
-    reachable : bool
-        Whether any selection-rule path leads from the block to the output.
-    ablation_high : float
-        Upper end of the interval of the MAE's increase on removal.
-    mae : float
-        Intact MAE, same unit.
-
-    Returns
-    -------
-    {"unreachable", "unused", "used"}
-        ``unused`` only if the data show it: the upper end is below `UNUSED_BELOW` of the MAE.
-    """
-    if not reachable:
-        return "unreachable"
-    return "unused" if ablation_high < UNUSED_BELOW * mae else "used"
+    product_n = (t.double() * gradient.double()).sum((1, 2))
+    return product_n.new_zeros(num_graphs).index_add(0, batch, product_n)

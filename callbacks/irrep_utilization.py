@@ -1,19 +1,20 @@
 """`IrrepUtilization`: what each irrep of each layer is worth, measured at every epoch.
 
-Imports Lightning, wandb, `analysis` and `runtime`.
+Imports Lightning, wandb, `analysis`, `figures`, `lightning_modules.measured` and `records`.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -23,48 +24,50 @@ from torch_geometric.data import Batch
 from typing_extensions import override
 
 from analysis.equivariance import rotation_error
-from analysis.measurement import TargetScale, measure_utilization
+from analysis.measurement import Scope, TargetScale, measure_utilization
 from figures.utilization_lines import utilization_lines
 from lightning_modules.measured import (
+    MEASURED_PART,
+    MeasurableData,
     MeasurableModule,
     measurable_data,
     measurable_module,
     measurable_network,
     measured_batches,
 )
-from networks.layered import measuring
+from networks.layered import LayeredNetwork, measuring
 from records.files import replacing
-from records.names import UNTRAINED
-from records.utilization import Utilization, UtilizationTable
+from records.names import NETWORK, UNTRAINED
+from records.utilization import PAIR, Utilization, UtilizationTable, flat_row
 
 FAST_DEV_MOLECULES = 32
 BATCH_SIZE = {"cpu": 64, "cuda": 256}
 """On a CPU larger batches are no faster; on a GPU the number of launches counts."""
-METRICS = (
-    "power",
-    "power_share",
-    "effective_channels",
-    "attribution",
-    "ablation",
-    "ablation_low",
-    "ablation_high",
-    "reachable",
-)
+LOGGED = ("reliance", "refitted", "probe")
+"""Measures of irreps in all layers that are logged at every epoch; the rest is in the table."""
+EVERY_EPOCH = Scope(layers=False, pairs=False)
+"""Taking blocks away from single layers costs several times as much as from all layers at once."""
 
 
 class IrrepUtilization(Callback):
     """Measure and log the utilization of every irrep in every layer.
 
     Once before training (epoch -1, the untrained baseline) and at the end of validation epochs,
-    the measures of `analysis.utilization` are taken on the first molecules of the validation part
-    and logged as ``utilization/<layer>/<irrep>/<metric>``, ``utilization/network/<irrep>/<metric>``
-    and ``equivariance/rotation_error``. The run directory gets ``utilization.csv`` and
-    ``utilization/epoch_*.png``, W&B the picture ``utilization/heatmap`` and, at the end, the table
-    ``utilization/table``; the verdicts are printed.
+    the measures of `analysis.measurement` are taken on the first molecules of the validation
+    molecules that select no checkpoint. At every epoch that is what each block carries and what
+    the network loses when an irrep is taken out of all layers; before training, and at the end for
+    the best checkpoint, blocks of single layers and pairs of irreps are taken away as well.
+
+    Logged are ``utilization/network/<irrep>/<measure>`` (reliance, refitted, probe and
+    contribution_sd), the number of blocks with each verdict on the reliance as
+    ``utilization/verdicts/<verdict>``, and ``equivariance/rotation_error``. The run directory gets
+    ``utilization.csv`` (epochs), ``utilization_best.csv`` (the best checkpoint) and
+    ``utilization/*.png``; W&B gets the picture ``utilization/heatmap`` and the table
+    ``utilization/table`` of every epoch. The verdicts on the best checkpoint are printed.
 
     Training is not affected: parameters, gradients, module modes and random states are as before.
     The validation pass itself is not reused: it may run in reduced precision, without gradients,
-    and on other molecules, and it would save one forward pass of the dozen that ablations take.
+    and on other molecules, and it would save one forward pass of the dozen that removals take.
     With several processes rank zero measures alone while the others wait, so that the numbers are
     those of one process. A failure is a warning.
 
@@ -73,13 +76,13 @@ class IrrepUtilization(Callback):
     enabled : bool
         Whether to do anything.
     num_molecules : int
-        Molecules to measure on. Each costs about as much as four in training.
+        Molecules to measure on, and as many training molecules for refits and probes.
     every_n_epochs : int
         Measure at the end of every n-th epoch, and of the last.
     num_bootstrap : int
         Resamples for the 95 % intervals.
     seed : int
-        Of resamples and of the rotation.
+        Seed of resamples, donors, orientations and of the rotation.
     batch_size : int, optional
         Molecules at a time; by default `BATCH_SIZE`, more on a GPU than on a CPU. It only decides
         on time and memory, which is that of a training step with as many molecules.
@@ -132,7 +135,7 @@ class IrrepUtilization(Callback):
         self.heatmap = heatmap
         self._measured: int | None = None  # last epoch measured, part of the checkpoint
         self._table: UtilizationTable | None = None
-        self._batches: list[Batch] = []
+        self._batches: dict[str, list[Batch]] = {}
         self._has_warned = False
 
     # ---- when ---------------------------------------------------------------------------------
@@ -154,7 +157,8 @@ class IrrepUtilization(Callback):
             # Without a state in the checkpoint this callback is new to the run.
             known = trainer.current_epoch - 1 if self._measured is None else self._measured
             with self._failures_are_warnings("prepared"):
-                self._open_table(trainer, pl_module, keep=known if goes_on else UNTRAINED - 1)
+                keep = known if goes_on else UNTRAINED - 1
+                self._table = _open_table(_root(trainer) / "utilization.csv", pl_module, keep)
         if not goes_on:
             self._measure(trainer, pl_module, UNTRAINED)
 
@@ -169,15 +173,15 @@ class IrrepUtilization(Callback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the verdicts and log the table."""
-        if self.enabled and trainer.is_global_zero:
-            with self._failures_are_warnings("summarized"):
-                self._conclude(trainer)
+        """Measure the best checkpoint in full, and print the verdicts on it."""
+        if self.enabled and trainer.is_global_zero and self._table is not None:
+            with isolate_rng(), self._failures_are_warnings("measured at the end"):
+                self._conclude(trainer, pl_module)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the molecules."""
-        self._batches = []
+        self._batches = {}
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -196,108 +200,124 @@ class IrrepUtilization(Callback):
         when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}"
         if trainer.is_global_zero:
             with isolate_rng(), self._failures_are_warnings(f"measured {when}"):
-                utilization, error = self._analyse(trainer, pl_module, epoch)
-                self._log(trainer, pl_module, epoch, utilization, error)
-                if self.heatmap:
-                    self._draw(trainer, pl_module, epoch, utilization, when)
+                module = measurable_module(pl_module)
+                network = measurable_network(module)
+                data = measurable_data(_datamodule(trainer))
+                scope = Scope() if epoch == UNTRAINED else EVERY_EPOCH
+                utilization = self._analyse(trainer, module, data, network, scope)
+                with measuring(network):
+                    batch = self._batches[MEASURED_PART][0]
+                    error = rotation_error(network, batch, seed=self.seed + epoch - UNTRAINED)
+                self._log(trainer, module, epoch, utilization, error)
+                if self.heatmap and epoch == UNTRAINED:
+                    self._draw(trainer, module, utilization, when, "untrained")
         self._measured = epoch
         trainer.strategy.barrier("IrrepUtilization")
 
     def _analyse(
-        self, trainer: Trainer, pl_module: LightningModule, epoch: int
-    ) -> tuple[Utilization, float]:
-        module = measurable_module(pl_module)
-        network = measurable_network(module)
+        self,
+        trainer: Trainer,
+        module: MeasurableModule,
+        data: MeasurableData,
+        network: LayeredNetwork,
+        scope: Scope,
+    ) -> Utilization:
         with measuring(network):
             if not self._batches:
-                fast = bool(getattr(trainer, "fast_dev_run", False))
-                count = min(self.num_molecules, FAST_DEV_MOLECULES) if fast else self.num_molecules
-                size = self.batch_size or BATCH_SIZE.get(pl_module.device.type, BATCH_SIZE["cuda"])
-                data = measurable_data(getattr(trainer, "datamodule", None))
-                self._batches = measured_batches(data, network, count, size)
-                for batch in self._batches:
-                    batch.y = batch.y - module.reference_of(batch)
-            utilization = measure_utilization(
+                self._collate(trainer, module, data, network)
+            return measure_utilization(
                 network,
-                self._batches,
-                _target_scale(module),
+                self._batches[MEASURED_PART],
+                TargetScale(
+                    std=float(module.target_std), factor=float(module.target.reporting_factor)
+                ),
+                training=self._batches["train"],
+                scope=scope,
                 num_bootstrap=self.num_bootstrap,
                 seed=self.seed,
             )
-            seed = self.seed + epoch - UNTRAINED
-            error = rotation_error(network, self._batches[0], seed=seed)
-        return utilization, error
+
+    def _collate(
+        self,
+        trainer: Trainer,
+        module: MeasurableModule,
+        data: MeasurableData,
+        network: LayeredNetwork,
+    ) -> None:
+        """Fix the molecules; their targets are what the network has to predict."""
+        fast = bool(getattr(trainer, "fast_dev_run", False))
+        count = min(self.num_molecules, FAST_DEV_MOLECULES) if fast else self.num_molecules
+        size = self.batch_size or BATCH_SIZE.get(module.device.type, BATCH_SIZE["cuda"])
+        for part in (MEASURED_PART, "train"):
+            batches = measured_batches(data, network, count, size, part)
+            for batch in batches:
+                reference = module.reference_of(batch)
+                batch.y = batch.y.to(reference.dtype) - reference
+            self._batches[part] = batches
 
     # ---- where to -----------------------------------------------------------------------------
-
-    def _open_table(self, trainer: Trainer, pl_module: LightningModule, keep: int) -> None:
-        path = Path(trainer.default_root_dir) / "utilization.csv"
-        try:
-            self._table = UtilizationTable(path, _unit(pl_module))
-        except ValueError as error:
-            aside = path.with_suffix(".csv.damaged")
-            path.replace(aside)
-            self._table = UtilizationTable(path, _unit(pl_module))
-            warnings.warn(f"{error}: moved to {aside.name}, starting a new one", stacklevel=2)
-        self._table.drop_after(keep)
 
     def _log(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        module: MeasurableModule,
         epoch: int,
         utilization: Utilization,
         error: float,
     ) -> None:
-        metrics: dict[str, float] = {"equivariance/rotation_error": error}
-        for row in utilization.rows:
-            for metric in METRICS:
-                value = float(getattr(row, metric))
-                if value == value:  # a layer may lack a block
-                    metrics[f"utilization/{row.layer}/{row.irrep}/{metric}"] = value
+        metrics = {"equivariance/rotation_error": error, **logged_numbers(utilization)}
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "epoch": epoch}, step=trainer.global_step)
         if self._table is not None:
             self._table.add(epoch, utilization)
+        _log_table(trainer, utilization, epoch, module.target.reporting_unit)
 
     def _draw(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        epoch: int,
+        module: MeasurableModule,
         utilization: Utilization,
         when: str,
+        name: str,
     ) -> None:
-        from figures.utilization_heatmap import draw_heatmap  # matplotlib takes a second to load
+        # Late, as matplotlib takes a second to load.
+        from figures.utilization_heatmap import draw_heatmap
 
-        unit = _unit(pl_module)
-        target = getattr(getattr(pl_module, "target", None), "name", "")
-        title = f"{target} {when}: {_summary(utilization, unit)}".strip()
-        path = Path(trainer.default_root_dir) / "utilization" / f"epoch_{epoch:03d}.png"
+        unit = module.target.reporting_unit
+        title = f"{module.target.name} {when}: {_headline(utilization, unit)}"
+        path = _root(trainer) / "utilization" / f"{name}.png"
         with replacing(path) as temporary:
-            draw_heatmap(utilization, title[0].upper() + title[1:], unit, temporary)
+            draw_heatmap(utilization, title, unit, temporary)
+        epoch = UNTRAINED if name == "untrained" else trainer.current_epoch
         for run in _wandb_runs(trainer):
             run.log({"utilization/heatmap": wandb.Image(str(path)), "epoch": epoch})
 
-    def _conclude(self, trainer: Trainer) -> None:
-        if self._table is None or self._table.last_epoch is None:
-            return
-        table, epoch = self._table, self._table.last_epoch
-        utilization, untrained = table.epochs[epoch], table.epochs.get(UNTRAINED)
-        when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}"
-        print(f"\nUtilization {when}: {_summary(utilization, table.unit)}")
-        print(utilization_lines(utilization, table.unit, None if epoch == UNTRAINED else untrained))
-        rows = [asdict(row) | {"unit": table.unit} for row in utilization.rows]
+    def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the best checkpoint with everything, write, draw and print it."""
+        module = measurable_module(pl_module)
+        data = measurable_data(_datamodule(trainer))
+        network, epoch = _best_network(trainer, module)
+        utilization = self._analyse(trainer, module, data, network, Scope())
+        unit = module.target.reporting_unit
+        path = _root(trainer) / "utilization_best.csv"
+        table = _open_table(path, pl_module, keep=UNTRAINED - 1)
+        table.add(epoch, utilization)
+        when = f"after epoch {epoch} (best checkpoint)"
+        if self.heatmap:
+            self._draw(trainer, module, utilization, when, "best")
+        untrained = self._table.epochs.get(UNTRAINED) if self._table is not None else None
+        print(f"\nUtilization {when}: {_headline(utilization, unit)}")
+        print(utilization_lines(utilization, unit, untrained))
         for run in _wandb_runs(trainer):
-            data = [[_cell(value) for value in row.values()] for row in rows]
-            wandb_table = wandb.Table(columns=list(rows[0]), data=data)
-            run.log({"utilization/table": wandb_table, "epoch": epoch})
             for row in utilization.rows:
-                run.summary[f"utilization/{row.layer}/{row.irrep}/verdict"] = row.verdict
+                if row.layer == NETWORK and PAIR not in row.irrep:
+                    for name, effect in row.effects.items():
+                        key = f"utilization/network/{row.irrep}/{name}_best"
+                        run.summary[key] = effect.value
 
     @contextmanager
     def _failures_are_warnings(self, done: str) -> Iterator[None]:
-        """Go on after an error; only the first is told, as the next ones will be like it."""
+        """Go on after an error. Only the first is reported: later ones have the same cause."""
         try:
             yield
         except Exception as error:
@@ -311,24 +331,104 @@ class IrrepUtilization(Callback):
                 )
 
 
-def _target_scale(module: MeasurableModule) -> TargetScale:
-    """Scale of residuals: what is left of a target without the molecule's reference."""
-    return TargetScale(std=float(module.target_std), factor=module.target.reporting_factor)
+def logged_numbers(utilization: Utilization) -> dict[str, float]:
+    """Choose the few numbers of an epoch that loggers get; all of them are in the table.
+
+    Parameters
+    ----------
+    utilization : Utilization
+        One epoch.
+
+    Returns
+    -------
+    dict of str to float
+        ``utilization/network/<irrep>/<measure>`` for single irreps and the measures of `LOGGED`
+        and ``contribution_sd`` (root mean square over layers), and
+        ``utilization/verdicts/<verdict>``: how many network rows the reliance's verdict has.
+    """
+    numbers: dict[str, float] = {}
+    squares: dict[str, list[float]] = {}
+    verdicts: Counter[str] = Counter()
+    for row in utilization.rows:
+        if row.layer != NETWORK:
+            if row.contribution_sd == row.contribution_sd:  # a layer may lack the block
+                squares.setdefault(row.irrep, []).append(row.contribution_sd**2)
+        elif PAIR not in row.irrep:
+            for name in LOGGED:
+                if name in row.effects:
+                    key = f"utilization/network/{row.irrep}/{name}"
+                    numbers[key] = row.effects[name].value
+            if "reliance" in row.effects:
+                verdicts[row.effects["reliance"].verdict] += 1
+    for irrep, values in squares.items():
+        key = f"utilization/network/{irrep}/contribution_sd"
+        numbers[key] = (sum(values) / len(values)) ** 0.5
+    for verdict in ("relied on", "negligible", "harmful", "undecided"):
+        numbers[f"utilization/verdicts/{verdict.replace(' ', '_')}"] = verdicts[verdict]
+    return numbers
 
 
-def _unit(pl_module: LightningModule) -> str:
-    return str(getattr(getattr(pl_module, "target", None), "reporting_unit", "target units"))
+def _best_network(trainer: Trainer, module: MeasurableModule) -> tuple[LayeredNetwork, int]:
+    """Load the best checkpoint into a copy of the network; also give the epoch it is of.
+
+    Without a checkpoint, as in a fast development run, it is the network as it is now.
+    """
+    network = measurable_network(module)
+    path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not path or not Path(path).is_file():
+        return network, trainer.current_epoch - 1
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    prefix = "network."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    best = copy.deepcopy(network)
+    best.load_state_dict(state)
+    return best, int(checkpoint["epoch"])
 
 
-def _summary(utilization: Utilization, unit: str) -> str:
+def _open_table(path: Path, pl_module: LightningModule, keep: int) -> UtilizationTable:
+    """Open a table, setting a damaged file aside, and forget epochs after `keep`."""
+    unit = measurable_module(pl_module).target.reporting_unit
+    try:
+        table = UtilizationTable(path, unit)
+    except ValueError as error:
+        aside = path.with_suffix(".csv.damaged")
+        path.replace(aside)
+        table = UtilizationTable(path, unit)
+        warnings.warn(f"{error}: moved to {aside.name}, starting a new one", stacklevel=2)
+    table.drop_after(keep)
+    return table
+
+
+def _log_table(trainer: Trainer, utilization: Utilization, epoch: int, unit: str) -> None:
+    """Give W&B all rows of an epoch as one table."""
+    runs = _wandb_runs(trainer)
+    if not runs:
+        return
+    rows = [{**flat_row(row), "unit": unit} for row in utilization.rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    data = [[row.get(column) for column in columns] for row in rows]
+    for run in runs:
+        table = wandb.Table(columns=columns, data=data)
+        run.log({"utilization/table": table, "epoch": epoch})
+
+
+def _headline(utilization: Utilization, unit: str) -> str:
     count = utilization.num_molecules
     return f"MAE {utilization.mae:.4g} {unit} on {count:,} validation molecules"
+
+
+def _root(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir)
+
+
+def _datamodule(trainer: Trainer) -> object:
+    return getattr(trainer, "datamodule", None)
 
 
 def _wandb_runs(trainer: Trainer) -> list[Any]:
     """List the runs of W&B loggers; the logger is asked for its type, never the run."""
     return [log.experiment for log in trainer.loggers if isinstance(log, WandbLogger)]
-
-
-def _cell(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import offset_copy
 
-from analysis.utilization import UNUSED_BELOW
+from analysis.verdicts import MARGIN
 from records.names import NETWORK
-from records.utilization import BlockUtilization, Utilization
+from records.utilization import PAIR, BlockUtilization, Effect, Utilization
 
 CELL = (0.86, 0.5)
 """Width and height of a cell, inches."""
@@ -46,10 +46,10 @@ def draw_heatmap(utilization: Utilization, title: str, unit: str, path: Path) ->
 
 
 def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
-    """Draw ablation and power share side by side.
+    """Draw reliance and power share side by side.
 
-    Cells of the ablation hold the increase of the MAE and its 95 % interval. Unreachable cells are
-    hatched, unused ones have no colour; the colours begin at `UNUSED_BELOW` of the MAE.
+    Cells of the reliance hold the increase of the MAE and its 95 % interval. Unreachable cells are
+    hatched, blocks that are not relied on have no colour; the colours begin at `MARGIN` of the MAE.
 
     Parameters
     ----------
@@ -58,24 +58,27 @@ def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
     title : str
         One line over both panels; names the epoch.
     unit : str
-        Of MAE and ablation.
+        Unit of the MAE and of all effects.
 
     Returns
     -------
     Figure
     """
-    irreps = list(dict.fromkeys(row.irrep for row in utilization.rows))
-    layers = list(dict.fromkeys(row.layer for row in utilization.rows))
-    cells = {(layers.index(r.layer), irreps.index(r.irrep)): r for r in utilization.rows}
+    rows = [row for row in utilization.rows if PAIR not in row.irrep]
+    irreps = list(dict.fromkeys(row.irrep for row in rows))
+    layers = list(dict.fromkeys(row.layer for row in rows))
+    cells = {(layers.index(row.layer), irreps.index(row.irrep)): row for row in rows}
     figure, (left, left_bar, right, right_bar) = _axes(len(irreps), len(layers))
-    _draw_ablation(left, left_bar, cells, utilization.mae, unit)
+    _draw_reliance(left, left_bar, cells, utilization.mae, unit)
     _draw_power(right, right_bar, {at: c for at, c in cells.items() if c.layer != NETWORK})
     for axes in (left, right):
         _label(axes, irreps, layers)
     height = figure.get_figheight()
     figure.text(0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=11, color=INK)
-    note = "hatched: unreachable.   grey: unused, the 95 % interval ends below "
-    note += f"{100 * UNUSED_BELOW:.0f} % of the MAE."
+    note = (
+        f"hatched: unreachable.   grey: the 95 % interval reaches below {100 * MARGIN:.0f} % of "
+        "the MAE.   0e is set to its mean, l > 0 to zero: do not rank them."
+    )
     figure.text(0.5, 0.17 / height, note, ha="center", va="center", fontsize=7.5, color=GREY)
     return figure
 
@@ -124,27 +127,33 @@ def _axes(num_irreps: int, num_layers: int) -> tuple[Figure, tuple[Axes, ...]]:
     return figure, tuple(axes)
 
 
-def _draw_ablation(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -> None:
-    low = max(UNUSED_BELOW * mae, 1e-12)
-    scale = LogNorm(low, max(100 * low, *(cell.ablation for cell in cells.values())))
+def _draw_reliance(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -> None:
+    low = max(MARGIN * mae, 1e-12)
+    effects = {at: _reliance(cell) for at, cell in cells.items()}
+    scale = LogNorm(low, max(100 * low, *(effect.value for effect in effects.values())))
     values = {
-        at: 0.5 * low if cell.verdict == "unused" else max(cell.ablation, low)
-        for at, cell in cells.items()
+        at: max(effect.value, low) if effect.verdict == "relied on" else 0.5 * low
+        for at, effect in effects.items()
     }
     _draw_cells(axes, cells, values, scale)
-    for (y, x), cell in cells.items():
-        if cell.reachable:
+    for (y, x), effect in effects.items():
+        if cells[y, x].reachable:
             colour = _text_colour(scale, values[y, x])
-            interval = f"[{compact(cell.ablation_low)}, {compact(cell.ablation_high)}]"
+            interval = f"[{compact(effect.low)}, {compact(effect.high)}]"
             for text, up, size in (
-                (compact(cell.ablation, sign=True), -0.15, 8),
+                (compact(effect.value, sign=True), -0.15, 8),
                 (interval, 0.22, 6),
             ):
                 axes.text(x, y + up, text, ha="center", va="center", fontsize=size, color=colour)
     axes.axhline(max(y for y, _ in cells) - 0.5, color=INK, linewidth=1.2)  # over the network row
-    _title(axes, f"Increase of the MAE when removed, {unit}")
+    _title(axes, f"Reliance: increase of the MAE without the block, {unit}")
     decades = 10.0 ** np.arange(math.ceil(math.log10(low)), math.log10(scale.vmax or 1) + 1e-9)
     _draw_bar(bar, {f"{_decade(v)} {unit}": _position(scale, v) for v in decades})
+
+
+def _reliance(cell: BlockUtilization) -> Effect:
+    nothing = Effect(math.nan, math.nan, math.nan, "undecided")
+    return cell.effects.get("reliance", nothing)
 
 
 def _decade(value: float) -> str:

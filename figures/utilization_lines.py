@@ -1,46 +1,54 @@
-"""What every block is worth, as lines for the terminal. Imports `records` only."""
+"""What every irrep is worth, as lines for the terminal. Imports `records` only."""
 
 from __future__ import annotations
 
 import math
 
 from records.names import NETWORK
-from records.utilization import Utilization
+from records.utilization import PAIR, Effect, Utilization
 
 
 def utilization_lines(
     utilization: Utilization, unit: str, untrained: Utilization | None = None
 ) -> str:
-    """Say what every block is worth, one a line.
+    """Say what every irrep, and every pair of irreps, is worth in all layers at once.
 
     Parameters
     ----------
     utilization : Utilization
         Trained network.
     unit : str
-        Of MAE and ablation.
+        Unit of the MAE and of all effects.
     untrained : Utilization, optional
         The same network before training, to compare with.
 
     Returns
     -------
     str
-        Lines such as ``layer 3, 1o: used, +41 meV [35, 47] when removed (untrained: +2)``.
+        A heading for each irrep, and lines such as
+        ``reliance    +41 meV [35, 47]  relied on  (untrained +2)``.
     """
     before = {(row.layer, row.irrep): row for row in untrained.rows} if untrained else {}
     lines = []
-    for row in utilization.rows:
-        where = "all layers" if row.layer == NETWORK else row.layer.replace("layer", "layer ")
-        line = f"{where}, {row.irrep}: {row.verdict}"
-        if row.reachable:
-            value, low, high = _rounded(row.ablation, row.ablation_low, row.ablation_high)
-            line += f", {_signed(value)} {unit} [{low}, {high}] when removed"
-            earlier = before.get((row.layer, row.irrep))
-            if earlier is not None:
-                values = (earlier.ablation, earlier.ablation_low, earlier.ablation_high)
-                line += f" (untrained: {_signed(_rounded(*values)[0])})"
-        lines.append(line)
+    for row in (row for row in utilization.rows if row.layer == NETWORK):
+        name = row.irrep.replace(PAIR, " and ")
+        if row.irrep == "0e":
+            name += " (set to its mean; not to be ranked beside l > 0)"
+        lines.append(f"{name}{'' if row.reachable else ': unreachable'}")
+        earlier = before.get((row.layer, row.irrep))
+        for measure, effect in row.effects.items():
+            untrained = earlier.effects.get(measure) if earlier else None
+            lines.append(f"  {_effect_text(measure, effect, unit, untrained)}")
     return "\n".join(lines)
+
+
+def _effect_text(measure: str, effect: Effect, unit: str, untrained: Effect | None) -> str:
+    value, low, high = _rounded(effect.value, effect.low, effect.high)
+    text = f"{measure:<11} {_signed(value)} {unit} [{low}, {high}]  {effect.verdict}"
+    if untrained is not None:
+        before, *_ = _rounded(untrained.value, untrained.low, untrained.high)
+        text += f"  (untrained {_signed(before)})"
+    return text
 
 
 def _rounded(value: float, low: float, high: float) -> tuple[str, str, str]:

@@ -169,9 +169,13 @@ def measurable_network(module: MeasurableModule) -> LayeredNetwork:
 
 
 def measured_batches(
-    data: MeasurableData, network: LayeredNetwork, count: int, batch_size: int
+    data: MeasurableData,
+    network: LayeredNetwork,
+    count: int,
+    batch_size: int,
+    part: str = MEASURED_PART,
 ) -> list[Batch]:
-    """Collate the first molecules of `MEASURED_PART`.
+    """Collate the first molecules of a part.
 
     They are the same for any number of processes and any ``limit_val_batches``.
 
@@ -185,8 +189,10 @@ def measured_batches(
         Number of molecules; fewer if the part has fewer.
     batch_size : int
         Molecules per batch.
+    part : str
+        Key of `data.splits`.
     """
-    indices = data.splits[MEASURED_PART][:count]
+    indices = data.splits[part][:count]
     parameter = next(network.parameters())
     return [
         _prepared(data.batch(indices[first : first + batch_size]), parameter)

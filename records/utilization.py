@@ -8,62 +8,125 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from records.files import write_text
 
-Verdict = Literal["unreachable", "unused", "used"]
+Measure = Literal["reliance", "resampled", "refitted", "probe", "missed"]
+Verdict = Literal[
+    "unreachable",
+    "undecided",
+    "negligible",
+    "harmful",
+    "relied on",
+    "not repaired",
+    "informative",
+    "missed",
+]
+MEASURES: Mapping[Measure, Verdict] = {
+    "reliance": "relied on",
+    "resampled": "relied on",
+    "refitted": "not repaired",
+    "probe": "informative",
+    "missed": "missed",
+}
+"""Measures of an effect on the MAE, each with the verdict on a block whose loss raises the MAE."""
+INTERACTION = "interaction"
+"""Reliance on two irreps together, minus the reliance on each; in rows of pairs only."""
+PAIR = "&"
+"""Joins the names of two irreps in the row of a pair, as in ``1o&2e``."""
+EFFECTS: tuple[str, ...] = (*MEASURES, INTERACTION)
+NUMBERS = (
+    "power",
+    "power_share",
+    "effective_channels",
+    "contribution",
+    "contribution_sd",
+)
+COLUMNS = (
+    "epoch",
+    "layer",
+    "irrep",
+    "channels",
+    "reachable",
+    *NUMBERS,
+    *(f"{name}{end}" for name in EFFECTS for end in ("", "_low", "_high", "_verdict")),
+    "mae",
+    "unit",
+    "num_molecules",
+)
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Increase of the MAE when a block is taken away, in one sense of taking away.
+
+    Attributes
+    ----------
+    value, low, high : float
+        Increase and its 95 % interval over molecules, simultaneous for all blocks and measures of
+        one epoch, reporting units.
+    verdict : Verdict
+        See `analysis.verdicts.judge`.
+    """
+
+    value: float
+    low: float
+    high: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
 class BlockUtilization:
-    """One row of the utilization table.
+    """One row: an irrep in one layer or in all, or a pair of irreps in all layers.
 
     Attributes
     ----------
     layer : str
-        ``layer0``, ... or `records.names.NETWORK`.
+        ``layer0``, … or `records.names.NETWORK`.
     irrep : str
-        e.g. ``1o``.
+        e.g. ``1o``; ``1o&2e`` for a pair.
     channels : int
         Multiplicity of the irrep; 0 in a layer that does not have it.
-    power, power_share, effective_channels, attribution : float
-        See `analysis.utilization`; NaN in `records.names.NETWORK` rows and
-        where the layer lacks the block. Attribution is of the squared error of the standardized target.
-    ablation, ablation_low, ablation_high : float
-        Increase of the MAE on removal and its 95 % interval, reporting units.
     reachable : bool
         Whether a selection-rule path leads from the block to the output.
-    verdict : {"unreachable", "unused", "used"}
-        See `analysis.utilization.verdict`.
+    power, power_share, effective_channels : float
+        See `analysis.utilization`; NaN in `records.names.NETWORK` rows and where the layer lacks
+        the block.
+    contribution, contribution_sd : float
+        Mean and standard deviation over molecules of what the block contributes to the prediction,
+        reporting units; NaN as above.
+    effects : dict of str to Effect
+        By measure; what was not measured is missing.
     """
 
     layer: str
     irrep: str
     channels: int
-    power: float
-    power_share: float
-    effective_channels: float
-    attribution: float
-    ablation: float
-    ablation_low: float
-    ablation_high: float
     reachable: bool
-    verdict: Verdict
+    power: float = NAN
+    power_share: float = NAN
+    effective_channels: float = NAN
+    contribution: float = NAN
+    contribution_sd: float = NAN
+    effects: Mapping[str, Effect] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Utilization:
-    """All rows, and the intact network's error on the same molecules.
+    """All rows of one epoch, and the intact network's error on the same molecules.
 
     Attributes
     ----------
     rows : list of BlockUtilization
-        Layer by layer, each irrep of the network once a layer; then the `records.names.NETWORK` rows.
+        Layer by layer, each irrep of the network once per layer; then the `records.names.NETWORK`
+        rows, single irreps first.
     mae : float
-        Intact, reporting units.
+        MAE of the intact network, reporting units.
     num_molecules : int
         Number of molecules measured.
     """
@@ -71,15 +134,6 @@ class Utilization:
     rows: list[BlockUtilization]
     mae: float
     num_molecules: int
-
-
-COLUMNS = (
-    "epoch",
-    *(field.name for field in fields(BlockUtilization)),
-    "mae",
-    "unit",
-    "num_molecules",
-)
 
 
 class UtilizationTable:
@@ -90,7 +144,7 @@ class UtilizationTable:
     path : Path
         The file; read if it exists.
     unit : str
-        Of MAE and ablation.
+        Unit of the MAE and of all effects.
 
     Raises
     ------
@@ -105,11 +159,11 @@ class UtilizationTable:
 
     @property
     def last_epoch(self) -> int | None:
-        """Latest epoch measured, `records.names.UNTRAINED` for the baseline alone, None for nothing."""
+        """Latest epoch measured, `records.names.UNTRAINED` for the baseline alone, or None."""
         return max(self.epochs, default=None)
 
     def add(self, epoch: int, utilization: Utilization) -> None:
-        """Put in an epoch, in place of an earlier measurement of the same, and write the file.
+        """Put an epoch in, in place of an earlier measurement of the same, and write the file.
 
         Parameters
         ----------
@@ -119,7 +173,7 @@ class UtilizationTable:
             What was measured.
         """
         self.epochs[epoch] = utilization
-        self._write()
+        write_utilization(self.path, self.epochs, self.unit)
 
     def drop_after(self, epoch: int) -> None:
         """Forget epochs that a resumed run will train again.
@@ -131,22 +185,56 @@ class UtilizationTable:
         """
         if any(known > epoch for known in self.epochs):
             self.epochs = {known: u for known, u in self.epochs.items() if known <= epoch}
-            self._write()
+            write_utilization(self.path, self.epochs, self.unit)
 
-    def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for epoch in sorted(self.epochs):
-            utilization = self.epochs[epoch]
-            for row in utilization.rows:
-                cells = {
-                    key: "" if isinstance(value, float) and math.isnan(value) else value
-                    for key, value in asdict(row).items()
-                }
-                cells |= {"epoch": epoch, "mae": utilization.mae, "unit": self.unit}
-                writer.writerow(cells | {"num_molecules": utilization.num_molecules})
-        write_text(self.path, text.getvalue())
+
+def write_utilization(path: Path, epochs: Mapping[int, Utilization], unit: str) -> None:
+    """Write utilization.csv whole, to a temporary file that takes its place.
+
+    Parameters
+    ----------
+    path : Path
+        Destination.
+    epochs : mapping of int to Utilization
+        By epoch.
+    unit : str
+        Unit of the MAE and of all effects.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for epoch in sorted(epochs):
+        utilization = epochs[epoch]
+        shared = {"epoch": epoch, "mae": utilization.mae, "unit": unit}
+        shared["num_molecules"] = utilization.num_molecules
+        writer.writerows({**flat_row(row), **shared} for row in utilization.rows)
+    write_text(path, text.getvalue())
+
+
+def flat_row(row: BlockUtilization) -> dict[str, str | int | float | bool]:
+    """Lay a row out in the columns of utilization.csv; what is NaN or not measured is left out.
+
+    Parameters
+    ----------
+    row : BlockUtilization
+        Row.
+
+    Returns
+    -------
+    dict
+        Column to cell.
+    """
+    cells: dict[str, str | int | float | bool] = {
+        "layer": row.layer,
+        "irrep": row.irrep,
+        "channels": row.channels,
+        "reachable": row.reachable,
+    }
+    numbers = {name: float(getattr(row, name)) for name in NUMBERS}
+    for name, effect in row.effects.items():
+        numbers |= {name: effect.value, f"{name}_low": effect.low, f"{name}_high": effect.high}
+        cells[f"{name}_verdict"] = effect.verdict
+    return {**cells, **{name: value for name, value in numbers.items() if not math.isnan(value)}}
 
 
 def read_table(path: Path) -> dict[int, Utilization]:
@@ -183,11 +271,6 @@ def read_table(path: Path) -> dict[int, Utilization]:
 
 
 def _read_row(record: dict[str, str]) -> BlockUtilization:
-    numbers = {
-        field.name: float(record[field.name] or "nan")
-        for field in fields(BlockUtilization)
-        if field.type == "float"
-    }
     if record["reachable"] not in ("True", "False"):
         raise ValueError(record["reachable"])
     return BlockUtilization(
@@ -195,6 +278,21 @@ def _read_row(record: dict[str, str]) -> BlockUtilization:
         irrep=record["irrep"],
         channels=int(record["channels"]),
         reachable=record["reachable"] == "True",
-        verdict=record["verdict"],  # type: ignore[arg-type]
-        **numbers,
+        effects={
+            name: Effect(
+                value=float(record[name] or "nan"),
+                low=float(record[f"{name}_low"] or "nan"),
+                high=float(record[f"{name}_high"] or "nan"),
+                verdict=_read_verdict(record[f"{name}_verdict"]),
+            )
+            for name in EFFECTS
+            if record[f"{name}_verdict"] != ""
+        },
+        **{name: float(record[name] or "nan") for name in NUMBERS},
     )
+
+
+def _read_verdict(text: str) -> Verdict:
+    if text not in get_args(Verdict):
+        raise ValueError(text)
+    return cast(Verdict, text)

@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import utilization as measures
+from analysis.removal import invariant_means
+from tests.analysis.molecules import random_molecules
+from tests.analysis.networks import small_network
 
 BLOCKS = st.lists(
     st.tuples(st.integers(1, 5), st.integers(0, 4), st.sampled_from((1, -1))), min_size=1
 )
+
+MOLECULES = random_molecules(5, dtype=torch.float64)
 
 
 def features(n: int, c: int, m: int, seed: int = 0) -> torch.Tensor:
@@ -83,33 +88,18 @@ def test_measures_ignore_an_orthogonal_mixing_of_channels() -> None:
     torch.testing.assert_close(measures.power(mixed), measures.power(t))
     torch.testing.assert_close(measures.effective_channels(mixed), measures.effective_channels(t))
     torch.testing.assert_close(
-        measures.attribution(mixed, mixed_gradient, batch, 5),
-        measures.attribution(t, gradient, batch, 5),
+        measures.contribution(mixed, mixed_gradient, batch, 5),
+        measures.contribution(t, gradient, batch, 5),
     )
 
 
 def test_only_scalars_survive_the_average_over_rotations_and_inversion() -> None:
-    t = features(3, 2, 1)
-    assert torch.equal(measures.invariant_mean(t, "0e"), t.mean(0))
+    turns = o3.rand_matrix(400, dtype=torch.float64)
+    turns = torch.cat([turns, -turns])
     for name in ("0o", "1o", "1e", "2e"):
-        ir = o3.Irrep(name)
-        turns = o3.rand_matrix(400, dtype=torch.float64)
-        turns = torch.cat([turns, -turns])
-        assert ir.D_from_matrix(turns).mean(0).abs().max() < 0.25  # the average of all matrices
-        assert not measures.invariant_mean(features(3, 2, ir.dim), name).any()
-
-
-@pytest.mark.parametrize(
-    ("reachable", "high", "expected"),
-    [
-        (False, 5.0, "unreachable"),
-        (True, 0.99, "unused"),
-        (True, -40.0, "unused"),
-        (True, 1.01, "used"),
-        (True, float("nan"), "used"),
-    ],
-)
-def test_verdict_takes_the_upper_end_of_the_interval(
-    reachable: bool, high: float, expected: str
-) -> None:
-    assert measures.verdict(reachable, high, mae=100.0) == expected
+        assert o3.Irrep(name).D_from_matrix(turns).mean(0).abs().max() < 0.25
+    network = small_network("2x0e+2x1o+2x1e+2x2e", trim=False)
+    x, _ = network.run_recording(network.prepare(MOLECULES))
+    for k, layer in enumerate(invariant_means([x], network)):
+        torch.testing.assert_close(layer["0e"], x[k][:, :2].mean(0, keepdim=True))
+        assert not any(value.any() for key, value in layer.items() if key != "0e")

@@ -1,0 +1,54 @@
+"""Verdicts on blocks: an equivalence test of the MAE's increase against a margin.
+
+Imports `records` only.
+"""
+
+from __future__ import annotations
+
+import math
+
+from records.utilization import MEASURES, Verdict
+
+MARGIN = 0.01
+"""Increases within this part of the MAE, to either side, are negligible."""
+FEWEST_MOLECULES = 30
+"""Intervals from fewer molecules decide nothing."""
+
+
+def judge(
+    measure: str, low: float, high: float, mae: float, num_molecules: int, reachable: bool = True
+) -> Verdict:
+    """Judge a block by the interval of the MAE's increase when it is taken away.
+
+    Parameters
+    ----------
+    measure : str
+        A key of `records.utilization.MEASURES`; decides on the word for a positive finding.
+    low, high : float
+        Ends of the interval, simultaneous over all that is judged together.
+    mae : float
+        MAE of the intact network, same unit.
+    num_molecules : int
+        Molecules that the interval is made of.
+    reachable : bool
+        Whether any selection-rule path leads from the block to the output.
+
+    Returns
+    -------
+    Verdict
+        ``unreachable``; ``negligible`` if the whole interval lies within +-`MARGIN` of the MAE;
+        ``harmful`` if it lies below that; the measure's own word if it lies above; otherwise, and
+        for fewer than `FEWEST_MOLECULES` molecules, ``undecided``.
+    """
+    if not reachable:
+        return "unreachable"
+    if num_molecules < FEWEST_MOLECULES or not all(map(math.isfinite, (low, high, mae))):
+        return "undecided"
+    margin = MARGIN * mae
+    if low > margin:
+        return MEASURES[measure]  # type: ignore[index]
+    if high < -margin:
+        return "harmful"
+    if -margin < low and high < margin:
+        return "negligible"
+    return "undecided"
