@@ -35,7 +35,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """Options of ``configs/<name>.yaml``."""
+    """Read the options of ``configs/<name>.yaml``."""
     config: dict[str, Any] = yaml.safe_load((PROJECT / "configs" / f"{name}.yaml").read_text())
     return config
 
@@ -43,7 +43,7 @@ def read_config(name: str) -> dict[str, Any]:
 def training_steps(
     model: EquivariantRegressor, data: QM9DataModule
 ) -> Callable[[int], tuple[float, float]]:
-    """Return a function that trains so many batches: wall and CPU seconds each has taken."""
+    """Make a function that trains on a number of batches and returns wall and CPU s per batch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     batches = cycle(data.train_dataloader())
 
@@ -61,11 +61,11 @@ def training_steps(
 
 
 def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
-    """Hand-over at the default size, and training beside a busy worker, at configs/paper.yaml.
+    """Measure the hand-over of a snapshot, and training beside a busy worker.
 
-    Training takes all cores but one, so that the worker has a free core, if nothing else runs;
-    the ratio of CPU times holds on a busy machine too. The worker is stopped and continued by
-    signals, round by round, so that both cases are measured in turns.
+    The network is that of configs/paper.yaml. Training uses all cores but one, which leaves one to
+    the worker if nothing else runs. The ratio of CPU times is meaningful on a busy machine too.
+    Signals stop and continue the worker, so training with and without it is measured alternately.
     """
     config = read_config("paper")
     data = QM9DataModule(**config["data"])
@@ -94,11 +94,11 @@ def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
         write_molecules(directory, snapshots.molecules(settings))
         client = UmapClient(directory, print)
         client.begin()
-        handing, alone, beside = [], [], []
+        hand_overs, alone, beside = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
             hand_over(number)
-            handing.append(time.perf_counter() - start)
+            hand_overs.append(time.perf_counter() - start)
             os.kill(client.pid, signal.SIGCONT)
             beside.append(steps(count))
             os.kill(client.pid, signal.SIGSTOP)
@@ -114,22 +114,22 @@ def measure_paper_epoch(count: int, rounds: int) -> dict[str, float]:
     ratios = [(b[0] / a[0], b[1] / a[1]) for a, b in zip(alone, beside)]
     return {
         "epoch_s": epoch,
-        "hand_over_s": median(handing),
-        "hand_over_percent_of_epoch": 100 * median(handing) / epoch,
-        "worker_cpu_s_an_epoch": busy,
+        "hand_over_s": median(hand_overs),
+        "hand_over_percent_of_epoch": 100 * median(hand_overs) / epoch,
+        "worker_cpu_s_per_epoch": busy,
         "while_worker_is_busy_wall_percent": 100 * (median(wall for wall, _ in ratios) - 1),
         "while_worker_is_busy_cpu_percent": 100 * (median(cpu for _, cpu in ratios) - 1),
     }
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
+    """Sum the user and system time that a process has used."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def measure_quickstart(extra: list[str]) -> dict[str, float]:
-    """Whole ``train.py --config configs/quickstart.yaml`` with and without, wall and CPU time."""
+    """Measure wall and CPU time of the whole quickstart training with and without `LatentUMAP`."""
     results: dict[str, float] = {}
     for enabled in ("false", "true"):
         with tempfile.TemporaryDirectory() as root:
@@ -161,12 +161,14 @@ def measure_quickstart(extra: list[str]) -> dict[str, float]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the measurements as JSON."""
+    """Measure and print the results as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latent", description=__doc__)
-    parser.add_argument("--count", type=int, default=10, help="training batches a round")
+    parser.add_argument("--count", type=int, default=10, help="training batches per round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
-        "--quickstart", action="store_true", help="also the whole quickstart, twice"
+        "--quickstart",
+        action="store_true",
+        help="also train the whole quickstart, with and without",
     )
     options, extra = parser.parse_known_args(arguments)
     results = {"paper epoch": measure_paper_epoch(options.count, options.rounds)}
