@@ -6,7 +6,7 @@ Imports torch, torch_geometric and `networks.layered` only.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -204,4 +204,54 @@ def _prepared(batch: Batch, parameter: Tensor) -> Batch:
     batch = batch.to(parameter.device)
     if batch.pos.dtype != parameter.dtype:
         batch.pos = batch.pos.to(parameter.dtype)
+    return batch
+
+
+def training_batches(
+    data: MeasurableData, module: MeasurableModule, network: LayeredNetwork, size: int, seed: int
+) -> Iterator[Batch]:
+    """Collate random training molecules without end, in passes over the training part.
+
+    Parameters
+    ----------
+    data : MeasurableData
+        As checked by `measurable_data`; with the part ``train``.
+    module : MeasurableModule
+        Gives each molecule's reference, which is subtracted from ``y``.
+    network : LayeredNetwork
+        Batches are on its device, positions in its precision.
+    size : int
+        Molecules per batch.
+    seed : int
+        Seed of the order; the global random state is neither read nor changed.
+
+    Yields
+    ------
+    Batch
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameter = next(network.parameters())
+    rows = data.splits["train"]
+    while True:
+        for indices in rows[torch.randperm(len(rows), generator=generator)].split(size):
+            yield without_reference(_prepared(data.batch(indices), parameter), module)
+
+
+def without_reference(batch: Batch, module: MeasurableModule) -> Batch:
+    """Subtract each molecule's reference from ``y``, in place, so that it is what a network learns.
+
+    Parameters
+    ----------
+    batch : Batch
+        With ``y`` [g] in target units.
+    module : MeasurableModule
+        Gives the reference.
+
+    Returns
+    -------
+    Batch
+        The same.
+    """
+    reference = module.reference_of(batch)
+    batch.y = batch.y.to(reference.dtype) - reference
     return batch

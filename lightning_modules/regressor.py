@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import GradClipAlgorithmType, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -445,8 +445,9 @@ convolution, trim_unreachable
         reason, gradients that are still scaled, exists with float16 alone (see `check_trainer`).
         """
         if gradient_clip_val:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
             plugin = self.trainer.precision_plugin
-            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, gradient_clip_algorithm)
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
 
 def relative_compute(network: EquivariantConvNet) -> float:
