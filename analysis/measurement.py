@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
+from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -46,7 +47,7 @@ from records.utilization import (
     Utilization,
 )
 
-ORDER = ("reliance", "resampled", "refitted", "probe", INTERACTION)
+ORDER = ("reliance", "resampled", "refitted", "probe", "missed", INTERACTION)
 """Order of the measures in a row."""
 
 
@@ -129,6 +130,7 @@ def measure_utilization(
     scope: Scope | None = None,
     num_bootstrap: int = 1000,
     seed: int = 0,
+    missed: Mapping[frozenset[int], Tensor] | None = None,
 ) -> Utilization:
     """Measure what every block carries, and what is lost when it is taken away.
 
@@ -163,6 +165,10 @@ def measure_utilization(
         Resamples for the intervals, which are simultaneous over all effects.
     seed : int
         Seed of resamples, donors and orientations.
+    missed : mapping, optional
+        Degrees taken out to the increase of each molecule's error [g] after training on, reporting
+        units, for the same molecules; from `analysis.missed`. Rows of all irreps of these degrees
+        get it as ``missed``.
 
     Returns
     -------
@@ -188,6 +194,10 @@ def measure_utilization(
         training_passes = [_run_intact(network, batch) for batch in training]
         increases |= measuring.refitted(training_passes)
         increases |= measuring.probes(training_passes, _rows_to_measure(network, scope))
+    for layer, name in _rows_to_measure(network, scope):
+        gone = frozenset(o3.Irrep(one).l for one in name.split(PAIR))
+        if layer == NETWORK and missed is not None and gone in missed:
+            increases[(layer, name), "missed"] = missed[gone]
     effects = _intervals(network, increases, error_g, num_bootstrap, seed)
     rows = _rows(network, _content(network, passes, scale), effects, scope)
     return Utilization(rows=rows, mae=float(error_g.mean()), num_molecules=error_g.numel())

@@ -20,11 +20,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
+from analysis.decomposition import MAX_DEGREES, decompose, restricted_predictions
 from analysis.equivariance import rotation_error
 from analysis.measurement import Scope, TargetScale, measure_utilization
+from analysis.missed import FineTuning, candidates, missed_errors
 from figures.utilization_lines import utilization_lines
 from lightning_modules.measured import (
     MEASURED_PART,
@@ -34,8 +37,11 @@ from lightning_modules.measured import (
     measurable_module,
     measurable_network,
     measured_batches,
+    training_batches,
+    without_reference,
 )
 from networks.layered import LayeredNetwork, measuring
+from records.decomposition import write_decomposition
 from records.files import replacing
 from records.names import NETWORK, UNTRAINED
 from records.utilization import PAIR, Utilization, UtilizationTable, flat_row
@@ -45,6 +51,8 @@ BATCH_SIZE = {"cpu": 64, "cuda": 256}
 """On a CPU larger batches are no faster; on a GPU the number of launches counts."""
 LOGGED = ("reliance", "refitted", "probe")
 """Measures of irreps in all layers that are logged at every epoch; the rest is in the table."""
+MISSED_RATE = 0.3
+"""Part of the training's learning rate with which networks are trained on after a removal."""
 EVERY_EPOCH = Scope(layers=False, pairs=False)
 """Taking blocks away from single layers costs several times as much as from all layers at once."""
 
@@ -61,9 +69,9 @@ class IrrepUtilization(Callback):
     Logged are ``utilization/network/<irrep>/<measure>`` (reliance, refitted, probe and
     contribution_sd), the number of blocks with each verdict on the reliance as
     ``utilization/verdicts/<verdict>``, and ``equivariance/rotation_error``. The run directory gets
-    ``utilization.csv`` (epochs), ``utilization_best.csv`` (the best checkpoint) and
-    ``utilization/*.png``; W&B gets the picture ``utilization/heatmap`` and the table
-    ``utilization/table`` of every epoch. The verdicts on the best checkpoint are printed.
+    ``utilization.csv`` (epochs), ``utilization_best.csv`` and ``decomposition.csv`` (the best
+    checkpoint) and ``utilization/*.png``; W&B gets the picture ``utilization/heatmap`` and the
+    table ``utilization/table`` of every epoch. The verdicts on the best checkpoint are printed.
 
     Training is not affected: parameters, gradients, module modes and random states are as before.
     The validation pass itself is not reused: it may run in reduced precision, without gradients,
@@ -88,11 +96,15 @@ class IrrepUtilization(Callback):
         on time and memory, which is that of a training step with as many molecules.
     heatmap : bool
         Draw the heatmaps.
+    missed_share : float
+        Share of the training's optimizer steps that is spent at the end on finding what is missed:
+        every degree, and every pair, is taken out of the best checkpoint, and the networks are
+        trained on, beside the intact one. 0 leaves it out.
 
     Raises
     ------
     ValueError
-        If a number is smaller than 1.
+        If a number is out of range.
 
     Examples
     --------
@@ -106,6 +118,7 @@ class IrrepUtilization(Callback):
           seed: 0
           batch_size: null
           heatmap: true
+          missed_share: 0.1
     """
 
     def __init__(
@@ -117,7 +130,12 @@ class IrrepUtilization(Callback):
         seed: int = 0,
         batch_size: int | None = None,
         heatmap: bool = True,
+        missed_share: float = 0.1,
     ) -> None:
+        if not 0 <= missed_share <= 1:
+            raise ValueError(
+                f"IrrepUtilization: missed_share is {missed_share}: it must be between 0 and 1"
+            )
         for name, number in (
             ("num_molecules", num_molecules),
             ("every_n_epochs", every_n_epochs),
@@ -133,6 +151,7 @@ class IrrepUtilization(Callback):
         self.seed = seed
         self.batch_size = batch_size
         self.heatmap = heatmap
+        self.missed_share = missed_share
         self._measured: int | None = None  # last epoch measured, part of the checkpoint
         self._table: UtilizationTable | None = None
         self._batches: dict[str, list[Batch]] = {}
@@ -221,21 +240,47 @@ class IrrepUtilization(Callback):
         data: MeasurableData,
         network: LayeredNetwork,
         scope: Scope,
+        missed: dict[frozenset[int], Tensor] | None = None,
     ) -> Utilization:
+        if not self._batches:
+            self._collate(trainer, module, data, network)
         with measuring(network):
-            if not self._batches:
-                self._collate(trainer, module, data, network)
             return measure_utilization(
                 network,
                 self._batches[MEASURED_PART],
-                TargetScale(
-                    std=float(module.target_std), factor=float(module.target.reporting_factor)
-                ),
+                _scale(module),
                 training=self._batches["train"],
                 scope=scope,
                 num_bootstrap=self.num_bootstrap,
                 seed=self.seed,
+                missed=missed,
             )
+
+    def _find_missed(
+        self,
+        trainer: Trainer,
+        module: MeasurableModule,
+        data: MeasurableData,
+        network: LayeredNetwork,
+    ) -> dict[frozenset[int], Tensor] | None:
+        """Take degrees out and train on: the increase of each molecule's error, by degrees."""
+        gone = candidates(network)
+        steps = int(self.missed_share * trainer.global_step / (len(gone) + 1))
+        if not gone or steps < 1:
+            return None
+        size = max(1, round(len(data.splits["train"]) / max(1, trainer.num_training_batches)))
+        if not self._batches:
+            self._collate(trainer, module, data, network)
+        tuning = FineTuning(
+            batches=lambda: training_batches(data, module, network, size, self.seed),
+            steps=steps,
+            lr=MISSED_RATE * trainer.optimizers[0].defaults["lr"],
+        )
+        errors = missed_errors(
+            network, network.kept, self._batches[MEASURED_PART], _scale(module), tuning, gone
+        )
+        intact = errors.pop(())
+        return {frozenset(degrees): error - intact for degrees, error in errors.items()}
 
     def _collate(
         self,
@@ -250,10 +295,7 @@ class IrrepUtilization(Callback):
         size = self.batch_size or BATCH_SIZE.get(module.device.type, BATCH_SIZE["cuda"])
         for part in (MEASURED_PART, "train"):
             batches = measured_batches(data, network, count, size, part)
-            for batch in batches:
-                reference = module.reference_of(batch)
-                batch.y = batch.y.to(reference.dtype) - reference
-            self._batches[part] = batches
+            self._batches[part] = [without_reference(batch, module) for batch in batches]
 
     # ---- where to -----------------------------------------------------------------------------
 
@@ -297,7 +339,9 @@ class IrrepUtilization(Callback):
         module = measurable_module(pl_module)
         data = measurable_data(_datamodule(trainer))
         network, epoch = _best_network(trainer, module)
-        utilization = self._analyse(trainer, module, data, network, Scope())
+        missed = self._find_missed(trainer, module, data, network)
+        utilization = self._analyse(trainer, module, data, network, Scope(), missed)
+        self._decompose(trainer, module, network)
         unit = module.target.reporting_unit
         path = _root(trainer) / "utilization_best.csv"
         table = _open_table(path, pl_module, keep=UNTRAINED - 1)
@@ -314,6 +358,23 @@ class IrrepUtilization(Callback):
                     for name, effect in row.effects.items():
                         key = f"utilization/network/{row.irrep}/{name}_best"
                         run.summary[key] = effect.value
+
+    def _decompose(
+        self, trainer: Trainer, module: MeasurableModule, network: LayeredNetwork
+    ) -> None:
+        """Write the prediction as a sum over visited degrees, where a network can be restricted."""
+        degrees = {ir.l for _, ir in network.irreps} - {0}
+        if not degrees or len(degrees) > MAX_DEGREES:
+            return
+        batches = self._batches[MEASURED_PART]
+        with measuring(network):
+            predictions = restricted_predictions(network, network.kept, batches)
+        factor = float(module.target.reporting_factor)
+        reference = torch.cat([module.reference_of(batch) for batch in batches]).cpu() * factor
+        target = torch.cat([batch.y for batch in batches]).cpu() * factor + reference
+        found = decompose(predictions, reference, target, _scale(module).unit)
+        unit = module.target.reporting_unit
+        write_decomposition(_root(trainer) / "decomposition.csv", found, unit)
 
     @contextmanager
     def _failures_are_warnings(self, done: str) -> Iterator[None]:
@@ -366,6 +427,10 @@ def logged_numbers(utilization: Utilization) -> dict[str, float]:
     for verdict in ("relied on", "negligible", "harmful", "undecided"):
         numbers[f"utilization/verdicts/{verdict.replace(' ', '_')}"] = verdicts[verdict]
     return numbers
+
+
+def _scale(module: MeasurableModule) -> TargetScale:
+    return TargetScale(std=float(module.target_std), factor=float(module.target.reporting_factor))
 
 
 def _best_network(trainer: Trainer, module: MeasurableModule) -> tuple[LayeredNetwork, int]:

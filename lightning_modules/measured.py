@@ -60,7 +60,7 @@ class MeasurableModule(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
 
     def reference_of(self, batch: Batch) -> Tensor:
         """[g] float64, what is added to each molecule's prediction, in the target's unit."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from networks.irreps import filled_blocks, reachable_blocks
-from networks.restriction import Kept
+from networks.restriction import Kept, KeptLayer
 
 Edit = Callable[[int, Tensor], Tensor]
 """From a layer k and its output [n, layer_irreps[k].dim] to what the next layer gets instead."""
@@ -87,6 +87,8 @@ class LayeredNetwork(nn.Module, ABC):
         Of each layer's output and of the edges that it sees.
     edge_irreps : o3.Irreps
         All degrees of edges that any layer sees.
+    kept : Kept
+        Channels and edge degrees of every layer, counted in the unrestricted network.
     reachable, filled : list of dict of str to bool
         For each layer, by irrep name: whether a selection-rule path leads from the block to the
         readout, and from the embedding to the block.
@@ -148,6 +150,10 @@ class LayeredNetwork(nn.Module, ABC):
         self.irreps_embedding = o3.Irreps(irreps_embedding)
         reachable = reachable_blocks(self.layer_edge_irreps, self.layer_irreps, self.irreps_readout)
         filled = filled_blocks(self.irreps_embedding, self.layer_edge_irreps, self.layer_irreps)
+        self.kept: Kept = tuple(
+            KeptLayer({str(ir): tuple(range(mul)) for mul, ir in irreps}, frozenset(edges.ls))
+            for irreps, edges in zip(self.layer_irreps, self.layer_edge_irreps)
+        )
         self.reachable = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in reachable]
         self.filled = [{str(ir): ir in blocks for _, ir in self.irreps} for blocks in filled]
 

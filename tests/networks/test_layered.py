@@ -36,9 +36,9 @@ def test_the_documented_network_is_measured_and_equivariant() -> None:
         utilization = measure_utilization(network, [molecules], TargetScale(), num_bootstrap=20)
         assert rotation_error(network, molecules) < 1e-6
     found = {(row.layer, row.irrep): row for row in utilization.rows}
-    assert found["layer1", "1o"].verdict == "unreachable"
+    assert found["layer1", "1o"].effects["reliance"].verdict == "unreachable"
     assert found["layer0", "1o"].reachable
-    assert found[NETWORK, "1o"].ablation != 0
+    assert found[NETWORK, "1o"].effects["reliance"].value != 0
 
 
 def test_starting_from_a_layer_is_the_rest_of_the_network() -> None:
