@@ -29,6 +29,7 @@ from networks.layered import BlockWeights, Edit, LayeredNetwork
 from networks.restriction import (
     Kept,
     KeptLayer,
+    WeightSelection,
     check_kept,
     convolution_paths,
     convolution_weights,
@@ -360,26 +361,43 @@ class EquivariantConvNet(LayeredNetwork):
             By the smaller network's parameter names; differentiable functions of this network's
             parameters, for `torch.func.functional_call`.
         """
-        weights = dict(self.named_parameters())
-        found = {name: value for name, value in weights.items() if "radial.layer1" not in name}
+        selections = self.weight_selections(smaller)
+        return {
+            name: selections[name].of(weight) if name in selections else weight
+            for name, weight in self.named_parameters()
+        }
+
+    def weight_selections(self, smaller: EquivariantConvNet) -> dict[str, WeightSelection]:
+        """Find the weights that a smaller network keeps, which takes a few milliseconds.
+
+        Parameters
+        ----------
+        smaller : EquivariantConvNet
+            Made by `restricted`.
+
+        Returns
+        -------
+        dict of str to WeightSelection
+            By parameter name. Both networks share the parameters that are not in it.
+        """
+        found = {}
         for k in range(len(self.layers)):
             name = f"layers.{k}.radial.layer1.weight"
-            columns, factors = smaller._origin(self, k)
-            found[name] = weights[name].index_select(1, columns) * factors
+            columns, factors = convolution_weights(
+                self._paths(k, self.kept), smaller._paths(k, smaller.kept)
+            )
+            found[name] = self._selection(name, 1, columns, factors)
         rows, factors = readout_weights(
             self.kept[-1].channels["0e"], smaller.kept[-1].channels["0e"]
         )
-        readout = weights["readout.weight"]
-        found["readout.weight"] = readout[rows.to(readout.device)] * factors.to(readout)
+        found["readout.weight"] = self._selection("readout.weight", 0, rows, factors)
         return found
 
-    def _origin(self, larger: EquivariantConvNet, k: int) -> tuple[Tensor, Tensor]:
-        """Columns of the larger network's layer k that this one has, and their factors."""
-        weight = larger.layers[k].get_parameter("radial.layer1.weight")
-        columns, factors = convolution_weights(
-            larger._paths(k, larger.kept), self._paths(k, self.kept)
-        )
-        return columns.to(weight.device), factors.to(weight)
+    def _selection(
+        self, name: str, axis: int, positions: Tensor, factors: Tensor
+    ) -> WeightSelection:
+        weight = self.get_parameter(name)
+        return WeightSelection(axis, positions.to(weight.device), factors.to(weight))
 
     def operations(self, prepared: Any) -> int:
         """Count the multiply-adds of e3nn's order of summation, layer by layer and path by path.

@@ -339,6 +339,31 @@ def convolution_weights(
     return torch.cat(columns), torch.cat(factors)
 
 
+@dataclass(frozen=True)
+class WeightSelection:
+    """Entries of a larger network's parameter that a smaller network keeps, and their factors.
+
+    Attributes
+    ----------
+    axis : int
+        Axis of the parameter along which entries are left out.
+    positions : Tensor
+        [kept] int64, on the parameter's device.
+    factors : Tensor
+        [kept] in the parameter's precision, on its device.
+    """
+
+    axis: int
+    positions: Tensor
+    factors: Tensor
+
+    def of(self, weight: Tensor) -> Tensor:
+        """Compute the smaller network's parameter; gradients flow to `weight`."""
+        shape = [1] * weight.dim()
+        shape[self.axis] = -1
+        return weight.index_select(self.axis, self.positions) * self.factors.view(shape)
+
+
 def readout_weights(larger: Sequence[int], smaller: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Weights of a linear readout of ``0e`` that a network with fewer channels keeps.
 
