@@ -46,34 +46,42 @@ def violations(value, schema):
     """Say how a value violates a JSON schema (the part of the language that W&B's uses)."""
     if "$ref" in schema:
         schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
-    found = []
     kind = TYPES.get(schema.get("type"))
     if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         return [f"{value!r} is no {schema['type']}"]
-    if schema.get("format") == "float" and not isinstance(value, float):
-        found.append(f"{value!r} is no float")
-    if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{value!r} is not in {schema['enum']}")
-    if "minimum" in schema and value < schema["minimum"]:
-        found.append(f"{value!r} is too small")
-    if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
-        found.append(f"{value!r} is too small")
-    if isinstance(value, list) and len(value) < schema.get("minItems", 0):
-        found.append("too few items")
+    found = value_violations(value, schema)
     for alternatives in ("anyOf", "oneOf"):
         fitting = [not violations(value, option) for option in schema.get(alternatives, [])]
         if fitting and not any(fitting):
             found.append(f"{value!r} fits none of {alternatives}")
-    if isinstance(value, dict):
-        found += [f"lacks {key}" for key in schema.get("required", []) if key not in value]
-        properties = schema.get("properties", {})
-        pattern = schema.get("propertyNames", {}).get("pattern", "")
-        for key, item in value.items():
-            further = schema.get("additionalProperties", {})
-            if key not in properties and further is False:
-                found.append(f"{key} is unknown")
-            found += violations(item, properties.get(key, further or {}))
-            found += [] if re.search(pattern, key) else [f"{key!r} is no name"]
+    return found + (object_violations(value, schema) if isinstance(value, dict) else [])
+
+
+def value_violations(value, schema):
+    """Say how a number, a text or the length of a list violates a schema."""
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    checks = {
+        "is no float": schema.get("format") == "float" and not isinstance(value, float),
+        f"is not in {schema.get('enum')}": "enum" in schema and value not in schema["enum"],
+        f"is below {least}": least is not None and value < least,
+        f"is not above {above}": above is not None and value <= above,
+        "has too few items": isinstance(value, list) and len(value) < schema.get("minItems", 0),
+    }
+    return [f"{value!r} {problem}" for problem, violated in checks.items() if violated]
+
+
+def object_violations(value, schema):
+    """Say how the keys and the values of a mapping violate a schema."""
+    found = [f"lacks {key}" for key in schema.get("required", []) if key not in value]
+    properties = schema.get("properties", {})
+    further = schema.get("additionalProperties", {})
+    pattern = schema.get("propertyNames", {}).get("pattern", "")
+    for key, item in value.items():
+        if key not in properties and further is False:
+            found.append(f"{key} is unknown")
+        if not re.search(pattern, key):
+            found.append(f"{key!r} is no name")
+        found += violations(item, properties.get(key, further or {}))
     return found
 
 
