@@ -34,6 +34,7 @@ from lightning_modules.measured import (
     measurable_network,
     measured_batches,
 )
+from networks.layered import LayeredNetwork
 from records.latent_paths import BEST, Frame, epoch_path, epochs_in, pending_frames, remove_after
 from records.latents import LatentEpoch, Settings, read_epoch, write_molecules, write_snapshot
 from records.names import UNTRAINED
@@ -187,6 +188,22 @@ class LatentUMAP(Callback):
         self._client: UmapClient | None = None
         self._snapshots: Snapshots | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def check_network(self, network: LayeredNetwork) -> None:
+        """Refuse a layer that a network does not have, before any data is read.
+
+        Parameters
+        ----------
+        network : LayeredNetwork
+            To be trained.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer. The message names those that there are.
+        """
+        if self.enabled:
+            choose_layer(network, self.layer)
 
     # ---- what a checkpoint keeps ------------------------------------------------------------
 
@@ -344,9 +361,9 @@ class LatentUMAP(Callback):
         )
         idx = data.splits[MEASURED_PART][:asked]
         if len(idx) < asked and not self._temporary:
-            self._warn_once(
-                f"{len(idx):,} molecules are there to measure on instead of {asked:,}; kNN R² and "
-                "intrinsic dimension depend on that number, so compare equal numbers only"
+            rank_zero_info(
+                f"LatentUMAP: {len(idx):,} molecules are there to measure on instead of {asked:,}. "
+                "kNN R² and intrinsic dimension depend on that number: compare equal numbers only."
             )
         batches = measured_batches(data, measurable_network(module), asked, self.batch_size)
         return Snapshots(idx, [str(data.smiles(int(i))) for i in idx], batches)

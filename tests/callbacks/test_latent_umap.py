@@ -568,10 +568,13 @@ def test_snapshots_are_the_same_whatever_the_batch_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_fewer_molecules_than_asked_for_are_said(tmp_path: Path) -> None:
+def test_fewer_molecules_than_asked_for_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fit = trainer(tmp_path, [small_latents(num_molecules=1000)], epochs=1)
-    with pytest.warns(UserWarning, match="40 molecules are there to measure on instead of 1,000"):
+    with caplog.at_level("INFO"):
         fit.fit(small_model(), datamodule=NamedMolecules())
+    assert "40 molecules are there to measure on instead of 1,000" in caplog.text
 
 
 def test_a_module_without_a_network_is_refused_with_what_it_must_have(tmp_path: Path) -> None:
@@ -610,3 +613,6 @@ def test_a_layer_that_is_not_there_is_refused(tmp_path: Path) -> None:
         fit.fit(small_model(), datamodule=NamedMolecules())
     assert choose_layer(small_model().network, 0) == 0
     assert choose_layer(small_model().network, None) == 0
+    with pytest.raises(ValueError, match="layer is 3: the network has layers 0 to 1"):
+        LatentUMAP(layer=3).check_network(small_model().network)
+    LatentUMAP(layer=3, enabled=False).check_network(small_model().network)
