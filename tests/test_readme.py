@@ -72,6 +72,11 @@ def test_every_path_in_a_command_exists() -> None:
             assert (ROOT / f"{module.replace('.', '/')}.py").exists(), f"{document.name}: {module}"
 
 
+def test_every_sweep_file_has_its_row() -> None:
+    page = (ROOT / "docs" / "sweeps.md").read_text()
+    assert [p.name for p in (ROOT / "sweeps").glob("*.yaml") if f"`{p.name}`" not in page] == []
+
+
 def test_the_citation_names_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,7 +1,7 @@
-"""A trial for tests: instant start, epochs, a state on disk; keeps train.py's contract.
+"""A program for test sweeps that behaves like train.py but starts at once and trains nothing.
 
-It finds its own run by its arguments, goes on where it stopped, and exits 143 on SIGTERM. With
-`--fail=True` it fails, with `--hang=True` it ignores SIGTERM.
+It finds its own run by its arguments, continues after its last epoch, and exits with 143 after
+SIGTERM. With `--fail=True` it fails, with `--hang=True` it ignores SIGTERM.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A trial that speaks to W&B as train.py does: resumes, marks preempting, exits 143 on SIGTERM."""
+"""A test program that talks to W&B like train.py: it resumes, and marks itself preempting."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """The real `wandb` command, real agents and the launchers, against the loopback server.
 
-An agent looks at its runs every 5 seconds only, so all scenarios run side by side, once.
+An agent looks at its runs only every 5 seconds, so all scenarios run once, at the same time.
 """
 
 import ast
@@ -33,7 +33,7 @@ METRIC = {"name": "val/mae", "goal": "minimize"}
 
 
 def sweep_config(parameters: dict, **more: object) -> dict:
-    """A sweep of the dummy program over values, lists of values or definitions."""
+    """Configure a sweep of the dummy program; parameters are lists of values or definitions."""
     leaves = {
         name: value if isinstance(value, dict) else {"values": value}
         for name, value in parameters.items()
@@ -63,13 +63,13 @@ class Place:
         self.environ.pop("CUDA_VISIBLE_DEVICES", None)
 
     def stub(self, name: str, text: str) -> None:
-        """Put a command before all others on PATH."""
+        """Put a shell script on PATH before all other commands."""
         path = self.folder / "stubs" / name
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
     def create(self) -> str:
-        """`wandb sweep sweep.yaml`."""
+        """Run `wandb sweep sweep.yaml` and return the sweep's ID."""
         done = subprocess.run(
             [BIN / "wandb", "sweep", str(self.folder / "sweep.yaml")],
             cwd=self.cwd,
@@ -96,7 +96,7 @@ class Place:
         return process
 
     def stop(self) -> None:
-        """End what a failed scenario has left; launchers stop their agents, agents their runs."""
+        """Stop what a failed scenario left; launchers stop their agents, agents their runs."""
         for process in self.processes:
             process.terminate()
             process.wait(LIMIT)
@@ -112,7 +112,7 @@ class Place:
 
 
 def share_a_grid(place: Place) -> SimpleNamespace:
-    """Two agents, one a GPU, started by agents.sh; one configuration fails."""
+    """agents.sh starts one agent on each of two GPUs; one configuration fails."""
     place.stub("nvidia-smi", "echo 0; echo 1")
     sweep = place.create()
     launcher = place.start("sweeps/agents.sh", sweep, WANDB_AGENT_DISABLE_FLAPPING="true")
@@ -121,7 +121,7 @@ def share_a_grid(place: Place) -> SimpleNamespace:
 
 
 def preempt_and_resume(place: Place) -> SimpleNamespace:
-    """A job array's task near its time limit, and the task that Slurm starts again."""
+    """A task of a job array near its time limit is stopped, and Slurm starts it again."""
     place.stub(
         "scontrol",
         'if [ "$1" = requeue ]; then echo "$@" >> requeued; exit; fi\n'
@@ -147,7 +147,7 @@ def preempt_and_resume(place: Place) -> SimpleNamespace:
 
 
 def stop_by_hyperband(place: Place) -> SimpleNamespace:
-    """One agent, a bad run after two good ones."""
+    """One agent runs two good configurations, and then a bad one."""
     sweep = place.create()
     code = place.start(str(BIN / "wandb"), "agent", "--forward-signals", sweep).wait(LIMIT)
     runs = place.server.sweeps[sweep.rpartition("/")[2]].runs
@@ -155,7 +155,7 @@ def stop_by_hyperband(place: Place) -> SimpleNamespace:
 
 
 def stop_all(place: Place) -> SimpleNamespace:
-    """Ctrl-C on agents.sh with two agents at work."""
+    """agents.sh gets Ctrl-C while two agents work."""
     sweep = place.create()
     name = sweep.rpartition("/")[2]
     launcher = place.start("sweeps/agents.sh", sweep, CUDA_VISIBLE_DEVICES="3,GPU-x")
@@ -168,7 +168,7 @@ def stop_all(place: Place) -> SimpleNamespace:
 
 
 def train_for_real(place: Place) -> SimpleNamespace:
-    """train.py on real QM9: created, preempted after its first epochs, resumed by another agent."""
+    """An agent trains on real QM9, is preempted after an epoch, and another agent continues."""
     folder, runs = place.folder, place.server.runs
     place.cwd = REPOSITORY
     place.environ |= {"WANDB_DIR": str(folder), "MPLBACKEND": "agg"}
@@ -185,7 +185,7 @@ def train_for_real(place: Place) -> SimpleNamespace:
 
 
 def epochs_of(run: RunRecord | SimpleNamespace) -> list[int]:
-    """Epochs whose validation error has arrived."""
+    """List the epochs whose validation error has arrived."""
     return [row["epoch"] for row in run.history if "val/mae" in row]
 
 
@@ -263,7 +263,7 @@ SCENARIOS: dict[str, tuple[Callable[[Place], SimpleNamespace], dict]] = {
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Run all scenarios at once; (server, scenario -> what it returned)."""
+    """Run all scenarios at once; yield the server and the outcome of each scenario."""
     folder = tmp_path_factory.mktemp("agents")
     with WandbServer() as server, ThreadPoolExecutor(len(SCENARIOS)) as pool:
         places = {n: Place(folder / n, server, config) for n, (_, config) in SCENARIOS.items()}
@@ -275,7 +275,7 @@ def outcome(tmp_path_factory):
                 place.stop()
 
 
-def test_the_server_met_no_unknown_request(outcome):
+def test_the_server_knows_every_request(outcome):
     assert outcome[0].unknown == []
 
 
@@ -300,7 +300,7 @@ def test_a_failing_configuration_is_failed_and_its_agent_goes_on(outcome):
     assert [run.metric("epoch") for run in runs if run.state == "finished"] == [[0, 1]] * 2
 
 
-def test_our_command_lines_are_the_agents(outcome, monkeypatch):
+def test_command_lines_equal_those_of_the_agent(outcome, monkeypatch):
     place = outcome[1]["grid"].place
     theirs = {start["argv"][-1]: start["argv"] for start in place.starts()}
     monkeypatch.chdir(place.folder)
@@ -338,7 +338,7 @@ def test_the_next_agent_resumes_the_same_run_without_gap_or_repetition(outcome):
     assert run.rewritten == []
 
 
-def test_hyperband_stops_the_bad_run_only_and_does_not_requeue_it(outcome):
+def test_hyperband_stops_only_the_bad_run_and_does_not_requeue_it(outcome):
     hyperband = outcome[1]["hyperband"]
     assert hyperband.code == 0
     assert [run.state for run in hyperband.runs] == ["finished", "finished", "killed"]
@@ -368,7 +368,7 @@ def test_train_py_is_preempted_and_resumed_by_the_next_agent(outcome):
     assert steps == list(range(len(steps)))
 
 
-def test_a_run_of_train_py_arrives_whole(outcome):
+def test_a_run_of_train_py_arrives_completely(outcome):
     run = outcome[1]["train"].run
     assert run.config["model.irreps"] == "8x0e+8x1o"
     assert run.config["data.train_size"] == 256

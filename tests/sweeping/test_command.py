@@ -1,4 +1,4 @@
-"""Command lines and environments of trials; the comparison with the real agent is in test_agent."""
+"""Command lines and environments of trials; `test_agents.py` compares with the real agent."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_what_the_user_set_is_kept(tmp_path):
     assert {name: child[name] for name in given} == {**given, "WANDB_TAGS": "a,b,sweep:demo"}
 
 
-def test_devices_count_within_the_visible_ones():
+def test_numbers_count_the_visible_devices():
     assert visible_devices("0,1", {}) == ["0", "1"]
     assert visible_devices("1", {"CUDA_VISIBLE_DEVICES": "4,6"}) == ["6"]
     assert visible_devices("GPU-b", {"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}) == ["GPU-b"]

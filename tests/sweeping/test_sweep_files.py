@@ -1,6 +1,6 @@
-"""Every file in sweeps/: valid for W&B, runnable here, and each network it names can be built.
+"""Every file in sweeps/ is valid for W&B and runs without it, and its networks can be built.
 
-wandb_schema.json is the schema that W&B's server checks sweeps with: `config/schema.json` of its
+wandb_schema.json is the schema with which W&B's server checks sweeps: `config/schema.json` of its
 package `sweeps` 0.2.0 (MIT license, Copyright (c) 2021 Weights and Biases). The package itself
 needs an older NumPy than this project.
 """
@@ -27,8 +27,8 @@ REPOSITORY = Path(__file__).parents[2]
 FILES = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
 NAMES = [path.name for path in FILES]
 SCHEMA = json.loads((Path(__file__).parent / "wandb_schema.json").read_text())
-# Documented by W&B and younger than the published schema.
-YOUNGER_KEYS = {"run_cap"}
+# W&B documents these keys, but they are newer than the published schema.
+NEWER_KEYS = {"run_cap"}
 DESIGNED = {
     "irreps.yaml": 27,
     "graphs.yaml": 30,
@@ -38,6 +38,7 @@ DESIGNED = {
     "tasks.yaml": 60,
     "quickstart.yaml": 4,
     "multiplicities.yaml": 60,
+    "recipe.yaml": 72,
 }
 TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
 
@@ -90,7 +91,7 @@ def load(path):
 
 
 def configurations(path):
-    """The configurations of a grid, or some of a search: its extremes and random ones."""
+    """List all configurations of a grid; of a search its two extremes and 20 random ones."""
     config = load(path)
     parameters = parse_parameters(config["parameters"])
     if config["method"] == "grid":
@@ -105,8 +106,8 @@ def test_the_designed_files_are_there():
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_wandbs_schema_is_kept(path):
-    config = {key: value for key, value in load(path).items() if key not in YOUNGER_KEYS}
+def test_the_file_fits_the_schema_of_wandb(path):
+    config = {key: value for key, value in load(path).items() if key not in NEWER_KEYS}
     assert violations(config, SCHEMA) == []
 
 
@@ -125,7 +126,7 @@ def test_the_header_tells_the_number_of_runs(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_what_a_server_is_not_needed_for_runs_here(path, monkeypatch):
+def test_the_file_runs_without_a_server_unless_its_search_is_bayesian(path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     if load(path)["method"] == "bayes":
         with pytest.raises(ValueError, match="wandb sweep"):
@@ -147,10 +148,10 @@ def test_no_parameter_is_null_and_parities_are_natural(path):
 
 
 def networks():
-    """Every different network that any file names, as (file, model arguments)."""
+    """List each network that a file names once, as (file, model arguments)."""
     seen = {}
     for path in FILES:
-        # Of the search over channels the extremes and two others: each takes a second to build.
+        # A network takes a second to build, so take only four configurations of a search.
         searched = load(path)["method"] != "grid"
         for configuration in configurations(path)[: 4 if searched else None]:
             model = {
@@ -164,13 +165,13 @@ def networks():
 
 @pytest.mark.parametrize(("file", "model"), networks())
 def test_every_network_can_be_built(file, model):
-    # Three layers are the three kinds of them: from the embedding, between, and to the readout.
+    # Three layers cover all kinds: after the embedding, in the middle, and before the readout.
     assert EquivariantRegressor(**model, num_layers=3).network.num_parameters() > 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_the_program_takes_every_argument(path, monkeypatch, tmp_path):
-    """The first and the last configuration, through the program's own parser."""
+    """Pass the first and the last configuration through the program's own parser."""
     monkeypatch.chdir(REPOSITORY)
 
     class Parsed(Exception):  # noqa: N818
@@ -180,7 +181,7 @@ def test_the_program_takes_every_argument(path, monkeypatch, tmp_path):
         cli.parser.check_config(cli.config)
         raise Parsed
 
-    # Building networks and finding the run is tested elsewhere, and slower.
+    # Stop before the networks are built, which is slow and tested elsewhere.
     monkeypatch.setattr(IrrepscopeCLI, "instantiate_classes", stop)
     fixed = [item for item in load(path)["command"] if item.startswith("--")]
     for configuration in (configurations(path)[0], configurations(path)[-1]):
