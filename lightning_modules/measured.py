@@ -1,18 +1,21 @@
 """What callbacks need of a module and of its data to measure a network.
 
-Imports torch, torch_geometric and `networks.layered` only.
+Imports Lightning, torch, torch_geometric, `networks.layered` and this package.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, cast
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from lightning_modules.weight_averaging import WeightAverage
 from networks.layered import LayeredNetwork
 
 MEASURED_PART = "val_measure"
@@ -152,6 +155,25 @@ def _refuse(given: object, use: str, missing: Sequence[str], needs: Mapping[str,
     if missing:
         wanted = "; ".join(f"`{name}`, {need}" for name, need in needs.items() if name in missing)
         raise TypeError(f"{type(given).__name__} cannot be {use}: it must have {wanted}")
+
+
+@contextmanager
+def evaluated_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Have the weights in the module that validation runs on and checkpoints hold.
+
+    They are the averaged ones where `lightning_modules.weight_averaging.WeightAverage` is at work,
+    and otherwise those in training.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Trainer of the module, at any time.
+    module : LightningModule
+        Its weights in training are put back after the block.
+    """
+    averages = [c for c in trainer.callbacks if isinstance(c, WeightAverage)]  # type: ignore[attr-defined]
+    with averages[0].averaged_weights(module) if averages else nullcontext():
+        yield
 
 
 def measurable_network(module: MeasurableModule) -> LayeredNetwork:

@@ -25,6 +25,7 @@ from qm9.graphs import radius_edges
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
 from qm9.targets import get_target
+from records.baselines import Baselines
 from records.splits import Splits, read_splits, write_splits
 
 GRAPHS = ("bonds", "radius")
@@ -304,7 +305,7 @@ class QM9DataModule(LightningDataModule):
             for part, most in (("train", MAX_FITTED), ("test", None), ("val_select", None))
         )
         on_test, on_val = measure_baselines(train, (test, val), self.target.reporting_factor)
-        return on_test.to_results() | on_val.to_results("val_")
+        return Baselines(*on_test).to_results() | Baselines(*on_val).to_results("val_")
 
     def smiles(self, index: int) -> str:
         """Look up the SMILES of the molecule in a row of `data`."""

@@ -1,6 +1,6 @@
 """`EquivariantRegressor`: training, validation and test of an `EquivariantConvNet`.
 
-Imports Lightning, torchmetrics, `callbacks.weight_averaging`, `networks`, `qm9` and this package.
+Imports Lightning, torchmetrics, `networks`, `qm9` and this package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from torch_geometric.data import Batch
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
 
-from callbacks.weight_averaging import WeightAverage
 from lightning_modules.options import (
     LossName,
     ScheduleName,
@@ -32,6 +31,7 @@ from lightning_modules.options import (
 )
 from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
+from lightning_modules.weight_averaging import WeightAverage
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
 from networks.cuda_graph import PaddedNetwork, likely_shape
 from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
@@ -89,7 +89,7 @@ convolution, trim_unreachable
         Epochs of the plateau schedule.
     ema_decay : float, optional
         Average the weights exponentially with this decay, e.g. 0.999, and validate, keep and test
-        the average (`callbacks.weight_averaging.WeightAverage`). By default no average.
+        the average (`lightning_modules.weight_averaging.WeightAverage`). By default no average.
     compile : bool
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     cuda_graph : bool

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from callbacks.weight_averaging import WeightAverage
+from lightning_modules.measured import evaluated_weights
 from lightning_modules.regressor import EquivariantRegressor
+from lightning_modules.weight_averaging import WeightAverage
 from tests.lightning_modules.made_up import SMALL, Molecules, quiet_trainer
 
 
@@ -33,9 +34,9 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         before = weight(pl_module)
-        with average_of(trainer).averaged_weights(pl_module):
+        with evaluated_weights(trainer, pl_module):
             self.equal.append(torch.equal(weight(pl_module), self.validated))
-            with average_of(trainer).averaged_weights(pl_module):
+            with evaluated_weights(trainer, pl_module):
                 self.equal.append(torch.equal(weight(pl_module), self.validated))
         self.restored.append(torch.equal(weight(pl_module), before))
         self.restored.append(not torch.equal(before, self.validated))
@@ -52,6 +53,13 @@ def test_the_averaged_weights_are_at_hand_at_any_time(tmp_path: Path) -> None:
     assert len(watch.equal) == 6
     assert all(watch.equal)
     assert all(watch.restored)
+
+
+def test_without_an_average_the_evaluated_weights_are_those_in_training(tmp_path: Path) -> None:
+    trainer, model = quiet_trainer(tmp_path), EquivariantRegressor(**SMALL)
+    before = weight(model)
+    with evaluated_weights(trainer, model):
+        assert torch.equal(weight(model), before)
 
 
 def test_weights_come_back_after_an_error(tmp_path: Path) -> None:
