@@ -244,7 +244,7 @@ def _rows_to_measure(
             for name in names
             if name in present[k]
         }
-    groups = [(name,) for name in names]
+    groups: list[tuple[str, ...]] = [(name,) for name in names]
     if scope.pairs and pairs:
         groups += list(combinations([name for name in names if not is_invariant(name)], 2))
     for group in groups:
@@ -418,9 +418,8 @@ def _intervals(
     for (key, measure), value, low, high in zip(
         increases, increase_gk.mean(0).tolist(), low_k.tolist(), high_k.tolist()
     ):
-        word = "reliance" if measure == INTERACTION else measure
         reachable = measure == "probe" or _is_reachable(network, *key)
-        verdict = judge(word, low, high, mae, count, reachable)
+        verdict = judge(measure, low, high, mae, count, reachable)
         found[key, measure] = Effect(value, low, high, verdict)
     return found
 

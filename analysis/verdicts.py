@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from records.utilization import MEASURES, Verdict
+from records.utilization import INTERACTION, MEASURES, Verdict
 
 MARGIN = 0.01
 """Increases within this part of the MAE, to either side, are negligible."""
@@ -23,7 +23,8 @@ def judge(
     Parameters
     ----------
     measure : str
-        A key of `records.utilization.MEASURES`; decides on the word for a positive finding.
+        A key of `records.utilization.MEASURES`, or `records.utilization.INTERACTION`; decides on
+        the words for findings.
     low, high : float
         Ends of the interval, simultaneous over all that is judged together.
     mae : float
@@ -37,7 +38,8 @@ def judge(
     -------
     Verdict
         ``unreachable``; ``negligible`` if the whole interval lies within +-`MARGIN` of the MAE;
-        ``harmful`` if it lies below that; the measure's own word if it lies above; otherwise, and
+        ``harmful`` (for an interaction ``less than the sum``) if it lies below that; the measure's
+        own word if it lies above; otherwise, and
         for fewer than `FEWEST_MOLECULES` molecules, ``undecided``.
     """
     if not reachable:
@@ -45,10 +47,12 @@ def judge(
     if num_molecules < FEWEST_MOLECULES or not all(map(math.isfinite, (low, high, mae))):
         return "undecided"
     margin = MARGIN * mae
+    above: Verdict = "more than the sum" if measure == INTERACTION else MEASURES[measure]  # type: ignore[index]
+    below: Verdict = "less than the sum" if measure == INTERACTION else "harmful"
     if low > margin:
-        return MEASURES[measure]  # type: ignore[index]
+        return above
     if high < -margin:
-        return "harmful"
+        return below
     if -margin < low and high < margin:
         return "negligible"
     return "undecided"

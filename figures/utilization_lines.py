@@ -37,8 +37,8 @@ def utilization_lines(
         lines.append(f"{name}{'' if row.reachable else ': unreachable'}")
         earlier = before.get((row.layer, row.irrep))
         for measure, effect in row.effects.items():
-            untrained = earlier.effects.get(measure) if earlier else None
-            lines.append(f"  {_effect_text(measure, effect, unit, untrained)}")
+            at_start = earlier.effects.get(measure) if earlier else None
+            lines.append(f"  {_effect_text(measure, effect, unit, at_start)}")
     return "\n".join(lines)
 
 

@@ -189,8 +189,9 @@ class EquivariantConvNet(LayeredNetwork):
                 neighbor_norm=neighbor_norm,
             )
         with torch.no_grad():
-            layer.radial.layer0.weight.copy_(initial.layer0.weight)
-            layer.radial.layer1.weight.copy_(initial.layer1.weight[:, columns])
+            first, second = initial.layer0.weight, initial.layer1.weight
+            layer.get_parameter("radial.layer0.weight").copy_(first)
+            layer.get_parameter("radial.layer1.weight").copy_(second[:, columns])
         return layer
 
     def _paths(self, k: int, kept: Kept) -> Any:

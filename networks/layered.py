@@ -139,9 +139,10 @@ class LayeredNetwork(nn.Module, ABC):
         super().__init__()
         self.irreps = o3.Irreps(irreps)
         self.layer_irreps = [o3.Irreps(each) for each in layer_irreps]
-        uniform = isinstance(edge_irreps, o3.Irreps)
-        self.layer_edge_irreps = (
-            [edge_irreps] * len(self.layer_irreps) if uniform else list(edge_irreps)
+        self.layer_edge_irreps: list[o3.Irreps] = (
+            [edge_irreps] * len(self.layer_irreps)
+            if isinstance(edge_irreps, o3.Irreps)
+            else list(edge_irreps)
         )
         self.edge_irreps = o3.Irreps(
             [(1, ir) for ir in sorted({ir for each in self.layer_edge_irreps for _, ir in each})]

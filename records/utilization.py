@@ -25,7 +25,11 @@ Verdict = Literal[
     "not repaired",
     "informative",
     "missed",
+    "less than the sum",
+    "more than the sum",
 ]
+INTERACTION = "interaction"
+"""Reliance on two irreps together, minus the reliance on each; in rows of pairs only."""
 MEASURES: Mapping[Measure, Verdict] = {
     "reliance": "relied on",
     "resampled": "relied on",
@@ -34,8 +38,6 @@ MEASURES: Mapping[Measure, Verdict] = {
     "missed": "missed",
 }
 """Measures of an effect on the MAE, each with the verdict on a block whose loss raises the MAE."""
-INTERACTION = "interaction"
-"""Reliance on two irreps together, minus the reliance on each; in rows of pairs only."""
 PAIR = "&"
 """Joins the names of two irreps in the row of a pair, as in ``1o&2e``."""
 EFFECTS: tuple[str, ...] = (*MEASURES, INTERACTION)
