@@ -1,7 +1,7 @@
 """Train one model: ``python train.py [fit|validate|test|predict] [--config FILE] [options]``.
 
-Without a subcommand: fit, then test the best checkpoint. The same command finds its own run
-again: it continues an interrupted one and does not train a finished one twice.
+Without a subcommand, the model is trained and its best checkpoint tested. The same command finds
+its own run again: it continues an interrupted run, and does not train a finished one twice.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ def main(arguments: list[str]) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 failed, 2 unusable input, 143 after SIGTERM, 130 after Ctrl-C.
+        Exit code: 0 for success, 1 for a failure, 2 for unusable input, 143 after SIGTERM and 130
+        after Ctrl-C.
     """
     quiet_libraries()
     leave_a_core()
     signals = StopSignals()
     signals.install()
     try:
-        # Imported late: half of the program's start-up is torch, Lightning and e3nn.
-        from runtime.cli import IrrepscopeCLI, UsageError, fail
+        # Imported late: these imports take seconds, in which a signal must be handled, and the
+        # number of threads must be set before torch is imported.
+        from runtime.cli import IrrepscopeCLI
+        from runtime.errors import UsageError, fail
         from runtime.run import Run
 
         try:
-            run = Run(IrrepscopeCLI(arguments, signals))
+            cli = IrrepscopeCLI(arguments, signals)
+            run = Run(cli.configuration, cli.model, cli.datamodule, cli.build_trainer, signals)
             run.open()
         except UsageError as error:
             fail(str(error))

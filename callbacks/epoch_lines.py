@@ -1,4 +1,4 @@
-"""`EpochLines`: progress where there is no terminal to draw a bar on.
+"""`EpochLines`: progress where there is no terminal for a progress bar.
 
 Imports Lightning only.
 """
@@ -12,10 +12,10 @@ from typing_extensions import override
 
 
 class EpochLines(Callback):
-    """Print one line an epoch: errors in reporting units, the loss, and the time it took.
+    """Print one line per epoch: errors in reporting units, the loss, and the time it took.
 
-    A progress bar redrawn at every step fills a log file (of Slurm, of a sweep) with megabytes
-    that nobody can read. Only the first process prints.
+    A progress bar that is redrawn at every step would fill a log file (of Slurm, of a sweep) with
+    megabytes of unreadable text. Only the process of rank zero prints.
     """
 
     def __init__(self) -> None:

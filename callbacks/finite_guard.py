@@ -1,4 +1,4 @@
-"""`FiniteGuard`: no update from a loss or gradient that is NaN or infinite.
+"""`FiniteGuard`: no optimizer step with a NaN or infinite loss or gradient.
 
 Imports Lightning and torch only.
 """
@@ -11,34 +11,38 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from typing_extensions import override
 
+SHOWN = 40
+"""Molecules named in the error message."""
+
 
 class NonFiniteError(RuntimeError):
-    """Training was stopped before an update with a NaN or infinite loss or gradient."""
+    """A loss or gradient is NaN or infinite; training stopped before it changed a weight."""
 
 
 class FiniteGuard(Callback):
-    """Stop training at the first non-finite loss or gradient, before it reaches a weight.
+    """Stop training at the first non-finite loss or gradient, before it changes a weight.
 
-    The optimizer gets the test's result as ``found_inf``, with which torch's fused optimizers
-    leave the weights alone; so a GPU need not be waited for at every step, and the host looks
-    every `check_every` steps and at the end of the epoch.
+    The result of each check is given to the optimizer as ``found_inf``, which makes torch's fused
+    optimizers skip the step. The host therefore need not wait for a GPU at every step: it reads
+    the result every `check_every` steps and at the end of the epoch.
 
     Parameters
     ----------
     check_every : int
-        Steps between looks on a GPU. On a CPU every step is looked at, as it costs nothing.
+        Steps between two readings on a GPU. On a CPU every step is read, which costs nothing.
 
     Raises
     ------
     NonFiniteError
-        During training; names step, epoch and molecules.
+        During training. The message names step, epoch and molecules.
 
     Examples
     --------
-    In YAML, beside the other callbacks:
+    In a configuration file:
 
     .. code-block:: yaml
 
@@ -73,29 +77,30 @@ class FiniteGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        total = norms.sum() if self._loss is None else norms.sum() + self._loss
+        total = get_total_norm(gradients)
+        if self._loss is not None:
+            total = total + self._loss
         bad = ~torch.isfinite(total)
         optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
-        never = torch.full((), -1, dtype=torch.int64, device=bad.device)
-        before = never if self._first_bad is None else self._first_bad
+        if self._first_bad is None:
+            self._first_bad = torch.full((), -1, dtype=torch.int64, device=bad.device)
         now = torch.full((), trainer.global_step, dtype=torch.int64, device=bad.device)
-        self._first_bad = torch.where(bad & (before < 0), now, before)
+        self._first_bad = torch.where(bad & (self._first_bad < 0), now, self._first_bad)
         if bad.device.type == "cpu" or (trainer.global_step + 1) % self.check_every == 0:
-            self._look(trainer)
+            self._stop_if_bad(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer)
+        self._stop_if_bad(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _stop_if_bad(self, trainer: Trainer) -> None:
         step = -1 if self._first_bad is None else int(self._first_bad)
         if step < 0:
             return
         indices = next((idx.tolist() for s, idx in self._molecules if s == step), [])
-        shown = ", ".join(map(str, indices[:40])) + (" …" if len(indices) > 40 else "")
+        shown = ", ".join(map(str, indices[:SHOWN])) + (" …" if len(indices) > SHOWN else "")
         raise NonFiniteError(
             f"loss or gradient is not finite at step {step} (epoch {trainer.current_epoch}, "
-            f"molecules {shown}); the weights are those of the step before. Try a smaller "
+            f"molecules {shown}); the weights are those before this step. Try a smaller "
             "--model.lr or --trainer.gradient_clip_val=1"
         )

@@ -1,4 +1,4 @@
-"""`Throughput`: molecules trained on per second, an epoch at a time.
+"""`Throughput`: molecules per second in training, once per epoch.
 
 Imports Lightning and torch only.
 """
@@ -14,10 +14,10 @@ from typing_extensions import override
 
 
 class Throughput(Callback):
-    """Log ``throughput/molecules_per_s``: training batches only, without validation.
+    """Log ``throughput/molecules_per_s``, measured over an epoch's training batches.
 
-    The clock stops between the end of a batch and the start of the next only for validation and
-    other callbacks; waiting for data counts. On a GPU the queue is drained once an epoch.
+    Waiting for data counts, validation does not: the clock stops when a validation starts, and
+    starts again with the next training batch. A GPU is synchronized only when the clock stops.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Throughput(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._started is None:  # a validation in mid-epoch has stopped the clock
+        if self._started is None:  # a validation within the epoch has stopped the clock
             self._started = time.perf_counter()
 
     @override

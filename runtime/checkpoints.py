@@ -1,6 +1,6 @@
-"""Writing checkpoints whole, and reading them without executing anything in them.
+"""Writing checkpoints atomically, and reading them without executing anything in them.
 
-Imports torch, Lightning and this package only.
+Imports torch, Lightning and `records` only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from records.files import replacing
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there once it is on the disk.
+    """Write a checkpoint beside its destination, and move it there once it is on the disk.
 
-    Lightning writes into the system's temporary directory and moves the file from there: often
-    to another file system, where moving is copying. A kill or a full disk then leaves half a
+    Lightning writes it to the system's temporary directory instead. Moving it from there often
+    means copying it to another file system, and a kill or a full disk then leaves half a
     checkpoint in place of the good one.
     """
 
@@ -35,18 +35,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
         Parameters
         ----------
         checkpoint : dict
-            What `torch.save` takes.
+            Anything that `torch.save` accepts.
         path : path
-            Its place; what is there stays until the new one is complete.
+            Destination. An earlier checkpoint stays there until the new one is complete.
         storage_options : None
-            Not used.
+            Ignored.
 
         Raises
         ------
         CannotWriteError
             If the disk is full.
         """
-        content = io.BytesIO()  # torch's own writer hides the error of a full disk
+        # In memory first: torch's writer of files does not report a full disk as such.
+        content = io.BytesIO()
         torch.save(checkpoint, content)
         with replacing(Path(path)) as temporary, temporary.open("wb") as file:
             file.write(content.getbuffer())
@@ -70,34 +71,35 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there is no such file, it is damaged, it holds code, or it is not one of ours.
+        If there is no such file, it is damaged, it holds code, or `train.py` did not write it.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}: train first, or name another")
     try:
-        _check_sums(path)
+        _check_crc(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    # What torch's reader raises over a damaged file is anything from KeyError to MemoryError.
+    # For a damaged file, torch's reader raises anything from KeyError to MemoryError.
     except Exception as error:
         raise ValueError(
             f"checkpoint {path} is damaged or holds code ({type(error).__name__}); nothing in it "
             f"was executed: {_remedy(path)}start the run over with --fresh"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{path} is no checkpoint of train.py: name another")
+        raise ValueError(f"{path} is not a checkpoint of train.py: name another")
     return checkpoint
 
 
-def _check_sums(path: Path) -> None:
-    """Compare every part with its CRC-32, which `torch.save` writes and `torch.load` ignores."""
+def _check_crc(path: Path) -> None:
+    """Compare each part with its CRC-32, which `torch.save` writes and `torch.load` ignores."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} is not what was written")
+        raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
 
 
 def _remedy(path: Path) -> str:
+    """Name the best checkpoint as a replacement for a damaged last one."""
     best = path.with_name("best.ckpt")
     if path.name != "last.ckpt" or not best.is_file():
         return ""
-    return f"go on from the best epoch with `cp {best} {path}`, or "
+    return f"continue from the best epoch with `cp {best} {path}`, or "

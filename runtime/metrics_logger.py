@@ -1,7 +1,7 @@
 """`MetricsCSVLogger`: metrics.csv, one row per epoch, safe to interrupt and to resume.
 
-Lightning's CSVLogger writes a row per call and deletes earlier rows on resume, hence our own.
-Imports Lightning and this package only.
+Lightning's own CSVLogger writes one row per call and deletes the earlier rows on resume.
+Imports Lightning and `records` only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from records.metrics import Row, read_metrics, write_metrics
 class MetricsCSVLogger(Logger):
     """Merge all metrics with the same ``epoch`` into one row of a CSV file.
 
-    The file is rewritten whole, to a temporary file that takes its place, so that it is never
-    half-written. The untrained baseline is epoch -1.
+    The file is rewritten atomically every time. The untrained baseline is epoch -1.
 
     Parameters
     ----------
     path : Path
-        The CSV file; rows that it has already are kept.
+        The CSV file. Rows that it already has are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +62,7 @@ class MetricsCSVLogger(Logger):
         Raises
         ------
         ValueError
-            If there is no ``epoch``.
+            If ``epoch`` is missing.
         """
         if "epoch" not in metrics:
             raise ValueError(f"metrics {sorted(metrics)} come without their epoch")
@@ -76,7 +75,7 @@ class MetricsCSVLogger(Logger):
 
     @rank_zero_only
     def drop_after(self, epoch: int) -> None:
-        """Forget rows of epochs that a resumed run will train again.
+        """Remove the rows of epochs that a resumed run will train again.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Where a number comes from: git commit, package versions, platform.
+"""What a configuration implies and where it was run: irreps, parameters, git commit, versions.
 
 Imports the standard library only.
 """
@@ -9,6 +9,11 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_modules.qm9_datamodule import QM9DataModule
+    from lightning_modules.regressor import EquivariantRegressor
 
 PACKAGES = (
     "torch",
@@ -23,15 +28,48 @@ PACKAGES = (
     "rdkit",
     "qm9pack",
 )
+GIT_SECONDS = 10.0
+"""Longest wait for git, which can be slow on network file systems."""
+
+
+def provenance(model: EquivariantRegressor, datamodule: QM9DataModule) -> dict[str, Any]:
+    """Describe a run beyond its options.
+
+    Parameters
+    ----------
+    model : EquivariantRegressor
+    datamodule : QM9DataModule
+
+    Returns
+    -------
+    dict
+        Irreps, degrees, parameter counts, target, unit, graph, git commit and package versions,
+        under the names that ``summary.json`` and W&B's configuration have for them.
+    """
+    network, target = model.network, model.target
+    return {
+        "irreps": str(network.irreps),
+        "l_values": sorted(set(network.irreps.ls)),
+        "channels": [mul for mul, _ in network.irreps],
+        "irreps_dim": network.irreps.dim,
+        "layer_irreps": [str(irreps) for irreps in network.layer_irreps],
+        "params/total": network.num_parameters(),
+        "params/reachable": network.num_reachable_parameters(),
+        "target": target.name,
+        "unit": target.reporting_unit,
+        "graph": datamodule.hparams["graph"],
+        "git_commit": git_commit(),
+        "versions": package_versions(),
+    }
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide a result, and of Python.
+    """Look up the versions of Python and of the packages that affect a result.
 
     Returns
     -------
     dict of str to str
-        Package name to version; packages that are not installed are left out.
+        Versions by package; packages that are not installed are left out.
     """
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -43,18 +81,18 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit(directory: Path | None = None) -> str:
-    """Commit of the checkout that this file lies in.
+    """Look up the commit of a git checkout.
 
     Parameters
     ----------
     directory : Path, optional
-        Another checkout.
+        Inside the checkout. By default the checkout that contains this file.
 
     Returns
     -------
     str
-        Full hash, with ``-dirty`` appended if tracked files differ from it; ``unknown`` outside
-        a checkout or without git.
+        Full hash, with ``-dirty`` appended if tracked files were changed; ``unknown`` outside a
+        checkout or without git.
     """
     where = directory or Path(__file__).resolve().parent.parent
     try:
@@ -66,11 +104,12 @@ def git_commit(directory: Path | None = None) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str:
+    # Without optional locks: asking must not get in the way of a git command of the user's.
     result = subprocess.run(
-        ["git", "-C", str(directory), *arguments],
+        ["git", "--no-optional-locks", "-C", str(directory), *arguments],
         capture_output=True,
         text=True,
         check=True,
-        timeout=10,
+        timeout=GIT_SECONDS,
     )
     return result.stdout.strip()

@@ -1,19 +1,15 @@
-"""`RunDirectory`: the files of one run, and who may write them.
+"""`RunDirectory`: where the files of one run are, and which process may write them.
 
-Imports filelock and this package only.
+Imports filelock and the standard library only.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
-
-from records.files import write_json
 
 
 class RunDirectory:
@@ -22,7 +18,7 @@ class RunDirectory:
     Parameters
     ----------
     runs_dir : Path
-        Where all runs lie.
+        Directory of all runs.
     name : str
         The run's name.
     """
@@ -44,17 +40,27 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """Resolved configuration; ``python train.py --config`` takes it."""
+        """Resolved configuration, see `records.configuration`."""
         return self.path / "config.yaml"
 
     @property
+    def summary(self) -> Path:
+        """Status and results, see `records.summary`."""
+        return self.path / "summary.json"
+
+    @property
     def metrics(self) -> Path:
-        """One row an epoch."""
+        """One row per epoch, see `records.metrics`."""
         return self.path / "metrics.csv"
 
     @property
+    def splits(self) -> Path:
+        """Which molecules are in which part, see `records.splits`."""
+        return self.path / "splits.npz"
+
+    @property
     def error(self) -> Path:
-        """What went wrong the last time, in detail, until the run goes on."""
+        """Traceback of the last failure. Removed when the run goes on."""
         return self.path / "error.txt"
 
     @property
@@ -63,12 +69,12 @@ class RunDirectory:
         return self.path / "predictions.csv"
 
     def acquire(self) -> None:
-        """Take the run for this process, or say who cannot.
+        """Take the run for this process.
 
         Raises
         ------
         ValueError
-            If another process holds it, or the directory cannot be written.
+            If another process has it, or the directory cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -89,11 +95,15 @@ class RunDirectory:
             )
 
     def release(self) -> None:
-        """Let other processes have the run. The lock's file stays, as its removal would race."""
+        """Let other processes have the run.
+
+        The lock's file stays: removing it while another process is waiting for it would let two
+        processes hold the lock.
+        """
         self._lock.release()
 
     def clear(self) -> None:
-        """Remove everything in the run directory but the lock that this process holds."""
+        """Remove everything in the run directory except the lock that this process holds."""
         for entry in self.path.iterdir():
             if entry.name == ".lock":
                 continue
@@ -101,39 +111,3 @@ class RunDirectory:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-
-    def read_summary(self) -> dict[str, Any]:
-        """Read ``summary.json``.
-
-        Returns
-        -------
-        dict
-            Empty if there is none yet.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged.
-        """
-        path = self.path / "summary.json"
-        if not path.exists():
-            return {}
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): remove it, or start the run over with --fresh"
-            ) from error
-        if not isinstance(summary, dict):
-            raise ValueError(f"{path} is damaged: remove it, or start over with --fresh")
-        return summary
-
-    def update_summary(self, **values: Any) -> None:
-        """Merge values into ``summary.json``, atomically.
-
-        Parameters
-        ----------
-        **values : Any
-            JSON values; keys with a slash are given as ``**{"val/mae": ...}``.
-        """
-        write_json(self.path / "summary.json", {**self.read_summary(), **values})

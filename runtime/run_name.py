@@ -1,4 +1,4 @@
-"""A run's name from its configuration, so that the same command finds its own run again.
+"""Naming a run after its configuration, so that the same command finds its own run again.
 
 Imports `records` only.
 """
@@ -20,10 +20,6 @@ def default_run_name(config: dict[str, Any], irreps: str) -> str:
         Nested resolved configuration.
     irreps : str
         Canonical irreps of the network.
-
-    Returns
-    -------
-    str
     """
     target = config["data"]["target"]
     seed = config["seed_everything"]
@@ -31,7 +27,7 @@ def default_run_name(config: dict[str, Any], irreps: str) -> str:
 
 
 def check_run_name(name: str) -> str:
-    """Refuse names that cannot be a directory's or a W&B run's.
+    """Refuse names that are unusable for a directory or a W&B run.
 
     Parameters
     ----------
@@ -46,7 +42,7 @@ def check_run_name(name: str) -> str:
     Raises
     ------
     ValueError
-        If it is empty, too long, starts with a dot or has other characters than letters,
+        If the name is empty, too long, starts with a dot, or has characters other than letters,
         digits and ``._+=,-``.
     """
     if not re.fullmatch(r"[A-Za-z0-9_+=,-][A-Za-z0-9._+=,-]{0,199}", name):

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as one exception that ends a run cleanly, whatever it is doing.
+"""SIGTERM and Ctrl-C as one exception that ends a run cleanly at any moment.
 
 Imports the standard library only.
 """
@@ -15,12 +15,12 @@ from types import FrameType
 class StopRequestedError(BaseException):
     """The process was asked to stop.
 
-    A `BaseException`, so that no handler of ordinary errors swallows it.
+    It is a `BaseException`, so that no handler of ordinary errors catches it.
 
     Parameters
     ----------
     signum : int
-        The signal that asked.
+        Number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -29,17 +29,17 @@ class StopRequestedError(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells and W&B's agents expect."""
+        """128 + the signal's number, which shells and W&B's agents expect."""
         return 128 + self.signum
 
 
 class StopSignals:
-    """Turns the first SIGTERM or SIGINT into a `StopRequestedError`; later ones are ignored.
+    """Turn the first SIGTERM or SIGINT into a `StopRequestedError`, and ignore later ones.
 
     Attributes
     ----------
     by_server : bool
-        Whether W&B's server asked for the stop: such a run is not to be requeued.
+        Whether W&B's server asked for the stop. Such a run must not be requeued.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ class StopSignals:
         self._received: int | None = None
 
     def install(self) -> None:
-        """Take over both signals. To be called in the main thread."""
+        """Handle both signals from now on. Must be called in the main thread."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._handle)
 
     def stop_by_server(self) -> None:
-        """Stop because W&B says so (early termination, a click in the browser); any thread."""
+        """Stop the run from any thread, because W&B says so (early termination, or a click)."""
         self.by_server = True
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -66,12 +66,12 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let a block finish first: a checkpoint and the row that belongs to it.
+        """Let a block finish before a stop: a checkpoint and the row of metrics that belongs to it.
 
         Raises
         ------
         StopRequestedError
-            After the block, if a signal came during it.
+            After the block, if a signal arrived during it.
         """
         before = self._received
         self._deferring = True

@@ -1,6 +1,6 @@
-"""W&B as the second sink of a run's numbers: one history row an epoch.
+"""W&B as the second sink of a run's numbers: one history row per epoch.
 
-Imports wandb, Lightning and this package only.
+Imports wandb, Lightning, `records` and this package only.
 """
 
 from __future__ import annotations
@@ -15,24 +15,28 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from records.metrics import Row
-from runtime.wandb_session import SERVICE_GONE
+from records.names import UNTRAINED
+from runtime.wandb_internals import SERVICE_GONE
+
+NOTHING_SENT = UNTRAINED - 1
 
 
 class EpochWandbLogger(WandbLogger):
-    """One history row an epoch, sent when the epoch's checkpoint is safe on disk.
+    """Send one history row per epoch, once the epoch's checkpoint is on disk.
 
-    A run that is stopped between two epochs so leaves a history that its continuation extends
-    without gap or repetition. What arrives late for an earlier epoch (pictures and measures
-    computed beside training) is sent at once as a row of its own.
+    A run that is stopped between two epochs therefore leaves a history that its continuation
+    extends without gap or repetition. What arrives later for an epoch already sent (pictures and
+    measures that are computed beside training) is sent at once, as a row of its own.
 
     Parameters
     ----------
     run : wandb.Run
         Started by `runtime.wandb_session.start_wandb`; None in processes other than rank zero.
     logged_through : int, optional
-        Last epoch that an earlier process sent, if this run goes on.
+        Last epoch that an earlier process has sent, if this run continues one.
     record : callable, optional
-        Told the last epoch that has been sent, for the next process of an offline run.
+        Called with each epoch that has been sent, so that it can be given as `logged_through` to
+        the next process.
     """
 
     def __init__(
@@ -43,14 +47,14 @@ class EpochWandbLogger(WandbLogger):
     ) -> None:
         super().__init__(experiment=run)
         self._record = record
-        self._earlier = -2 if logged_through is None else logged_through
-        self._sent = self._earlier
+        self._sent_before = NOTHING_SENT if logged_through is None else logged_through
+        self._sent = self._sent_before
         self._pending: dict[int, dict[str, Any]] = {}
         self._last_row: dict[str, Any] = {}
 
     @property
     def logged_through(self) -> int:
-        """Last epoch of which the row has been sent; -2 if none has."""
+        """Last epoch whose row has been sent, or `NOTHING_SENT`."""
         return self._sent
 
     @override
@@ -60,7 +64,7 @@ class EpochWandbLogger(WandbLogger):
     @override
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        """Collect metrics of the current epoch, or send late ones of an earlier epoch.
+        """Collect metrics of the current epoch, or send late metrics of an earlier one.
 
         Parameters
         ----------
@@ -71,47 +75,55 @@ class EpochWandbLogger(WandbLogger):
         """
         epoch = int(metrics["epoch"])
         if epoch <= self._sent:
-            late = {k: v for k, v in metrics.items() if epoch > self._earlier or "latent/" in k}
-            if epoch == self._last_row.get("epoch"):
-                # Lightning logs the training part of an epoch once more after its checkpoint.
-                late = {k: v for k, v in late.items() if self._last_row.get(k) != v}
-            if late:
-                self._log({**late, "epoch": epoch})
+            self._send_late(epoch, metrics)
             return
         self._pending.setdefault(epoch, {"epoch": epoch}).update(metrics)
         if step is not None:
             self._pending[epoch]["trainer/global_step"] = step
 
+    def _send_late(self, epoch: int, metrics: dict[str, float]) -> None:
+        late: dict[str, Any] = dict(metrics)
+        if epoch <= self._sent_before:
+            # An earlier process has sent this epoch's row. Only the latent space's measures, which
+            # are computed beside training, can be new.
+            late = {key: value for key, value in late.items() if "latent/" in key}
+        if epoch == self._last_row.get("epoch"):
+            # Lightning logs an epoch's training metrics once more after the checkpoint.
+            late = {key: value for key, value in late.items() if self._last_row.get(key) != value}
+        if late:
+            self._log({**late, "epoch": epoch})
+
     @rank_zero_only
-    def send_through(self, epoch: int) -> None:
-        """Send the rows of all epochs up to one.
+    def on_epoch_saved(self, epoch: int) -> None:
+        """Send the rows of all epochs up to one whose checkpoint is on disk.
 
         Parameters
         ----------
         epoch : int
-            Of the checkpoint that has just been written.
+            Epoch of the checkpoint.
         """
         for pending in sorted(e for e in self._pending if e <= epoch):
             self._send(pending, self._pending.pop(pending))
 
     @rank_zero_only
     def fill(self, rows: dict[int, Row], through: int) -> None:
-        """Send rows of metrics.csv that an interrupted process could not.
+        """Send rows of metrics.csv that an interrupted process could not send.
 
         Parameters
         ----------
         rows : dict of int to dict
-            Epoch to row.
+            Rows by epoch.
         through : int
             Last epoch to send.
         """
         for epoch in sorted(rows):
             if self._sent < epoch <= through:
                 self._send(epoch, rows[epoch])
-        self._earlier = max(self._earlier, self._sent)
+        self._sent_before = max(self._sent_before, self._sent)
 
     def _send(self, epoch: int, row: dict[str, Any]) -> None:
-        # "epochs" counts finished epochs; unlike "epoch" no late row sets it back.
+        # "epochs" counts finished epochs. Unlike "epoch", it never decreases in W&B's summary when
+        # a late row arrives.
         self._last_row = {**row, "epoch": epoch, "epochs": epoch + 1}
         self._log(self._last_row)
         self._sent = max(self._sent, epoch)
@@ -119,6 +131,6 @@ class EpochWandbLogger(WandbLogger):
             self._record(epoch)
 
     def _log(self, row: dict[str, Any]) -> None:
-        # The end of the run tells of it, once.
+        # If W&B's service process is gone, `WandbSession.finish` says so once, at the end.
         with contextlib.suppress(*SERVICE_GONE):
             self.experiment.log(row)

@@ -1,4 +1,4 @@
-"""Everything unusable that a user may give: one clear line, exit code 2, before any work."""
+"""Whatever unusable input a user gives: one clear line and exit code 2, before any work."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import IrrepscopeCLI, UsageError
+from runtime.cli import IrrepscopeCLI
+from runtime.errors import UsageError
 from runtime.signals import StopSignals
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,9 @@ BAD = [
     (["--trainer.accumulate_grad_batches=0"], ["accumulate_grad_batches is 0"]),
     (["--trainer.limit_val_batches=0"], ["limit_val_batches is 0"]),
     (["--trainer.profiler=foo"], ["profiler", "simple"]),
+    (["--project=a/b"], ["project", "a/b"]),
+    (["--wandb_start_timeout=0"], ["--wandb_start_timeout is 0", "more than 0"]),
+    (["--wandb_finish_timeout=inf"], ["--wandb_finish_timeout is inf", "a day"]),
     (["--no_such_option=1"], ["no_such_option"]),
     (["--model.no_such_option=1"], ["no_such_option"]),
     (["train"], ["train"]),
@@ -85,13 +89,13 @@ def test_unknown_key_in_a_config_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("a: &a [*a]", "holds itself"),
+        ("a: &a [*a]", "contains itself"),
         ("model: !!python/object/apply:os.system ['touch PWNED']", "cannot be read"),
         ("seed_everything: 0\n5: 6", "5"),
         ("model: null", "model"),
     ],
 )
-def test_configuration_files_that_are_more_than_values(
+def test_configuration_files_that_are_not_plain_values(
     text: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

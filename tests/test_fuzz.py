@@ -1,4 +1,4 @@
-"""Whatever is typed or stands in a file: a working parse, or one line that says what is wrong."""
+"""Any input, typed or in a file, is either understood or refused in one line."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from qm9.source import PART_COLUMNS, PARTS, POLARIZABILITY, TENSOR_COLUMNS, Sour
 from qm9.targets import TARGETS, get_target
 from reporting.read.irreps import parse
 from reporting.read.runs import ReportError, read_run
-from runtime.cli import IrrepscopeCLI, UsageError
+from runtime.cli import IrrepscopeCLI
+from runtime.errors import UsageError
 from runtime.run_name import check_run_name
 from runtime.signals import StopSignals
-from runtime.wandb_session import check_project
+from runtime.wandb_server import check_project
 from tests.junk import IRREPS, NUMBERS, SCALARS, VALUES, WORDS, examples, mutated
 from tests.qm9.fake_source import copy_source
 
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Work where a hostile path does no harm, beside a program that sweep files can name."""
+    """Work where hostile paths do no harm, beside a program that sweep files can name."""
     path = tmp_path_factory.mktemp("fuzz")
     (path / "train.py").write_text("")
     with contextlib.chdir(path):
@@ -50,7 +51,7 @@ def one_line(message: str) -> None:
 
 
 def run_program(main: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Exit code; with 1 (the file system's word) and 2 goes one line and nothing else."""
+    """Run a program; with exit codes 1 (the file system refuses) and 2 it prints one line only."""
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -87,14 +88,14 @@ CONFIG = {
 
 
 def read_command_line(arguments: list[str]) -> None:
-    """Do all that ``train.py`` does before it touches data or disk."""
+    """Do what ``train.py`` does before it reads or writes anything."""
     with contextlib.redirect_stdout(io.StringIO()):
         try:
             IrrepscopeCLI(arguments, StopSignals())
         except UsageError as error:
             one_line(str(error))
         except SystemExit as end:
-            if end.code != 0:  # other than that of --help and its kind
+            if end.code != 0:  # --help and its like exit with 0
                 raise
 
 
@@ -190,7 +191,7 @@ def test_any_command_line_of_sweep(file: str, options: list[str]) -> None:
         st.tuples(
             st.sampled_from(["--reference", "--sweep", "--csv", "-o", "--x", "--wandb"]), WORDS
         )
-        # One slash would be a project, and the network be asked for it.
+        # With one slash it would be a project, and the network would be asked for it.
         .filter(lambda pair: pair[0] != "--wandb" or pair[1].count("/") != 1),
         max_size=2,
     ),

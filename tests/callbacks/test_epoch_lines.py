@@ -1,4 +1,4 @@
-"""Where nothing is drawn, progress is one line an epoch."""
+"""Without a terminal, progress is one line per epoch."""
 
 import re
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
     return re.sub(r"[\d,]+ s$", "T s", capsys.readouterr().out.rstrip("\n"))
 
 
-def test_a_line_says_how_far_and_how_good(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_says_epoch_error_loss_and_time(capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys)
     assert found == "epoch 2 (3 of 8)  val/mae 1,235 meV  train/loss 0.01235  T s"
 

@@ -1,4 +1,4 @@
-"""A NaN stops training with the weights of the step before, naming step and molecules."""
+"""A NaN stops training before it changes a weight, and the error names step and molecules."""
 
 from pathlib import Path
 
@@ -10,16 +10,21 @@ from callbacks.finite_guard import FiniteGuard, NonFiniteError
 from lightning_modules.regressor import EquivariantRegressor
 from tests.lightning_modules.test_regressor import SMALL, Molecules
 
+POISONED_STEP = 7
+"""In the second epoch, as each has six steps."""
+LATE_STEP = 9
+"""Where a host that does not wait for its GPU may notice, still in the second epoch."""
+
 
 class Poisoned(EquivariantRegressor):
-    """Keeps its weights before each step; one step's loss or gradient is poisoned."""
+    """Keeps the weights before each step; `POISONED_STEP` has a bad loss or gradient."""
 
     poison = "loss"
 
     def training_step(self, batch, batch_idx):  # type: ignore[no-untyped-def]
         self.before = [p.detach().clone() for p in self.parameters()]
         loss = super().training_step(batch, batch_idx)
-        if self.global_step != 4:
+        if self.global_step != POISONED_STEP:
             return loss
         if self.poison == "loss":
             return loss * float("nan")
@@ -36,10 +41,12 @@ def test_stops_before_the_update(
     model = Poisoned(**SMALL)
     model.poison = poison
     guard = FiniteGuard()
-    if as_on_gpu:  # the host looks at the end of the epoch only; the optimizer must hold back
-        look = guard._look
+    if as_on_gpu:  # the host reads late, so that the optimizer itself must skip the step
+        stop_if_bad = guard._stop_if_bad
         monkeypatch.setattr(
-            guard, "_look", lambda trainer: None if trainer.global_step < 6 else look(trainer)
+            guard,
+            "_stop_if_bad",
+            lambda trainer: None if trainer.global_step < LATE_STEP else stop_if_bad(trainer),
         )
     trainer = Trainer(
         accelerator="cpu",
@@ -51,7 +58,7 @@ def test_stops_before_the_update(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with pytest.raises(NonFiniteError, match=r"not finite at step 4 \(epoch 1, molecules 0, 0"):
+    with pytest.raises(NonFiniteError, match=r"not finite at step 7 \(epoch 1, molecules 4, 5, 6, 7\)"):
         trainer.fit(model, datamodule=Molecules())
     if not as_on_gpu:
         for before, now in zip(model.before, model.parameters()):

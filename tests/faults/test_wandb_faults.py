@@ -1,7 +1,7 @@
-"""W&B away at the start, in the middle or at the end: training goes on, nothing is lost.
+"""W&B's server fails at the start, in the middle or at the end: training goes on, nothing is lost.
 
-All with the real client and the loopback server. Nothing here looks at a clock: that a wait is
-bounded shows in that the fault is lifted only after it.
+All tests use the real client and the loopback server, and none of them looks at a clock: each wait
+is known to be bounded because the fault is lifted only after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import pytest
 
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.wandb_logger import EpochWandbLogger
-from runtime.wandb_session import PREEMPTED_SECONDS, choose_mode, start_wandb
+from runtime.wandb_server import choose_mode
+from runtime.wandb_session import PREEMPTED_SECONDS, start_wandb
 from tests.faults.wandb_stage import (
     FAULTS,
     LIMIT,
@@ -32,7 +33,7 @@ from tests.wandb_server import WandbServer
 REPOSITORY = Path(__file__).parents[2]
 EPOCHS = 5
 LONG = 60.0
-"""Seconds for a wait that is to outlast the fault."""
+"""Seconds: longer than any fault lasts."""
 TINY = [
     "--run_name=tiny",
     "--model.irreps=4x0e+4x1o",
@@ -59,20 +60,20 @@ CAUSES = {
 }
 EXCEPTIONS = {
     ("slow", "finish"): "--wandb_finish_timeout",
-    # It is accepted again by the time the run asks why uploads failed.
+    # The key is accepted again by the time the run asks why uploads failed.
     ("key", "middle"): "debug-internal.log",
 }
 
 
 def timeouts(stage: Stage) -> dict[str, float]:
-    """Waits at both ends; the one with the fault is outlasted by it."""
-    # The question who is there is answered in 2 s, but not all that it takes to start a run.
+    """Timeouts for start and end. The fault lasts longer than the one at its own moment."""
+    # A slow server answers a single question in 2 s, but starting a run takes several.
     short = 3.0 if stage.fault == "slow" else 2.0
     return {f"{end}_timeout": short if stage.moment == end else LONG for end in ("start", "finish")}
 
 
 def log_epochs(stage: Stage, folder: Path) -> str:
-    """Do with W&B what a run does, without training; what it tells the user."""
+    """Use W&B as a run does, but without training; return what the user is told."""
     with stage.server.client(folder):
         if stage.moment == "start":
             stage.begin()
@@ -98,7 +99,7 @@ def log_epochs(stage: Stage, folder: Path) -> str:
                 stage.end()
             for sink in (metrics, logger):
                 sink.log_metrics({"epoch": epoch, "val/mae": 1.0 / (2 + epoch)}, step=epoch)
-            logger.send_through(epoch)
+            logger.on_epoch_saved(epoch)
         if stage.moment == "finish":
             stage.begin()
         warning = session.finish(0)
@@ -110,7 +111,7 @@ def log_epochs(stage: Stage, folder: Path) -> str:
 
 
 def check(stage: Stage, output: str, run_id: str, metrics: Path, folder: Path) -> None:
-    """One warning with cause and remedy; everything arrives, now or with the remedy."""
+    """One warning names cause and remedy, and every row arrives, if need be by the remedy."""
     warnings = warnings_in(output)
     heals = stage.moment == "middle" and stage.fault != "key"
     if heals or (stage.fault == "slow" and stage.moment == "finish" and not warnings):
@@ -145,7 +146,7 @@ def test_nothing_is_lost_and_one_line_says_what_to_do(
 
 
 def train_through(stage: Stage, folder: Path) -> None:
-    """``train.py`` with a fault, and the remedy that it names."""
+    """Run ``train.py`` with a fault, then apply the remedy that it names."""
     StageFault.stage = stage
     waits = [f"--wandb_{name}={seconds}" for name, seconds in timeouts(stage).items()]
     with stage.server.client(folder) as environment, contextlib.ExitStack() as ends:
@@ -205,7 +206,7 @@ sys.exit(143)
 def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(
     seconds: float, tmp_path: Path
 ) -> None:
-    """Its option would let it wait for a day."""
+    """Although ``--wandb_finish_timeout`` would let it wait for a day."""
     with WandbServer() as server:
         process = subprocess.Popen(
             [sys.executable, "-c", PREEMPTED, str(tmp_path), str(seconds)],
@@ -241,13 +242,13 @@ for child in sum(lists, []):
         os.kill(int(child), signal.SIGKILL)
 for epoch in range(3):
     logger.log_metrics({"epoch": epoch, "val/mae": 1.0})
-    logger.send_through(epoch)
+    logger.on_epoch_saved(epoch)
 print(session.finish(0, summary={"test/mae": 1.0}))
 """
 
 
-def test_a_run_outlives_wandbs_own_process(tmp_path: Path) -> None:
-    """As when memory is short, and the service is what the kernel kills."""
+def test_a_run_outlives_the_service_process_of_wandb(tmp_path: Path) -> None:
+    """As if memory ran out and the kernel killed the service."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)],
         cwd=REPOSITORY,

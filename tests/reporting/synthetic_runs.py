@@ -34,8 +34,8 @@ GAIN = {0: 0.0, 1: 14.0, 2: 9.0, 3: 1.5, 4: 0.4, 5: 0.1, 6: 0.0}
 
 @functools.cache
 def _described(options: tuple[str, ...]) -> str:
-    cli = IrrepscopeCLI(list(options), StopSignals())
-    return json.dumps([cli.resolved_config(), cli.provenance(), cli.config_yaml()])
+    found = IrrepscopeCLI(list(options), StopSignals()).configuration
+    return json.dumps([found.resolved, found.provenance, found.yaml_text])
 
 
 def smiles(count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run once, and never between a checkpoint and its row."""
+"""SIGTERM and Ctrl-C end a run once, and never between a checkpoint and its row of metrics."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def test_exit_code_is_128_plus_signal(signals: StopSignals, signum: int, code: i
     assert caught.value.exit_code == code
 
 
-def test_deferred_block_is_finished_first(signals: StopSignals) -> None:
+def test_a_deferring_block_finishes_first(signals: StopSignals) -> None:
     done = []
 
     def block() -> None:
@@ -40,14 +40,14 @@ def test_deferred_block_is_finished_first(signals: StopSignals) -> None:
     assert done == [True]
 
 
-def test_later_signals_do_not_disturb_the_end(signals: StopSignals) -> None:
+def test_later_signals_are_ignored(signals: StopSignals) -> None:
     with pytest.raises(StopRequestedError):
         os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_server_stops_from_another_thread(signals: StopSignals) -> None:
+def test_the_server_can_stop_a_run_from_another_thread(signals: StopSignals) -> None:
     def stop() -> None:
         thread = threading.Thread(target=signals.stop_by_server)
         thread.start()

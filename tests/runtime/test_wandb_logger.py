@@ -1,4 +1,4 @@
-"""One W&B history row an epoch: after its checkpoint, without gap or repetition."""
+"""W&B gets one history row per epoch, after its checkpoint, without gap or repetition."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from runtime.wandb_logger import EpochWandbLogger
 
 
 class History:
-    """Keeps what is logged, as a W&B run would."""
+    """Stands for a W&B run: keeps the rows that are logged."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -24,27 +24,27 @@ def test_an_epochs_metrics_are_one_row_sent_with_its_checkpoint() -> None:
     logger.log_metrics({"epoch": 0, "val/mae": 3.0}, step=5)
     logger.log_metrics({"epoch": 0, "train/loss": 0.5}, step=5)
     assert history.rows == []
-    logger.send_through(0)
+    logger.on_epoch_saved(0)
     assert [row["epoch"] for row in history.rows] == [-1, 0]
     assert history.rows[1]["val/mae"] == 3.0
     assert history.rows[1]["train/loss"] == 0.5
     assert recorded == [-1, 0]
 
 
-def test_late_measures_go_out_at_once_under_their_own_epoch() -> None:
+def test_late_measures_are_sent_at_once_under_their_own_epoch() -> None:
     history = History()
     logger = EpochWandbLogger(history)  # type: ignore[arg-type]
     logger.log_metrics({"epoch": 0, "val/mae": 3.0})
-    logger.send_through(0)
+    logger.on_epoch_saved(0)
     logger.log_metrics({"epoch": 0, "latent/all/trustworthiness": 0.9})
     assert history.rows[-1] == {"epoch": 0, "latent/all/trustworthiness": 0.9}
 
 
-def test_what_an_epochs_row_had_is_not_sent_once_more() -> None:
+def test_metrics_of_a_row_already_sent_are_not_sent_again() -> None:
     history = History()
     logger = EpochWandbLogger(history)  # type: ignore[arg-type]
     logger.log_metrics({"epoch": 0, "val/mae": 3.0, "train/loss": 0.5})
-    logger.send_through(0)
+    logger.on_epoch_saved(0)
     logger.log_metrics({"epoch": 0, "train/loss": 0.5})
     assert len(history.rows) == 1
 
@@ -57,6 +57,6 @@ def test_a_continued_run_fills_the_gap_and_repeats_nothing(sent: int | None) -> 
     logger.fill(rows, through=1)
     for epoch in (2, 3):
         logger.log_metrics({"epoch": epoch, "val/mae": 1.0})
-        logger.send_through(epoch)
+        logger.on_epoch_saved(epoch)
     first = -1 if sent is None else sent + 1
     assert [row["epoch"] for row in history.rows] == list(range(first, 4))

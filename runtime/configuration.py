@@ -1,0 +1,155 @@
+"""`RunConfiguration`: everything that a command line asks for, resolved and checked once.
+
+Imports `records` and this package only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from records.configuration import configuration_hash, flatten, identity
+from runtime.run_name import check_run_name
+from runtime.wandb_server import check_project
+
+Subcommand = Literal["fit", "validate", "test", "predict"]
+MAX_TIMEOUT = 86_400.0
+"""Longest wait for W&B that an option may ask for, in seconds: a day."""
+
+
+@dataclass(frozen=True)
+class RunConfiguration:
+    """A parsed command line, made once by `runtime.cli.IrrepscopeCLI` and never changed.
+
+    Attributes
+    ----------
+    subcommand : {"fit", "validate", "test", "predict"}
+        What to do.
+    bare : bool
+        Whether no subcommand was given: fit, then test the best checkpoint.
+    run_name : str
+        Given, or made from the configuration.
+    runs_dir : Path
+        Directory of all runs.
+    fresh : bool
+        Whether to remove what an earlier run of this name has left.
+    project : str
+        W&B project.
+    wandb_start_timeout, wandb_finish_timeout : float
+        Longest wait for W&B's server at the start and at the end of the run, in seconds.
+    output : Path or None
+        File for predictions; None for the default in the run's directory.
+    ckpt_path : Path or None
+        Checkpoint to evaluate; None for the run's best.
+    resolved : dict
+        Every option given or defaulted, nested, linked values included.
+    provenance : dict
+        What the configuration implies and where it was run, see `runtime.provenance.provenance`.
+    yaml_text : str
+        Content of ``config.yaml``, which ``--config`` accepts.
+
+    Raises
+    ------
+    ValueError
+        If the run's name, the project or a timeout is unusable.
+    """
+
+    subcommand: Subcommand
+    bare: bool
+    run_name: str
+    runs_dir: Path
+    fresh: bool
+    project: str
+    wandb_start_timeout: float
+    wandb_finish_timeout: float
+    output: Path | None
+    ckpt_path: Path | None
+    resolved: dict[str, Any]
+    provenance: dict[str, Any]
+    yaml_text: str
+
+    def __post_init__(self) -> None:
+        check_run_name(self.run_name)
+        check_project(self.project)
+        check_timeout("--wandb_start_timeout", self.wandb_start_timeout)
+        check_timeout("--wandb_finish_timeout", self.wandb_finish_timeout)
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory, absolute."""
+        return (self.runs_dir / self.run_name).resolve()
+
+    @property
+    def seed(self) -> int | None:
+        """``seed_everything``; None if nothing is seeded."""
+        seed = self.resolved["seed_everything"]
+        return None if isinstance(seed, bool) else seed
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The options that determine the result, with dotted keys."""
+        return identity(self.resolved)
+
+    @property
+    def hash(self) -> str:
+        """Six hexadecimal digits of the hash of `identity`."""
+        return configuration_hash(self.resolved)
+
+    @property
+    def for_wandb(self) -> dict[str, Any]:
+        """All options and the provenance, flat, with dotted keys."""
+        return {**flatten(self.resolved), **self.provenance}
+
+
+def check_timeout(option: str, seconds: float) -> float:
+    """Refuse waits that are not bounded.
+
+    Parameters
+    ----------
+    option : str
+        Name of the option.
+    seconds : float
+        Given by the user.
+
+    Returns
+    -------
+    float
+        The seconds.
+
+    Raises
+    ------
+    ValueError
+        If the wait is not positive, or longer than `MAX_TIMEOUT`.
+    """
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise ValueError(f"{option} is {seconds:g}: give seconds, more than 0 and at most a day")
+    return seconds
+
+
+def expand_directory(option: str, text: str) -> Path:
+    """Turn a directory as given by the user into a path.
+
+    Parameters
+    ----------
+    option : str
+        Name of the option.
+    text : str
+        May start with ``~`` or ``~user``.
+
+    Returns
+    -------
+    Path
+        Not necessarily absolute, and not necessarily existing.
+
+    Raises
+    ------
+    ValueError
+        If there is no such user, or the text cannot be a path.
+    """
+    if "\0" in text:
+        raise ValueError(f"{option} {text!r} contains a null character")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{option} {text!r}: there is no such user") from error

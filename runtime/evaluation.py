@@ -1,0 +1,129 @@
+"""Validation, test and prediction with the weights of a checkpoint.
+
+Imports torch, Lightning, `lightning_modules`, `records` and this package only.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
+from records.files import replacing
+from runtime.checkpoints import read_checkpoint
+
+PREDICTION_COLUMNS = ("index", "smiles", "prediction", "target", "unit")
+
+
+def validate(
+    trainer: Trainer, model: EquivariantRegressor, datamodule: QM9DataModule, checkpoint: Path
+) -> dict[str, float]:
+    """Measure the errors on the validation part.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    model : EquivariantRegressor
+        Gets the checkpoint's weights.
+    datamodule : QM9DataModule
+    checkpoint : Path
+        Written by `train.py`.
+
+    Returns
+    -------
+    dict of str to float
+        ``val/mae`` and its kind, in reporting units.
+    """
+    _load_weights(model, checkpoint)
+    trainer.validate(model, datamodule=datamodule, verbose=False)
+    return _metrics(trainer, "val/")
+
+
+def test(
+    trainer: Trainer, model: EquivariantRegressor, datamodule: QM9DataModule, checkpoint: Path
+) -> dict[str, float]:
+    """Measure the errors on the test part.
+
+    Parameters
+    ----------
+    trainer, model, datamodule, checkpoint
+        As in `validate`.
+
+    Returns
+    -------
+    dict of str to float
+        ``test/mae`` and its kind, in reporting units; ``test/seconds``; ``test/mae_of_mean``, the
+        MAE of predicting the mean of the training part for every molecule.
+    """
+    start = time.perf_counter()
+    _load_weights(model, checkpoint)
+    trainer.test(model, datamodule=datamodule, verbose=False)
+    results = _metrics(trainer, "test/")
+    results["test/seconds"] = time.perf_counter() - start
+    results["test/mae_of_mean"] = _mae_of_mean(datamodule)
+    return results
+
+
+def predict(
+    trainer: Trainer,
+    model: EquivariantRegressor,
+    datamodule: QM9DataModule,
+    checkpoint: Path,
+    output: Path,
+) -> int:
+    """Write the predictions for one part of the data to a CSV file.
+
+    Parameters
+    ----------
+    trainer, model, datamodule, checkpoint
+        As in `validate`.
+    output : Path
+        Gets the columns `PREDICTION_COLUMNS`, in reporting units.
+
+    Returns
+    -------
+    int
+        Number of molecules.
+
+    Raises
+    ------
+    ValueError
+        If the trainer uses several devices, each of which would see a part of the molecules.
+    """
+    if trainer.world_size > 1:
+        raise ValueError("predict runs on one device: add --trainer.devices=1")
+    _load_weights(model, checkpoint)
+    batches = trainer.predict(model, datamodule=datamodule)
+    unit = model.target.reporting_unit
+    count = 0
+    with replacing(output) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PREDICTION_COLUMNS)
+        for idx_g, prediction_g, target_g in batches or []:
+            for idx, prediction, target in zip(
+                idx_g.tolist(), prediction_g.tolist(), target_g.tolist()
+            ):
+                number, smiles = datamodule.molecule(idx)
+                writer.writerow([number, smiles, f"{prediction:.6g}", f"{target:.6g}", unit])
+                count += 1
+    return count
+
+
+def _load_weights(model: EquivariantRegressor, checkpoint: Path) -> None:
+    """Load the weights alone: Lightning would want to restore training's callbacks, too."""
+    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+
+
+def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
+    return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
+
+
+def _mae_of_mean(datamodule: QM9DataModule) -> float:
+    y_g = datamodule.batch(datamodule.splits["test"]).y.to(torch.float64).cpu()
+    mae = float((y_g - datamodule.target_mean).abs().mean())
+    return mae * float(datamodule.target.reporting_factor)

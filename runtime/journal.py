@@ -1,0 +1,196 @@
+"""`RunJournal`: what a run says of itself, in summary.json, to W&B and on standard output.
+
+Imports `records` and this package only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from records.configuration import differences
+from records.names import PREEMPTED
+from records.summary import Summary, read_summary, write_summary
+from runtime.configuration import RunConfiguration
+from runtime.run_directory import RunDirectory
+from runtime.wandb_logger import EpochWandbLogger
+from runtime.wandb_server import choose_mode
+from runtime.wandb_session import WandbSession, start_wandb
+
+
+class RunJournal:
+    """Record a run's status and results. Only the process of rank zero writes and prints.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+    directory : RunDirectory
+    stop : callable
+        Called in another thread when W&B's server ends the run early.
+    is_writer : bool
+        Whether this is the process of rank zero.
+
+    Attributes
+    ----------
+    summary : Summary
+        What summary.json holds.
+    mode, reason : str
+        Of W&B, see `runtime.wandb_server.choose_mode`.
+    """
+
+    def __init__(
+        self,
+        configuration: RunConfiguration,
+        directory: RunDirectory,
+        stop: Callable[[], None],
+        is_writer: bool,
+    ) -> None:
+        self.configuration = configuration
+        self.directory = directory
+        self.is_writer = is_writer
+        self.summary = Summary()
+        self.mode, self.reason = "disabled", ""
+        self._stop = stop
+        self._wandb: WandbSession | None = None
+
+    def open(self) -> None:
+        """Read what an earlier process has recorded, and decide on W&B's mode.
+
+        Raises
+        ------
+        ValueError
+            If summary.json is damaged, the run exists with another configuration, or a variable of
+            W&B is unusable.
+        """
+        self.summary = read_summary(self.directory.summary) or Summary()
+        if self.configuration.ckpt_path is None:
+            self._check_same_configuration()
+        self.mode, self.reason = choose_mode(self.configuration.wandb_start_timeout)
+
+    def _check_same_configuration(self) -> None:
+        before = self.summary.configuration
+        if not before:
+            return
+        changes = differences(before, self.configuration.identity)
+        if changes:
+            raise ValueError(
+                f"run {self.directory.name} exists with another configuration "
+                f"({', '.join(changes[:4])}): give another --run_name, start over with --fresh, or "
+                f"take its own with --config {self.directory.config}"
+            )
+
+    def record(self, **values: Any) -> None:
+        """Change values in summary.json.
+
+        Parameters
+        ----------
+        **values : Any
+            See `records.summary.Summary.updated`.
+        """
+        if self.is_writer:
+            self.summary = self.summary.updated(**values)
+            write_summary(self.directory.summary, self.summary)
+
+    def say(self, text: str) -> None:
+        """Print to standard output.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines.
+        """
+        if self.is_writer:
+            print(text, flush=True)
+
+    def complain(self, text: str) -> None:
+        """Print to standard error.
+
+        Parameters
+        ----------
+        text : str
+            One line.
+        """
+        if self.is_writer:
+            print(text, file=sys.stderr, flush=True)
+
+    def start_wandb(self, run_id: str) -> WandbSession:
+        """Start or continue the run in W&B; `mode` and `reason` then say how that went.
+
+        Parameters
+        ----------
+        run_id : str
+            W&B's id of the run.
+        """
+        self._wandb = start_wandb(
+            mode=self.mode,
+            reason=self.reason,
+            directory=self.directory.path,
+            run_id=run_id,
+            name=self.directory.name,
+            project=self.configuration.project,
+            config=self.configuration.for_wandb,
+            stop=self._stop,
+            start_timeout=self.configuration.wandb_start_timeout,
+            finish_timeout=self.configuration.wandb_finish_timeout,
+        )
+        self.mode, self.reason = self._wandb.mode, self._wandb.reason
+        return self._wandb
+
+    def wandb_logger(self, resume: bool) -> EpochWandbLogger:
+        """Start the run in W&B, and return the logger for its epochs.
+
+        Parameters
+        ----------
+        resume : bool
+            Whether an interrupted run is continued.
+        """
+        if not self.is_writer:
+            return EpochWandbLogger(None)
+        session = self.start_wandb(self.summary.wandb_run_id or "")
+        logged_through = None
+        if resume and session.mode == "online":
+            # Only the server knows which epochs it has: an earlier process may have been offline.
+            epochs = session.run.summary.get("epochs")  # type: ignore[no-untyped-call]
+            logged_through = None if epochs is None else int(epochs) - 1
+        elif resume:
+            logged_through = self.summary.wandb_epoch
+        return EpochWandbLogger(
+            session.run, logged_through, record=lambda epoch: self.record(wandb_epoch=epoch)
+        )
+
+    def end(self, status: str, exit_code: int, error: str | None = None) -> None:
+        """Record how the run has ended, and end it in W&B.
+
+        Parameters
+        ----------
+        status : str
+            One of `records.names`.
+        exit_code : int
+            Of this process.
+        error : str, optional
+            Why the run has failed, in one line.
+        """
+        try:
+            self.record(status=status, error=error)
+        finally:
+            self.finish_wandb(exit_code, preempted=status == PREEMPTED)
+
+    def finish_wandb(self, exit_code: int, preempted: bool = False) -> None:
+        """End the run in W&B, if it was started there, and warn if W&B has not received all of it.
+
+        Parameters
+        ----------
+        exit_code : int
+            Of this process.
+        preempted : bool
+            Whether the run will be requeued.
+        """
+        if self._wandb is None:
+            return
+        session, self._wandb = self._wandb, None
+        # W&B's summary of the run holds the last row of its history. Test results are not in it.
+        tested = not preempted and "test/mae" in self.summary.results
+        results = dict(self.summary.results) if tested else None
+        if warning := session.finish(exit_code, preempted, results):
+            self.complain(f"warning: {warning}")

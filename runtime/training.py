@@ -1,0 +1,145 @@
+"""`Training`: fit a run from its beginning or its last epoch, then test it.
+
+Imports Lightning, `lightning_modules`, `records` and this package.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.loggers.logger import Logger
+
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
+from records.configuration import write_configuration
+from records.metrics import Row
+from records.names import RUNNING, UNTRAINED
+from runtime import evaluation, messages
+from runtime.checkpoints import read_checkpoint
+from runtime.configuration import RunConfiguration
+from runtime.journal import RunJournal
+from runtime.metrics_logger import MetricsCSVLogger
+from runtime.run_directory import RunDirectory
+from runtime.trainer import TrainerFactory, epoch_checkpoint
+
+LAST_EPOCH_RESULTS = ("train/loss", "throughput/molecules_per_s", "lr")
+"""Metrics of the last epoch that go into the summary."""
+
+
+class Training:
+    """Train one run.
+
+    Parameters
+    ----------
+    configuration : RunConfiguration
+    model : EquivariantRegressor
+    datamodule : QM9DataModule
+    build_trainer : TrainerFactory
+    directory : RunDirectory
+        Acquired by the process of rank zero.
+    journal : RunJournal
+        Opened.
+    """
+
+    def __init__(
+        self,
+        configuration: RunConfiguration,
+        model: EquivariantRegressor,
+        datamodule: QM9DataModule,
+        build_trainer: TrainerFactory,
+        directory: RunDirectory,
+        journal: RunJournal,
+    ) -> None:
+        self.configuration = configuration
+        self.model = model
+        self.datamodule = datamodule
+        self.build_trainer = build_trainer
+        self.directory = directory
+        self.journal = journal
+
+    def fit(self) -> None:
+        """Train to the end, then test the best checkpoint if the command had no subcommand."""
+        resume = self.directory.last.is_file()
+        metrics = MetricsCSVLogger(self.directory.metrics)
+        loggers: list[Logger] = [metrics]
+        if self.journal.is_writer:
+            self._write_start(resume)
+        wandb = None
+        if self.journal.mode != "disabled":
+            wandb = self.journal.wandb_logger(resume)
+            loggers.append(wandb)
+        keep_splits = LambdaCallback(on_train_start=lambda trainer, module: self._keep_splits())
+        trainer = self.build_trainer(loggers, [keep_splits])
+        wandb_line = messages.wandb_line(self.directory, self.journal.mode, self.journal.reason)
+        self.journal.say(messages.introduction(self.directory, self.model, resume, wandb_line))
+        if resume:
+            epoch = int(read_checkpoint(self.directory.last)["epoch"])
+            metrics.drop_after(epoch)
+            if wandb is not None:
+                wandb.fill(metrics.rows, through=epoch)
+        elif metrics.rows:
+            # A process that was killed in its first epoch has left the baseline's row.
+            metrics.drop_after(UNTRAINED - 1)
+        trainer.fit(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path=str(self.directory.last) if resume else None,
+            weights_only=True,
+        )
+        self._record_training(trainer, metrics.rows)
+        if self.configuration.bare and self.directory.best.is_file():
+            self._test(trainer, loggers, last_epoch=max(metrics.rows, default=0))
+
+    def answer_again(self) -> None:
+        """Answer an agent that asks for a finished run: a sweep may hand out a duplicate."""
+        if os.environ.get("WANDB_SWEEP_ID") and self.journal.is_writer:
+            session = self.journal.start_wandb(os.environ.get("WANDB_RUN_ID") or "")
+            session.run.log(dict(self.journal.summary.results))
+            self.journal.finish_wandb(0)
+
+    def _write_start(self, resume: bool) -> None:
+        """Write what is known before the first epoch."""
+        write_configuration(self.directory.config, self.configuration.yaml_text)
+        self.directory.error.unlink(missing_ok=True)
+        summary = self.journal.summary
+        # An agent that resumes a run gives its id; otherwise the run keeps the one it has.
+        run_id = os.environ.get("WANDB_RUN_ID") or summary.wandb_run_id or secrets.token_hex(4)
+        self.journal.record(
+            **self.configuration.provenance,
+            run_name=self.directory.name,
+            status=RUNNING,
+            error=None,
+            seed=self.configuration.seed,
+            configuration=self.configuration.identity,
+            configuration_hash=self.configuration.hash,
+            resumed=summary.resumed + int(resume),
+            wandb_run_id=run_id,
+        )
+
+    def _keep_splits(self) -> None:
+        """Save the splits with the run; a continued run must have the same."""
+        if not self.journal.is_writer:
+            return
+        if self.directory.splits.exists():
+            self.datamodule.check_splits(self.directory.splits)
+        else:
+            self.datamodule.save_splits(self.directory.splits)
+
+    def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:
+        # The trainer does not know the metrics of epochs that an earlier process has trained.
+        last = rows[max(rows)] if rows else {}
+        results = {key: last[key] for key in LAST_EPOCH_RESULTS if key in last}
+        best = epoch_checkpoint(trainer).best_model_score
+        if best is not None:
+            results["val/mae"] = float(best)
+        sizes = {part: len(self.datamodule.splits[part]) for part in ("train", "val", "test")}
+        self.journal.record(epochs=trainer.current_epoch, molecules=sizes, **results)
+
+    def _test(self, trainer: Trainer, loggers: list[Logger], last_epoch: int) -> None:
+        results = evaluation.test(trainer, self.model, self.datamodule, self.directory.best)
+        for logger in loggers:
+            logger.log_metrics({**results, "epoch": last_epoch}, step=trainer.global_step)
+        self.journal.record(**results)
