@@ -233,11 +233,11 @@ def _short(value: float) -> str:
 
 def _shrink_to_fit(text: Text, canvas: FigureCanvasAgg, right: float) -> None:
     """Make a line smaller where it would run past `right`, in pixels: irreps can be long."""
-    box = text.get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
+    box = text.get_window_extent(canvas.get_renderer())
     room = right - box.x0
     if box.width > room:
         # Widths are not quite proportional to sizes: glyphs are fitted to pixels.
-        text.set_fontsize(0.97 * text.get_fontsize() * room / box.width)
+        text.set_fontsize(0.97 * float(text.get_fontsize()) * room / box.width)
 
 
 def _wrap(text: str, columns: int) -> str:
