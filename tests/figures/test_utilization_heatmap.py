@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from figures.utilization_heatmap import compact, draw_heatmap, heatmap_figure
-from records.utilization import BlockUtilization, Utilization
+from records.utilization import BlockUtilization, Effect, Utilization
 
 NAMES = ("0e", "1o", "2e", "3o", "4e", "5o", "6e", "7o", "8e")
 
@@ -26,15 +26,16 @@ def utilization(num_irreps: int, num_layers: int = 5) -> Utilization:
             reachable = name == "0e" or k != num_layers - 1
             value = -0.0123 if i % 2 else 104_600.0
             share = 1 / num_irreps if k < num_layers else float("nan")
-            unused = "unused" if i % 2 else "used"
+            effect = Effect(value, 1.1 * value, 0.9 * value, "negligible" if i % 2 else "relied on")
+            if not reachable:
+                effect = Effect(0.0, 0.0, 0.0, "unreachable")
             rows.append(
                 BlockUtilization(
-                    *(layer, name, 32, 1.0, share, 3.0, 0.1),
-                    *((value, 1.1 * value, 0.9 * value) if reachable else (0.0, 0.0, 0.0)),
-                    reachable,
-                    unused if reachable else "unreachable",  # type: ignore[arg-type]
+                    *(layer, name, 32, reachable, 1.0, share, 3.0), effects={"reliance": effect}
                 )
             )
+    if num_irreps > 1:  # pairs have no place in the picture
+        rows.append(BlockUtilization("network", "0e&1o", 64, True, effects={}))
     return Utilization(rows, mae=41.3, num_molecules=1000)
 
 
