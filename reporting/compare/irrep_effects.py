@@ -10,18 +10,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from records.names import NETWORK, UNTRAINED
+from records.names import UNTRAINED
 from records.utilization import BlockUtilization
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.set_comparison import Difference, compare_pairs
 from reporting.compare.statistics import Estimate, mean_interval, mean_of_finite
 from reporting.read.irreps import degree_of, parse_irreps, without_irrep
 from reporting.read.utilization import (
-    ABLATION,
     MEASURES,
-    RELATIVE_ABLATION,
-    USED,
+    NOT_MEASURED,
+    RELATIVE_RELIANCE,
+    RELIANCE,
+    RELIED_ON,
+    UNDECIDED,
+    is_absent,
     measures,
+    single_irreps,
+    verdict_of,
     whole_network,
 )
 
@@ -40,15 +45,16 @@ class IrrepEffect:
     irrep_set : IrrepSet
     irrep : str
         For example ``1o``.
-    ablation : Estimate or None
+    reliance : Estimate or None
         Increase of the validation MAE when the irrep is removed from all layers of the trained
-        network: mean over seeds, reporting units. None if it was not measured.
-    relative_ablation : float
+        network and everything else stays as trained. Mean over seeds, reporting units; None if it
+        was not measured.
+    relative_reliance : float
         The increase divided by the network's own MAE, mean over seeds; NaN if it was not measured.
-    untrained_ablation : float
+    untrained_reliance : float
         The increase before training, mean over seeds; NaN if it was not measured.
     verdicts : Counter
-        How many of the trained networks have which verdict.
+        How many of the trained networks have which verdict on the reliance.
     retrained : Difference or None
         Error of the set without this irrep minus error of this set, both trained from the start.
         None if the set without it was not trained.
@@ -56,21 +62,26 @@ class IrrepEffect:
 
     irrep_set: IrrepSet
     irrep: str
-    ablation: Estimate | None
-    relative_ablation: float
-    untrained_ablation: float
+    reliance: Estimate | None
+    relative_reliance: float
+    untrained_reliance: float
     verdicts: Counter[str]
     retrained: Difference | None
 
     @property
     def measured(self) -> int:
-        """Number of trained networks whose utilization was measured."""
+        """Number of trained networks that have a verdict."""
         return self.verdicts.total()
 
     @property
     def used(self) -> int:
-        """Number of trained networks that use the irrep."""
-        return self.verdicts[USED]
+        """Number of trained networks that rely on the irrep."""
+        return self.verdicts[RELIED_ON]
+
+    @property
+    def undecided(self) -> int:
+        """Number of trained networks whose interval decides nothing."""
+        return self.verdicts[UNDECIDED]
 
 
 @dataclass(frozen=True)
@@ -125,19 +136,19 @@ def irreps_of(effects: Iterable[IrrepEffect]) -> list[str]:
 
 
 def _irrep_effect(irrep_set: IrrepSet, irrep: str, retrained: Difference | None) -> IrrepEffect:
-    trained = [run.last_utilization() for run in irrep_set.runs]
+    trained = [run.final_utilization() for run in irrep_set.runs]
     untrained = [run.utilization.get(UNTRAINED) for run in irrep_set.runs]
     blocks = [(b, u.mae) for u in trained if u is not None for b in whole_network(u, irrep)]
     before = [(b, u.mae) for u in untrained if u is not None for b in whole_network(u, irrep)]
     values = [measures(block, mae) for block, mae in blocks]
-    ablations = [one[ABLATION] for one in values if math.isfinite(one[ABLATION])]
+    reliances = [one[RELIANCE] for one in values if math.isfinite(one[RELIANCE])]
     return IrrepEffect(
         irrep_set=irrep_set,
         irrep=irrep,
-        ablation=mean_interval(ablations) if ablations else None,
-        relative_ablation=mean_of_finite(one[RELATIVE_ABLATION] for one in values),
-        untrained_ablation=mean_of_finite(measures(block, mae)[ABLATION] for block, mae in before),
-        verdicts=Counter(block.verdict for block, _ in blocks),
+        reliance=mean_interval(reliances) if reliances else None,
+        relative_reliance=mean_of_finite(one[RELATIVE_RELIANCE] for one in values),
+        untrained_reliance=mean_of_finite(measures(block, mae)[RELIANCE] for block, mae in before),
+        verdicts=Counter(v for block, _ in blocks if (v := verdict_of(block)) != NOT_MEASURED),
         retrained=retrained,
     )
 
@@ -156,9 +167,9 @@ def block_means(irrep_set: IrrepSet) -> list[BlockMean]:
     """
     found: dict[tuple[str, str], list[tuple[BlockUtilization, float]]] = {}
     for run in irrep_set.runs:
-        utilization = run.last_utilization()
+        utilization = run.final_utilization()
         if utilization is not None:
-            for row in utilization.rows:
+            for row in single_irreps(utilization):
                 found.setdefault((row.layer, row.irrep), []).append((row, utilization.mae))
     return [_block_mean(layer, irrep, blocks) for (layer, irrep), blocks in found.items()]
 
@@ -166,10 +177,8 @@ def block_means(irrep_set: IrrepSet) -> list[BlockMean]:
 def _block_mean(
     layer: str, irrep: str, blocks: Sequence[tuple[BlockUtilization, float]]
 ) -> BlockMean:
-    verdicts: set[str] = {block.verdict for block, _ in blocks}
+    verdicts = {ABSENT if is_absent(block) else verdict_of(block) for block, _ in blocks}
     verdict = verdicts.pop() if len(verdicts) == 1 else MIXED
-    if layer != NETWORK and all(block.channels == 0 for block, _ in blocks):
-        verdict = ABSENT
     values = [measures(block, mae) for block, mae in blocks]
     means = {name: mean_of_finite(one[name] for one in values) for name in MEASURES}
     return BlockMean(layer, irrep, verdict, means)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from reporting.compare.groups import TEST_MAE, Group
+from records.baselines import FACTOR, baselines_of
+from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect
 from reporting.compare.set_comparison import Difference, Standing
 from reporting.read.irreps import degree_of
@@ -18,8 +19,6 @@ from reporting.read.runs import Run
 
 FALLING_GAIN = 0.02
 """A learning curve still falls if the last fifth of the epochs lowers it by more than this part."""
-LEARNED_FRACTION = 0.5
-"""A network has learned if its error is below this fraction of the mean predictor's error."""
 SIMILAR_SIZE = 1.2
 """Largest ratio of parameter counts at which sets count as equally large."""
 
@@ -31,8 +30,10 @@ class Usage(Enum):
 
     NOT_MEASURED = auto()
     HARDLY_USED = auto()
+    UNDECIDED = auto()
+    """Too many intervals decide nothing."""
     USED = auto()
-    """More than half of the networks use it."""
+    """More than half of the networks rely on it."""
 
 
 class Need(Enum):
@@ -54,7 +55,7 @@ class Need(Enum):
 
 @dataclass(frozen=True)
 class IrrepJudgement:
-    """What ablation and training without an irrep say together.
+    """What removing an irrep and training without it say together.
 
     Attributes
     ----------
@@ -85,7 +86,10 @@ def _usage(effects: Sequence[IrrepEffect]) -> Usage:
     if measured == 0:
         return Usage.NOT_MEASURED
     used = sum(effect.used for effect in effects)
-    return Usage.USED if used > measured / 2 else Usage.HARDLY_USED
+    if used > measured / 2:
+        return Usage.USED
+    perhaps_used = used + sum(effect.undecided for effect in effects)
+    return Usage.UNDECIDED if perhaps_used > measured / 2 else Usage.HARDLY_USED
 
 
 def _need(irrep: str, retrained: Sequence[Difference]) -> Need:
@@ -175,24 +179,50 @@ def still_falling(run: Run) -> bool:
     return min(curve[-last:]) < (1 - FALLING_GAIN) * min(curve[:-last])
 
 
-def error_of_mean_predictor(group: Group) -> float | None:
-    """Return the test MAE of predicting the mean of the training part, reporting units."""
-    return group.sets[0].runs[0].number("test/mae_of_mean")
+class Predictor(Enum):
+    """Predictors without a network."""
+
+    MEAN = auto()
+    """Predicts the mean of the training part."""
+    BONDS = auto()
+    """Linear in the numbers of elements and bonds."""
 
 
-def learned_too_little(group: Group, best: Standing) -> bool:
-    """Judge whether even the best set is not far below the error of predicting the mean.
+@dataclass(frozen=True)
+class Baseline:
+    """What can be reached without a network.
+
+    Attributes
+    ----------
+    predictor : Predictor
+    mae : float
+        Test MAE, reporting units.
+    """
+
+    predictor: Predictor
+    mae: float
+
+
+def baseline_of(group: Group) -> Baseline | None:
+    """Return the strongest baseline that the runs of a group recorded; None without one."""
+    run = group.counted_runs[0]
+    baselines = baselines_of(run.summary.results)
+    if baselines is not None:
+        return Baseline(Predictor.BONDS, baselines.bonds)
+    mae = run.number("test/mae_of_mean")
+    return None if mae is None else Baseline(Predictor.MEAN, mae)
+
+
+def learned_too_little(best: Standing, baseline: Baseline) -> bool:
+    """Judge whether even the best set is not clearly better than a baseline.
 
     Parameters
     ----------
-    group : Group
     best : Standing
-        The set with the lowest error.
+        The set with the lowest test error.
+    baseline : Baseline
     """
-    baseline = error_of_mean_predictor(group)
-    if group.metric != TEST_MAE or baseline is None:
-        return False
-    return best.mae.mean >= LEARNED_FRACTION * baseline
+    return best.mae.mean * FACTOR > baseline.mae
 
 
 def differ_in_size(parameters: Sequence[float]) -> bool:

@@ -155,7 +155,7 @@ def irreps_table(group: Group, effects: Sequence[IrrepEffect]) -> Table:
             Column("irreps", "Set", numeric=False),
             Column("irrep", "Irrep", numeric=False),
             Column("used", "Used in", "networks"),
-            Column("ablation", "Removed", f"from all layers: MAE, {unit}"),
+            Column("reliance", "Removed", f"from all layers: MAE, {unit}"),
             Column("relative", "Removed", "share of the MAE"),
             Column("untrained", "Removed untrained", f"MAE, {unit}"),
             Column("retrained", "Trained without", f"MAE, {unit}"),
@@ -164,14 +164,14 @@ def irreps_table(group: Group, effects: Sequence[IrrepEffect]) -> Table:
         hidden=[
             Column("networks", "Networks"),
             Column("verdicts", "Verdicts"),
-            Column("ablation_low", "Removed, lower end"),
-            Column("ablation_high", "Removed, upper end"),
+            Column("reliance_low", "Removed, lower end"),
+            Column("reliance_high", "Removed, upper end"),
             Column("retrained_low", "Trained without, lower end"),
             Column("retrained_high", "Trained without, upper end"),
         ],
     )
     for effect in effects:
-        if effect.ablation is not None or effect.retrained is not None:
+        if effect.reliance is not None or effect.retrained is not None:
             table.rows.append(_effect_cells(group, effect))
     return table
 
@@ -185,14 +185,14 @@ def _effect_cells(group: Group, effect: IrrepEffect) -> list[Cell]:
         _set_cell(effect.irrep_set, group),
         _text(effect.irrep),
         Cell(f"{used} of {total}" if total else formatting.plain(None), used if total else None),
-        _interval(effect.ablation, sign=True),
-        Cell(formatting.percent(effect.relative_ablation, sign=True), effect.relative_ablation),
-        _number(effect.untrained_ablation, 3),
+        _interval(effect.reliance, sign=True),
+        Cell(formatting.percent(effect.relative_reliance, sign=True), effect.relative_reliance),
+        _number(effect.untrained_reliance, 3),
         _interval(retrained, sign=True),
         Cell(formatting.p_value(p_value), p_value),
         Cell("", total),
         Cell("", verdicts),
-        *_ends(effect.ablation),
+        *_ends(effect.reliance),
         *_ends(retrained),
     ]
 

@@ -11,11 +11,11 @@ from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect
 from reporting.compare.latent_spaces import LatentMeasure
 from reporting.compare.set_comparison import Standing
-from reporting.plots.ablation import ablation_against_retraining
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
 from reporting.plots.heatmaps import heatmaps
 from reporting.plots.latents import latent_spaces
+from reporting.plots.reliance import reliance_against_retraining
 
 
 def draw_figures(
@@ -42,7 +42,7 @@ def draw_figures(
         error_against_size(group, rows),
         error_against_cost(group, rows),
         learning_curves(group),
-        ablation_against_retraining(group, effects),
+        reliance_against_retraining(group, effects),
         heatmaps(group, rows),
         latent_spaces(group, latent),
     ]

@@ -18,11 +18,11 @@ from reporting.plots import palette
 from reporting.plots.figure import Figure, Json, Panel, View
 from reporting.read.irreps import parse_irreps
 from reporting.read.utilization import (
-    ABLATION,
-    ATTRIBUTION,
+    CONTRIBUTION,
     EFFECTIVE_CHANNELS,
     POWER_SHARE,
-    RELATIVE_ABLATION,
+    RELATIVE_RELIANCE,
+    RELIANCE,
     UNREACHABLE,
 )
 from reporting.words import formatting
@@ -34,7 +34,7 @@ WIDE_FROM = 5
 """A heatmap with at least this many irreps takes two columns."""
 UNREACHABLE_COLOR = "#dfe3e8"
 LOG_FROM, LOG_TO = -3.0, 1.0
-"""Decades of the colour scale of relative ablations: 0.1 % to 1000 % of the MAE."""
+"""Decades of the colour scale of relative reliance: 0.1 % to 1000 % of the MAE."""
 LOG_LEGEND = ("≤ 0.1 %", "1 %", "10 %", "100 %", "1000 % of the MAE")
 
 
@@ -57,31 +57,33 @@ class _Measure:
     note: str
 
     @property
-    def is_ablation(self) -> bool:
-        """Whether the colours show the relative ablation, on a logarithmic scale."""
-        return self.name in (RELATIVE_ABLATION, ABLATION)
+    def is_reliance(self) -> bool:
+        """Whether the colours show the relative reliance, on a logarithmic scale."""
+        return self.name in (RELATIVE_RELIANCE, RELIANCE)
 
 
 _MEASURES = (
     _Measure(
         "Removed, % of MAE",
-        RELATIVE_ABLATION,
+        RELATIVE_RELIANCE,
         "Increase of the validation MAE when the block is removed.",
     ),
     _Measure(
         "Removed, absolute",
-        ABLATION,
+        RELIANCE,
         "Increase of the validation MAE when the block is removed.",
     ),
     _Measure("Share of power", POWER_SHARE, "The block's share of its layer's mean square."),
     _Measure("Effective channels", EFFECTIVE_CHANNELS, "Channels that vary independently."),
     _Measure(
-        "Attribution", ATTRIBUTION, "Gradient times activation of the squared error, relative."
+        "Contribution",
+        CONTRIBUTION,
+        "Standard deviation over molecules of what the block contributes to the prediction.",
     ),
 )
 _HOVER_NAMES = {
-    ABLATION: "removed",
-    RELATIVE_ABLATION: "of the MAE",
+    RELIANCE: "removed",
+    RELATIVE_RELIANCE: "of the MAE",
     POWER_SHARE: "share of power",
     EFFECTIVE_CHANNELS: "effective channels",
 }
@@ -105,7 +107,7 @@ def heatmaps(group: Group, rows: Sequence[Standing]) -> Figure:
     return Figure(
         "heatmaps",
         "Utilization: what each irrep of each layer is worth",
-        "Means over seeds, measured on validation molecules after the last epoch. "
+        "Means over seeds, measured on validation molecules with the best checkpoint. "
         f"Grey: cannot reach the output; empty: the layer has no such irrep.{note}",
         [_view(measured, measure, group.unit) for measure in _MEASURES] if measured else [],
         wide=True,
@@ -116,11 +118,14 @@ def _view(measured: Blocks, measure: _Measure, unit: str) -> View:
     values = [block.values[measure.name] for _, blocks in measured for block in blocks]
     top = max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
     panels = [_panel(irrep_set, blocks, measure, top) for irrep_set, blocks in measured]
-    if not measure.is_ablation:
+    if not measure.is_reliance:
+        note = (
+            f"{measure.note} Numbers in {unit}." if measure.name == CONTRIBUTION else measure.note
+        )
         legend = [_format(measure.name, value) for value in (0.0, top / 2, top)]
-        return View(measure.label, panels, legend, measure.note)
+        return View(measure.label, panels, legend, note)
     note = measure.note
-    if measure.name == ABLATION:
+    if measure.name == RELIANCE:
         note += f" Numbers in {unit}; colours show the ratio to the MAE."
     return View(measure.label, panels, list(LOG_LEGEND), note)
 
@@ -130,7 +135,7 @@ def _panel(
 ) -> Panel:
     irreps = list(parse_irreps(irrep_set.irreps))
     layers = list(dict.fromkeys(block.layer for block in blocks))
-    if not measure.is_ablation:  # other measures are not defined for all layers together
+    if not measure.is_reliance:  # other measures are not defined for all layers together
         layers = [layer for layer in layers if layer != NETWORK]
     block_at = {(block.layer, block.irrep): block for block in blocks}
     grid = [[block_at.get((layer, irrep)) for irrep in irreps] for layer in layers]
@@ -191,10 +196,10 @@ def _shade(block: BlockMean | None, measure: _Measure, top: float) -> float | No
     """Return a position on the colour scale from 0 to 1; None leaves the cell empty."""
     if block is None or block.verdict in (UNREACHABLE, ABSENT):
         return None
-    value = block.values[RELATIVE_ABLATION if measure.is_ablation else measure.name]
+    value = block.values[RELATIVE_RELIANCE if measure.is_reliance else measure.name]
     if not math.isfinite(value):
         return None
-    if measure.is_ablation:
+    if measure.is_reliance:
         decade = math.log10(value) if value > 0 else LOG_FROM
         fraction = (decade - LOG_FROM) / (LOG_TO - LOG_FROM)
     else:
@@ -209,7 +214,7 @@ def _cell_text(block: BlockMean | None, shade: float | None, measure: _Measure) 
 
 
 def _format(name: str, value: float) -> str:
-    if name == RELATIVE_ABLATION:
+    if name == RELATIVE_RELIANCE:
         return formatting.percent(value, sign=True)
     if name == POWER_SHARE:
         return formatting.percent(value)

@@ -51,6 +51,8 @@ class Run:
         Rows of ``metrics.csv`` by epoch; empty for a run that was read from W&B.
     utilization : dict of int to Utilization
         What ``utilization.csv`` holds, by epoch.
+    best_utilization : Utilization or None
+        What ``utilization_best.csv`` holds: the best checkpoint, with all layers.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Run:
     irreps: str
     metrics: dict[int, Row] = field(default_factory=dict)
     utilization: dict[int, Utilization] = field(default_factory=dict)
+    best_utilization: Utilization | None = None
 
     @property
     def status(self) -> str:
@@ -131,8 +134,10 @@ class Run:
         molecules, rate = self.summary.molecules.get("train"), self.molecules_per_second()
         return molecules * self.epochs / rate if molecules and rate else None
 
-    def last_utilization(self) -> Utilization | None:
-        """Return the last measurement of the trained network; None if there is none."""
+    def final_utilization(self) -> Utilization | None:
+        """Return the measurement of the best checkpoint, or else of the last epoch."""
+        if self.best_utilization is not None:
+            return self.best_utilization
         last = max(self.utilization, default=UNTRAINED)
         return self.utilization[last] if last > UNTRAINED else None
 
@@ -206,6 +211,7 @@ def read_run(path: Path) -> Run:
     if summary is None:
         raise ReportError(f"{summary_path} is missing: remove the run's directory, {SKIP_ADVICE}")
     _check_complete(summary, summary_path)
+    best = read_record(read_table, path / "utilization_best.csv")
     return Run(
         name=summary.run_name or path.name,
         path=path,
@@ -213,6 +219,7 @@ def read_run(path: Path) -> Run:
         irreps=_irreps(summary, summary_path),
         metrics=read_record(read_metrics, path / "metrics.csv"),
         utilization=read_record(read_table, path / "utilization.csv"),
+        best_utilization=best[max(best)] if best else None,
     )
 
 

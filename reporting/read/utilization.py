@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, get_args
+from typing import Any
 
 from records.names import NETWORK
-from records.utilization import BlockUtilization, Utilization, Verdict
+from records.utilization import PAIR, BlockUtilization, Effect, Utilization, Verdict
 
-ABLATION = "ablation"
-RELATIVE_ABLATION = "relative"
+RELIANCE = "reliance"
+RELATIVE_RELIANCE = "relative"
 POWER_SHARE = "power_share"
 EFFECTIVE_CHANNELS = "effective_channels"
-ATTRIBUTION = "attribution"
-MEASURES = (ABLATION, RELATIVE_ABLATION, POWER_SHARE, EFFECTIVE_CHANNELS, ATTRIBUTION)
+CONTRIBUTION = "contribution_sd"
+MEASURES = (RELIANCE, RELATIVE_RELIANCE, POWER_SHARE, EFFECTIVE_CHANNELS, CONTRIBUTION)
 """What the report shows of each block, in the order of the CSV file's columns."""
 
-_FLOAT_FIELDS = tuple(f.name for f in fields(BlockUtilization) if f.type == "float")
-
-USED: Verdict = "used"
+RELIED_ON: Verdict = "relied on"
+UNDECIDED: Verdict = "undecided"
 UNREACHABLE: Verdict = "unreachable"
+NOT_MEASURED = "not measured"
+"""Stands for the verdict on a block whose removal was not measured."""
 
 
 def measures(block: BlockUtilization, mae: float) -> dict[str, float]:
@@ -40,59 +40,66 @@ def measures(block: BlockUtilization, mae: float) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Values of `MEASURES` by name, NaN where there is none. The ablation is in reporting units,
-        and `RELATIVE_ABLATION` is the ablation divided by `mae`.
+        Values of `MEASURES` by name, NaN where there is none. Reliance and contribution are in
+        reporting units, and `RELATIVE_RELIANCE` is the reliance divided by `mae`.
     """
+    effect = block.effects.get(RELIANCE)
+    reliance = math.nan if effect is None else effect.value
     return {
-        ABLATION: block.ablation,
-        RELATIVE_ABLATION: block.ablation / mae if mae > 0 else math.nan,
+        RELIANCE: reliance,
+        RELATIVE_RELIANCE: reliance / mae if mae > 0 else math.nan,
         POWER_SHARE: block.power_share,
         EFFECTIVE_CHANNELS: block.effective_channels,
-        ATTRIBUTION: block.attribution,
+        CONTRIBUTION: block.contribution_sd,
     }
 
 
+def verdict_of(block: BlockUtilization) -> str:
+    """Return the verdict on the reliance on a block, or `NOT_MEASURED`."""
+    if not block.reachable:
+        return UNREACHABLE
+    effect = block.effects.get(RELIANCE)
+    if effect is None or math.isnan(effect.low):
+        return NOT_MEASURED
+    return effect.verdict
+
+
+def is_absent(block: BlockUtilization) -> bool:
+    """Whether the layer of a block does not have its irrep."""
+    return block.layer != NETWORK and block.channels == 0
+
+
+def single_irreps(utilization: Utilization) -> list[BlockUtilization]:
+    """Return the rows of single irreps, without those of pairs."""
+    return [row for row in utilization.rows if PAIR not in row.irrep]
+
+
 def whole_network(utilization: Utilization, irrep: str) -> list[BlockUtilization]:
-    """Find the rows in which an irrep is removed from all layers at once."""
+    """Return the rows in which an irrep is removed from all layers at once."""
     return [row for row in utilization.rows if row.layer == NETWORK and row.irrep == irrep]
 
 
-def block_from_logged(
-    layer: str, irrep: str, channels: int, logged: Mapping[str, Any]
-) -> BlockUtilization:
-    """Rebuild the row of a block from the values that W&B has of it.
+def block_from_logged(irrep: str, channels: int, logged: Mapping[str, Any]) -> BlockUtilization:
+    """Rebuild the row of an irrep in all layers from the values that W&B has of it.
 
     Parameters
     ----------
-    layer, irrep : str
-        Which block.
+    irrep : str
+        For example ``1o``.
     channels : int
-        Multiplicity of the irrep in that layer; 0 if the layer does not have it.
+        Multiplicity of the irrep.
     logged : mapping of str to Any
-        Last logged value of each measure, and the verdict.
+        Logged value of each measure; with the suffix ``_best`` that of the best checkpoint.
 
     Returns
     -------
     BlockUtilization
-        NaN for measures that were not logged.
-
-    Raises
-    ------
-    ValueError
-        If the verdict is unknown.
+        W&B has neither intervals nor verdicts, so the interval is NaN.
     """
-    verdict = logged["verdict"]
-    if verdict not in get_args(Verdict):
-        raise ValueError(f"verdict of {irrep} in {layer} is {verdict!r}")
+    value = logged.get(f"{RELIANCE}_best", logged.get(RELIANCE))
+    effects = {}
+    if isinstance(value, int | float):
+        effects[RELIANCE] = Effect(float(value), math.nan, math.nan, UNDECIDED)
     return BlockUtilization(
-        layer=layer,
-        irrep=irrep,
-        channels=channels,
-        reachable=verdict != UNREACHABLE,
-        verdict=verdict,
-        **{name: _number(logged.get(name)) for name in _FLOAT_FIELDS},
+        layer=NETWORK, irrep=irrep, channels=channels, reachable=True, effects=effects
     )
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

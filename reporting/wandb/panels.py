@@ -15,7 +15,7 @@ import wandb_workspaces.reports.v2 as wr
 from records.latents import ALL
 from reporting.compare.groups import TEST_MAE, VALIDATION_MAE
 from reporting.read.irreps import degree_of
-from reporting.read.utilization import ABLATION
+from reporting.read.utilization import RELIANCE
 from reporting.wandb.runs import Project
 from reporting.words.titles import LATENT_TITLES
 
@@ -163,7 +163,7 @@ def _training(project: Project) -> list[Any]:
 
 def _utilization(project: Project) -> list[Any]:
     unit = unit_of(project)
-    keys = _keys_by_degree(project, rf"utilization/network/(\d+[eo])/{ABLATION}")
+    keys = _keys_by_degree(project, rf"utilization/network/(\d+[eo])/{RELIANCE}")
     heatmap = wr.MediaBrowser(
         title="What each irrep of each layer is worth (use the slider for other epochs)",
         media_keys=["utilization/heatmap"],

@@ -25,7 +25,7 @@ TIMEOUT = 30
 RUNS_PER_REQUEST = 200
 SUMMARY_KEYS = ("target", "unit", "graph", "configuration_hash", "git_commit", "versions", "error")
 """Parts of a run's summary that W&B keeps among its configuration."""
-_UTILIZATION = re.compile(r"utilization/(layer\d+|network)/(\d+[eo])/(\w+)")
+_UTILIZATION = re.compile(rf"utilization/{NETWORK}/(\d+[eo])/(\w+)")
 
 
 @dataclass
@@ -246,20 +246,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _blocks(irreps: str, latest: dict[str, Any]) -> list[BlockUtilization]:
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for key, value in latest.items():
         match = _UTILIZATION.fullmatch(key)
         if match:
-            found.setdefault((match[1], match[2]), {})[match[3]] = value
+            found.setdefault(match[1], {})[match[2]] = value
     multiplicities = parse_irreps(irreps) if irreps else {}
     return [
-        block_from_logged(
-            layer,
-            irrep,
-            # Only blocks that a layer has get a power.
-            multiplicities.get(irrep, 0) if layer == NETWORK or "power" in measured else 0,
-            measured,
-        )
-        for (layer, irrep), measured in found.items()
-        if "verdict" in measured
+        block_from_logged(irrep, multiplicities.get(irrep, 0), logged)
+        for irrep, logged in found.items()
     ]

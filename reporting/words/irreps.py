@@ -19,6 +19,7 @@ KINDS = {0: "scalars", 1: "vectors", 2: "rank-2 tensors"}
 _USAGE = {
     Usage.NOT_MEASURED: "not measured",
     Usage.HARDLY_USED: "hardly used",
+    Usage.UNDECIDED: "use undecided",
     Usage.USED: "used",
 }
 
@@ -102,13 +103,15 @@ def _effect_of_retraining(unit: str, retrained: Sequence[Difference]) -> str:
 
 
 def _effect_of_removal(effects: Sequence[IrrepEffect]) -> str:
-    measured = [effect for effect in effects if effect.ablation is not None]
+    measured = [effect for effect in effects if effect.reliance is not None]
+    if not measured:
+        return ""
+    changes = sorted(effect.relative_reliance for effect in measured)
+    change = _range([formatting.percent(x, sign=True) for x in (changes[0], changes[-1])])
     total = sum(effect.measured for effect in measured)
     if not total:
-        return ""
+        return f"Removing it changes the error of trained networks by {change}."
     used = sum(effect.used for effect in measured)
-    changes = sorted(effect.relative_ablation for effect in measured)
-    change = _range([formatting.percent(x, sign=True) for x in (changes[0], changes[-1])])
     networks = "network uses" if total == 1 else "networks use"
     return f"{used} of {total} trained {networks} it: removing it changes their error by {change}."
 

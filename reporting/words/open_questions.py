@@ -10,14 +10,20 @@ from collections.abc import Sequence
 from reporting.compare.groups import TEST_MAE, Group
 from reporting.compare.irrep_effects import IrrepEffect, irreps_of
 from reporting.compare.judgement import (
+    Predictor,
+    baseline_of,
     differ_in_size,
-    error_of_mean_predictor,
     learned_too_little,
     still_falling,
 )
 from reporting.compare.set_comparison import Difference, Standing
 from reporting.read.irreps import degree_of, without_irrep
 from reporting.words import formatting
+
+_PREDICTORS = {
+    Predictor.MEAN: "predicting the mean",
+    Predictor.BONDS: "a linear fit to the numbers of elements and bonds",
+}
 
 
 def open_questions(
@@ -81,13 +87,14 @@ def _scatter_over_seeds(group: Group) -> str:
 
 
 def _too_little_learned(group: Group, rows: Sequence[Standing]) -> str:
-    if not learned_too_little(group, rows[0]):
+    baseline = baseline_of(group) if group.metric == TEST_MAE else None
+    if baseline is None or not learned_too_little(rows[0], baseline):
         return ""
-    best, baseline = rows[0].mae.mean, error_of_mean_predictor(group)
+    best = formatting.plain(rows[0].mae.mean, 3)
     return (
-        f"What well-trained networks do: the best error, {formatting.plain(best, 3)} {group.unit}, "
-        f"is not far below the {formatting.plain(baseline, 3)} {group.unit} of predicting the "
-        "mean. These networks have learned too little to say much about their irreps."
+        f"What well-trained networks do: the best error, {best} {group.unit}, is not far below the "
+        f"{formatting.plain(baseline.mae, 3)} {group.unit} of {_PREDICTORS[baseline.predictor]}. "
+        "These networks have learned too little to say much about their irreps."
     )
 
 
@@ -130,7 +137,7 @@ def _irreps_without_partner(effects: Sequence[IrrepEffect]) -> str:
     smaller = without_irrep(example.irrep_set.irreps, example.irrep)
     return (
         f"Which of {named} are needed: no otherwise equal set was trained without them (e.g. "
-        f"`{smaller}`), and ablation shows only what a trained network relies on."
+        f"`{smaller}`), and removing them shows only what a trained network relies on."
     )
 
 
@@ -164,6 +171,6 @@ def _differences_in_code(group: Group) -> str:
 
 
 def _no_utilization(effects: Sequence[IrrepEffect]) -> str:
-    if any(effect.measured for effect in effects):
+    if any(effect.reliance is not None for effect in effects):
         return ""
     return "Which irreps the networks use: their utilization was not measured."

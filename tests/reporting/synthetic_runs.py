@@ -21,7 +21,13 @@ from records.latents import METRICS, Estimate, LatentEpoch, Molecules, Settings,
 from records.metrics import Row, write_metrics
 from records.names import NETWORK, UNTRAINED
 from records.summary import from_json, write_summary
-from records.utilization import BlockUtilization, Utilization, UtilizationTable
+from records.utilization import (
+    BlockUtilization,
+    Effect,
+    Utilization,
+    UtilizationTable,
+    Verdict,
+)
 from reporting.read.irreps import degree_of, parse_irreps
 from runtime.cli import IrrepscopeCLI
 from runtime.run_name import default_run_name
@@ -157,22 +163,22 @@ def _blocks(
             degree = degree_of(name)
             size = scale * mae * 3.0 ** (-1.4 * degree) * float(np.exp(0.3 * rng.normal()))
             reachable = channels > 0
-            verdict = "unreachable" if not reachable else "used" if size > 0.02 * mae else "unused"
+            verdict: Verdict = "unreachable"
+            if reachable:
+                verdict = "relied on" if size > 0.02 * mae else "negligible"
+            effect = Effect(size, 0.9 * size, 1.1 * size, verdict)
             inside = layer != NETWORK and reachable
             rows.append(
                 BlockUtilization(
                     layer=layer,
                     irrep=name,
                     channels=channels,
+                    reachable=reachable,
                     power=1.0 if inside else NAN,
                     power_share=1 / len(present) if inside else NAN,
                     effective_channels=0.4 * channels if inside else NAN,
-                    attribution=0.1 * 2.0**-degree if inside else NAN,
-                    ablation=size if reachable else 0.0,
-                    ablation_low=0.9 * size if reachable else 0.0,
-                    ablation_high=1.1 * size if reachable else 0.0,
-                    reachable=reachable,
-                    verdict=verdict,
+                    contribution_sd=0.1 * 2.0**-degree if inside else NAN,
+                    effects={"reliance": effect if reachable else Effect(0.0, 0.0, 0.0, verdict)},
                 )
             )
     return rows

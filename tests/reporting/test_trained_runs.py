@@ -31,11 +31,11 @@ def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
     blocks = table(tmp_path / "page_tables" / "utilization.csv")
     assert {row["irrep"] for row in blocks} == {"0e", "1o"}
     text = page.read_text()
-    assert "learned too little" in text, "an epoch on 32 molecules is said to be nothing"
+    assert "one seed gives no interval" in text
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     (shown,) = data["latents"]["runs"].values()
     assert set(shown["blocks"]) == {"all", "0e", "1o"}
     assert len(data["latents"]["drawings"]) == 40
     assert set(data["figures"]) == {
-        f"g1-{key}" for key in ("size", "cost", "curves", "ablation", "heatmaps", "latent")
+        f"g1-{key}" for key in ("size", "cost", "curves", "reliance", "heatmaps", "latent")
     }

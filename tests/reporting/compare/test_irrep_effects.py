@@ -13,23 +13,23 @@ from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
 
 
-def test_effects_are_ablation_in_the_last_epoch_and_loss_from_training_without(sweep_group):
+def test_effects_are_reliance_in_the_last_epoch_and_loss_from_training_without(sweep_group):
     found = {
         (effect.irrep_set.label, effect.irrep): effect for effect in irrep_effects(sweep_group)
     }
     assert len(found) == 1 + 2 + 2 + 3
     effect = found["0e+1o+2e", "1o"]
-    ablations, relative = [], []
+    reliances, relative = [], []
     for run in effect.irrep_set.runs:
         with (run.path / "utilization.csv").open() as file:
             for row in csv.DictReader(file):
                 if (row["epoch"], row["layer"], row["irrep"]) == ("5", NETWORK, "1o"):
-                    ablations.append(float(row["ablation"]))
-                    relative.append(float(row["ablation"]) / float(row["mae"]))
-    assert effect.ablation.count == len(ablations) == 3
-    np.testing.assert_allclose(effect.ablation.mean, np.mean(ablations))
-    np.testing.assert_allclose(effect.relative_ablation, np.mean(relative))
-    assert effect.untrained_ablation == 0.0
+                    reliances.append(float(row["reliance"]))
+                    relative.append(float(row["reliance"]) / float(row["mae"]))
+    assert effect.reliance.count == len(reliances) == 3
+    np.testing.assert_allclose(effect.reliance.mean, np.mean(reliances))
+    np.testing.assert_allclose(effect.relative_reliance, np.mean(relative))
+    assert effect.untrained_reliance == 0.0
     assert effect.verdicts.total() == 3
     without = {run.seed: run.number("test/mae") for run in sweep_group.find("16x0e+16x2e").runs}
     with_it = {run.seed: run.number("test/mae") for run in effect.irrep_set.runs}
@@ -43,11 +43,11 @@ def test_blocks_tell_unreachable_from_absent(tmp_path):
     (trimmed,) = one_group(tmp_path).sets
     by_place = {(block.layer, block.irrep): block for block in block_means(trimmed)}
     assert by_place["layer4", "1o"].verdict == ABSENT
-    assert by_place["layer0", "0e"].verdict == "used"
+    assert by_place["layer0", "0e"].verdict == "relied on"
     block = by_place[NETWORK, "1o"]
     np.testing.assert_allclose(
         block.values["relative"],
-        block.values["ablation"] / trimmed.runs[0].last_utilization().mae,
+        block.values["reliance"] / trimmed.runs[0].final_utilization().mae,
     )
 
 
@@ -66,7 +66,7 @@ def test_without_utilization_nothing_is_known_but_retraining(tmp_path: Path):
         write_run(tmp_path, irreps, 0, utilization=False)
     group = one_group(tmp_path)
     effect = next(e for e in irrep_effects(group) if e.irrep == "1o")
-    assert effect.ablation is None
-    assert math.isnan(effect.relative_ablation)
+    assert effect.reliance is None
+    assert math.isnan(effect.relative_reliance)
     assert effect.retrained is not None
     assert block_means(group.sets[0]) == []

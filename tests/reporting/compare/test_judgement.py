@@ -29,15 +29,17 @@ def difference(values: list[float]) -> Difference:
     return Difference(SMALL, LARGE, estimate, estimate.p_value)
 
 
-def effect(retrained: list[float] | None, used: int, total: int) -> IrrepEffect:
-    """Make an effect that `used` of `total` measured networks rely on."""
+def effect(retrained: list[float] | None, used: int, total: int, undecided: int = 0) -> IrrepEffect:
+    """Make the effect of an irrep that `used` of `total` measured networks rely on."""
     return IrrepEffect(
         irrep_set=LARGE,
         irrep="1o",
-        ablation=None,
-        relative_ablation=0.1,
-        untrained_ablation=0.0,
-        verdicts=Counter({"used": used, "unused": total - used}),
+        reliance=None,
+        relative_reliance=0.1,
+        untrained_reliance=0.0,
+        verdicts=Counter(
+            {"relied on": used, "undecided": undecided, "negligible": total - used - undecided}
+        ),
         retrained=None if retrained is None else difference(retrained),
     )
 
@@ -53,6 +55,12 @@ def effect(retrained: list[float] | None, used: int, total: int) -> IrrepEffect:
 )
 def test_an_irrep_is_used_if_most_networks_use_it(used, total, usage):
     assert judge_irrep("1o", [effect(None, used, total)]).usage is usage
+
+
+def test_intervals_that_decide_nothing_leave_usage_open():
+    assert judge_irrep("1o", [effect(None, 1, 4, undecided=2)]).usage is Usage.UNDECIDED
+    assert judge_irrep("1o", [effect(None, 3, 4, undecided=1)]).usage is Usage.USED
+    assert judge_irrep("1o", [effect(None, 0, 4, undecided=1)]).usage is Usage.HARDLY_USED
 
 
 def test_networks_of_all_sets_are_counted_together():

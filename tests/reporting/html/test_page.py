@@ -55,7 +55,7 @@ def test_nothing_is_fetched_from_anywhere(page):
 def test_what_the_page_shows_is_in_it(page, sweep_group):
     data = data_of(page)
     assert set(data["figures"]) == {
-        f"g1-{key}" for key in ("size", "cost", "curves", "ablation", "heatmaps", "latent")
+        f"g1-{key}" for key in ("size", "cost", "curves", "reliance", "heatmaps", "latent")
     }
     assert len(data["latents"]["runs"]) == 12
     assert len(data["latents"]["drawings"]) == 60

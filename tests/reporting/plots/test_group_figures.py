@@ -36,7 +36,7 @@ def traces(figure, view=0, panel=0):
 
 
 def test_all_figures_are_there_and_valid_for_plotly(drawn):
-    assert list(drawn) == ["size", "cost", "curves", "ablation", "heatmaps", "latent"]
+    assert list(drawn) == ["size", "cost", "curves", "reliance", "heatmaps", "latent"]
     for figure in drawn.values():
         for view in figure.views:
             for panel in view.panels:
@@ -68,14 +68,14 @@ def test_learning_curves_have_the_seeds_range_as_a_band(drawn, sweep_group):
     assert high["fill"] == "tonexty"
 
 
-def test_ablation_is_plotted_against_training_without(drawn, sweep_group):
-    expected = [e for e in irrep_effects(sweep_group) if e.ablation and e.retrained]
-    shown = traces(drawn["ablation"])
+def test_reliance_is_plotted_against_training_without(drawn, sweep_group):
+    expected = [e for e in irrep_effects(sweep_group) if e.reliance and e.retrained]
+    shown = traces(drawn["reliance"])
     assert len(shown) == len(expected) == 4
     for trace, effect in zip(shown, expected, strict=True):
         assert trace["name"] == effect.irrep
         assert trace["x"][0] == pytest.approx(effect.retrained.estimate.mean, rel=1e-5)
-        assert trace["y"][0] == pytest.approx(effect.ablation.mean, rel=1e-5)
+        assert trace["y"][0] == pytest.approx(effect.reliance.mean, rel=1e-5)
 
 
 def test_heatmaps_show_every_block_of_every_set(drawn):
@@ -88,7 +88,7 @@ def test_heatmaps_show_every_block_of_every_set(drawn):
     assert shown[:4].all()
     assert shown[4].tolist() == [True, False, False], "the last layer is trimmed to scalars"
     assert all(text.endswith("%") for text in values["text"][0])
-    assert "used<br>removed" in values["customdata"][0][0]
+    assert "relied on<br>removed" in values["customdata"][0][0]
 
 
 def test_unreachable_blocks_are_grey_and_without_number(tmp_path):
@@ -96,7 +96,7 @@ def test_unreachable_blocks_are_grey_and_without_number(tmp_path):
     table = UtilizationTable(path, "meV")
     for epoch, measured in table.epochs.items():
         rows = [
-            replace(row, channels=16, verdict="unreachable") if row.irrep == "1o" else row
+            replace(row, channels=16, reachable=False) if row.irrep == "1o" else row
             for row in measured.rows
         ]
         table.add(epoch, replace(measured, rows=rows))
@@ -131,7 +131,7 @@ def test_many_sets_draw_the_best_heatmaps_only(sweep_group, monkeypatch):
 
 
 def test_the_diagonal_stays_within_what_is_shown(drawn):
-    panel = drawn["ablation"].views[0].panels[0]
+    panel = drawn["reliance"].views[0].panels[0]
     (line,) = panel.layout["shapes"]
     ends = [(t["x"][0] + t["error_x"]["array"][0]) for t in panel.data]
     assert line["x0"] == line["y0"] < line["x1"] == line["y1"]

@@ -1,6 +1,7 @@
 """Finding and reading run directories."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,14 @@ def test_every_file_is_read_by_its_own_reader(run_dir: Path) -> None:
     assert run.utilization.keys() == {UNTRAINED, 5}
     # NaN differs from itself, so the tables are compared as text.
     assert repr(run.utilization) == repr(read_table(run_dir / "utilization.csv"))
-    assert run.last_utilization() is run.utilization[5]
+    assert run.final_utilization() is run.utilization[5]
+
+
+def test_the_best_checkpoint_stands_for_the_run(run_dir: Path) -> None:
+    shutil.copy(run_dir / "utilization.csv", run_dir / "utilization_best.csv")
+    run = read_run(run_dir)
+    assert run.final_utilization() is run.best_utilization
+    assert repr(run.best_utilization) == repr(run.utilization[5])
 
 
 def test_rate_is_the_median_and_time_follows_from_it(run_dir: Path) -> None:
@@ -64,7 +72,7 @@ def test_an_unfinished_run_may_lack_everything(tmp_path: Path) -> None:
     (tmp_path / "run" / "summary.json").write_text('{"wandb_run_id": "0a1b2c3d"}')
     run = read_run(tmp_path / "run")
     assert (run.status, run.irreps, run.seed, run.epochs) == ("unfinished", "", None, 0)
-    assert run.last_utilization() is None
+    assert run.final_utilization() is None
 
 
 def test_not_finite_numbers_are_no_results(run_dir: Path) -> None:

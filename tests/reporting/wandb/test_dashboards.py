@@ -12,6 +12,7 @@ import wandb
 import report
 from reporting.compare.groups import group_runs
 from reporting.read.runs import ReportError
+from reporting.read.utilization import whole_network
 from reporting.wandb.dashboards import view_name
 from reporting.wandb.runs import read_project, split_path, to_run
 from tests.reporting.conftest import Trained
@@ -106,8 +107,8 @@ def test_the_promised_panels_are_there(server, kind):
     for name, keys in PANELS.items():
         assert any(p["viewType"] == name and keys <= keys_of(p) for p in panels), name
     assert any(keys_of(panel) >= {"latent/umap"} for panel in panels)
-    ablations = {f"utilization/network/{irrep}/ablation" for irrep in ("0e", "1o")}
-    assert any(keys_of(panel) >= ablations for panel in panels)
+    reliances = {f"utilization/network/{irrep}/reliance" for irrep in ("0e", "1o")}
+    assert any(keys_of(panel) >= reliances for panel in panels)
     assert any(keys_of(panel) >= {"latent/molecules"} for panel in panels)
 
 
@@ -187,9 +188,11 @@ def test_runs_are_read_from_wandb_as_from_disk(server, trained):
         assert run.number("test/mae") == pytest.approx(local.number("test/mae"))
         assert run.configuration == local.configuration
         assert run.epochs == local.epochs
-        ours = {(b.layer, b.irrep): b for b in run.last_utilization().rows}
-        for block in local.last_utilization().rows:
-            assert ours[block.layer, block.irrep].verdict == block.verdict
+        for block in run.final_utilization().rows:
+            (expected,) = whole_network(local.final_utilization(), block.irrep)
+            reliance = expected.effects["reliance"].value
+            assert block.effects["reliance"].value == pytest.approx(reliance)
+            assert block.channels == expected.channels
 
 
 def test_different_targets_are_grouped_apart(server):

@@ -86,6 +86,15 @@ def test_networks_that_learned_nothing_are_called_so(tmp_path):
     assert any("learned too little" in text for text in findings_of(tmp_path).unknown)
 
 
+def test_a_recorded_baseline_from_bonds_is_the_one_to_beat(tmp_path):
+    errors = {f"baseline/{name}_mae": mae for name, mae in (("mean", 7000.0), ("elements", 900.0))}
+    write_run(tmp_path / "weak", "16x0e", 0, **errors, **{"baseline/bonds_mae": 90.0})
+    (text,) = (t for t in findings_of(tmp_path / "weak").unknown if "learned too little" in t)
+    assert "90.0 meV of a linear fit to the numbers of elements and bonds" in text
+    write_run(tmp_path / "good", "16x0e", 0, **errors, **{"baseline/bonds_mae": 200.0})
+    assert "learned too little" not in everything(findings_of(tmp_path / "good"))
+
+
 def test_other_code_versions_are_told(tmp_path):
     write_run(tmp_path, "16x0e", 0, git_commit="a" * 40)
     write_run(tmp_path, "16x0e+16x1o", 0, git_commit="b" * 40)

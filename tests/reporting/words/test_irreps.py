@@ -17,6 +17,7 @@ def words(usage: Usage, need: Need) -> str:
     [
         (Usage.USED, "used; whether"),
         (Usage.HARDLY_USED, "hardly used; whether"),
+        (Usage.UNDECIDED, "use undecided; whether"),
         (Usage.NOT_MEASURED, "not measured; whether"),
     ],
 )

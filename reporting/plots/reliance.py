@@ -1,4 +1,4 @@
-"""Ablation against training without an irrep: what networks rely on, and what they need.
+"""Removal against training without an irrep: what networks rely on, and what they need.
 
 Imports `reporting.compare`, `reporting.words` and this package only.
 """
@@ -26,10 +26,10 @@ class _Point:
     irrep: str
     label: str
     retrained: Estimate
-    ablation: Estimate
+    reliance: Estimate
 
 
-def ablation_against_retraining(group: Group, effects: Sequence[IrrepEffect]) -> Figure:
+def reliance_against_retraining(group: Group, effects: Sequence[IrrepEffect]) -> Figure:
     """Plot the cost of removing an irrep against the cost of training without it.
 
     Parameters
@@ -38,9 +38,9 @@ def ablation_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
     effects : sequence of IrrepEffect
     """
     points = [
-        _Point(effect.irrep, effect.irrep_set.label, effect.retrained.estimate, effect.ablation)
+        _Point(effect.irrep, effect.irrep_set.label, effect.retrained.estimate, effect.reliance)
         for effect in effects
-        if effect.ablation is not None and effect.retrained is not None
+        if effect.reliance is not None and effect.retrained is not None
     ]
     unit = group.unit
     layout: Json = {
@@ -49,14 +49,14 @@ def ablation_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
             [point.retrained.mean for point in points],
         ),
         "yaxis": value_axis(
-            f"Removed after training: MAE, {unit} more", [point.ablation.mean for point in points]
+            f"Removed after training: MAE, {unit} more", [point.reliance.mean for point in points]
         ),
         "shapes": _diagonal(points),
     }
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"zeroline": True, "zerolinecolor": LINE_COLOR}
     return Figure(
-        "ablation",
+        "reliance",
         "Relied on, or needed?",
         "Each marker is one irrep of one set. Vertical axis: how much the validation error of a "
         "trained network grows when the irrep is removed. Horizontal axis: how much larger the "
@@ -82,15 +82,15 @@ def _trace(unit: str, point: _Point) -> Json:
         "type": "scatter",
         "mode": "markers",
         "x": rounded([point.retrained.mean]),
-        "y": rounded([point.ablation.mean]),
+        "y": rounded([point.reliance.mean]),
         "name": point.irrep,
         "legendgroup": point.irrep,
         "marker": marker(degree, 11),
         "error_x": error_bar(point.retrained.half_width, degree),
-        "error_y": error_bar(point.ablation.half_width, degree),
+        "error_y": error_bar(point.reliance.half_width, degree),
         "hovertemplate": (
             f"{point.irrep} of {point.label}<br>"
-            f"removed: {formatting.plus_minus(point.ablation, sign=True)} {unit}<br>"
+            f"removed: {formatting.plus_minus(point.reliance, sign=True)} {unit}<br>"
             f"trained without: {formatting.plus_minus(point.retrained, sign=True)} {unit}"
             "<extra></extra>"
         ),
@@ -103,7 +103,7 @@ def _diagonal(points: Sequence[_Point]) -> list[Json]:
         return []
     spans = [
         [_ends(estimate) for estimate in estimates]
-        for estimates in ([p.retrained for p in points], [p.ablation for p in points])
+        for estimates in ([p.retrained for p in points], [p.reliance for p in points])
     ]
     start = max(min(low for low, _ in ends) for ends in spans)
     stop = min(max(high for _, high in ends) for ends in spans)
