@@ -1,4 +1,4 @@
 """What Lightning runs: the regressor and the data module.
 
-May import Lightning, `networks` and `qm9`.
+Imports Lightning, `networks`, `qm9`, `analysis` and `records`.
 """

@@ -281,7 +281,8 @@ class QM9DataModule(LightningDataModule):
         if self._element_counts is None:
             z, offsets = self.data.z.numpy(), self.data.node_offsets.numpy()
             self._element_counts = element_counts(z, offsets)
-        return self._element_counts[self.splits[part].numpy()]
+        counts: NDArray[np.int64] = self._element_counts[self.splits[part].numpy()]
+        return counts
 
     def baselines(self) -> dict[str, float]:
         """Measure predictors without a network on the test part and on ``val_select``.

@@ -190,7 +190,10 @@ class TargetReference(nn.Module):
             [g] float64, target's unit.
         """
         per_atom = self.weights[batch.z]
-        return self.intercept.repeat(batch.num_graphs).index_add(0, batch.batch, per_atom)
+        reference: Tensor = self.intercept.repeat(batch.num_graphs).index_add(
+            0, batch.batch, per_atom
+        )
+        return reference
 
     def standardize(self, batch: Batch) -> Tensor:
         """Standardize the target of a batch.
@@ -206,8 +209,8 @@ class TargetReference(nn.Module):
             [g] (y - reference) / std, computed in float64 and returned in the default dtype: a mean
             of -76 eV would cost float32 its last digits.
         """
-        residual = batch.y.to(self.std.dtype) - self.of(batch)
-        return (residual / self.std).to(torch.get_default_dtype())
+        y: Tensor = batch.y.to(self.std.dtype)
+        return ((y - self.of(batch)) / self.std).to(torch.get_default_dtype())
 
     def restore(self, batch: Batch, standardized: Tensor) -> Tensor:
         """Turn standardized predictions into predictions of the whole target.

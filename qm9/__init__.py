@@ -1,4 +1,4 @@
 """QM9 as flat tensors: reading, caching, graphs, splits and batches.
 
-Pure data code: may import NumPy, torch and torch_geometric; neither Lightning nor W&B.
+Imports NumPy, torch and torch_geometric, but neither Lightning nor W&B.
 """

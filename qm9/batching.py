@@ -1,7 +1,9 @@
 """Batches of molecules, gathered straight from flat tensors, and the order of an epoch.
 
-May import NumPy, torch and torch_geometric.
+Imports NumPy, torch, torch_geometric and `qm9.graphs` only.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,49 +20,57 @@ from torch_geometric.data import Batch, Data
 from qm9.graphs import ranges, spread
 
 _EDGES_AT_ONCE = 16_384
-"""Edges of one gather on a CPU. No tensor may exceed torch's grain size of 32,768 elements: above
-it torch wakes its other threads, which takes longer than the gather and, beside another process,
-milliseconds."""
+"""Largest number of edges per gather on a CPU. It keeps the tensors of a gather below torch's grain
+size of 32,768 elements. Above it torch wakes its other threads, which takes longer than the gather
+itself, and milliseconds if another process uses the cores."""
 
 _EDGES_AT_ONCE_ON_DEVICE = 1_000_000
-"""The same on an accelerator, where a gather's cost is that of starting its kernels."""
+"""The same on an accelerator, where starting the kernels is most of a gather's cost."""
 
 
 @dataclass(frozen=True)
 class _Ragged:
-    """Where the rows of each molecule lie in a flat tensor; offsets live on the host as well."""
+    """Where the rows of each molecule lie in a flat tensor; kept on the host.
+
+    Attributes
+    ----------
+    first : array
+        [mol + 1] int64, first row of each molecule and the total.
+    sizes : array
+        [mol] int64, rows of each molecule.
+    """
 
     first: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
     @classmethod
-    def of(cls, offsets: Tensor) -> "_Ragged":
+    def of(cls, offsets: Tensor) -> _Ragged:
         host = offsets.cpu().numpy()
         return cls(host, np.diff(host))
 
 
 class MoleculeStore:
-    """The molecules of a data set, ready to be collated on their device.
+    """All molecules of a data set on one device, ready to be collated there.
 
-    Sizes are known on the host, so that on CUDA nothing here waits for the device.
+    The sizes of molecules are known on the host, so that nothing here waits for a CUDA device.
 
     Parameters
     ----------
-    z
-        uint8 [n], atomic numbers.
-    pos
-        float [n, 3], angstrom; batches have its dtype.
-    node_offsets
-        int64 [mol + 1], first node of each molecule and the total.
-    edges
-        int8 [2, e], row 0 source j and row 1 target i, local to each molecule, sorted by target
-        then source, each with its reverse.
-    edge_offsets
-        int64 [mol + 1], first edge of each molecule and the total.
-    y
-        float64 [mol], the target.
-    device
-        Where the tensors, and so the batches, live.
+    z : Tensor
+        [n] uint8, atomic numbers.
+    pos : Tensor
+        [n, 3] float, angstrom. Batches have its dtype.
+    node_offsets : Tensor
+        [mol + 1] int64, first node of each molecule and the total.
+    edges : Tensor
+        [2, e] int8, row 0 source j and row 1 target i, both counted within their molecule. Sorted
+        by target, then source; the reverse of every edge is there as well.
+    edge_offsets : Tensor
+        [mol + 1] int64, first edge of each molecule and the total.
+    y : Tensor
+        [mol] float64, the target.
+    device : torch.device or str
+        Device of the molecules and of the batches.
     """
 
     def __init__(
@@ -81,40 +91,53 @@ class MoleculeStore:
         self.edges = edges.to(self.device)
         self._neighbor_counts = _neighbor_counts(self._nodes, self._edges, edges.cpu().numpy())
         self.y = y.to(self.device)
-        self.elements = z.unique().long().to(self.device)
+        self.elements = torch.unique(z).long().to(self.device)
 
     def __len__(self) -> int:
         return len(self._nodes.sizes)
 
     def __getitem__(self, rows: Tensor | Sequence[int]) -> Batch:
-        """One batch of the given molecules; lets `DataLoader(store, batch_size=None)` work."""
+        """Collate the given molecules; `DataLoader(store, batch_size=None)` needs this method."""
         return next(self.batches([torch.as_tensor(rows, dtype=torch.int64)]))
 
     def sizes(self, rows: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Atoms of every molecule, int64 [mol], and edges into every atom, int64 [n]."""
+        """Look up the sizes of molecules, on the host.
+
+        Parameters
+        ----------
+        rows : Tensor
+            [mol] int64, rows of the data set.
+
+        Returns
+        -------
+        num_atoms : array
+            [mol] int64.
+        neighbor_counts : array
+            [n] int64, edges into every atom of these molecules.
+        """
         first, sizes = self._nodes.first[rows.numpy()], self._nodes.sizes[rows.numpy()]
         return sizes, self._neighbor_counts[_rows(first, sizes)]
 
     def data(self, row: int) -> Data:
-        """One molecule as a plain PyG `Data`, the same fields as in a batch."""
+        """Get one molecule as a plain PyG `Data`, with the fields that a batch has."""
         batch = self[[row]]
         return Data(z=batch.z, pos=batch.pos, edge_index=batch.edge_index, y=batch.y, idx=batch.idx)
 
     def batches(self, groups: Sequence[Tensor]) -> Iterator[Batch]:
-        """Collate many batches, a few in one gather: the cost of a call is shared between them.
+        """Collate many batches. One gather serves several of them, which share its cost.
 
         Parameters
         ----------
-        groups
-            int64 [g] each, the molecules of one batch; on the host.
+        groups : sequence of Tensor
+            [g] int64 each, the molecules of one batch; on the host.
 
         Yields
         ------
         Batch
-            `z` int64 [n], `pos` [n, 3], `edge_index` int64 [2, e] sorted by target then source,
-            `batch` int64 [n], `ptr` int64 [g + 1], `y` float64 [g], `idx` int64 [g] (rows of the
-            data set), NumPy `neighbor_counts` int64 [n], edges into every node, and `elements`,
-            the atomic numbers of the whole data set.
+            With ``z`` [n] int64, ``pos`` [n, 3], ``edge_index`` [2, e] int64 (sorted by target,
+            then source), ``batch`` [n] int64, ``ptr`` [g + 1] int64, ``y`` [g] float64, ``idx`` [g]
+            int64 (rows of the data set), ``neighbor_counts`` (NumPy [n] int64, edges into every
+            node) and ``elements`` (the atomic numbers of the whole data set).
         """
         limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []
@@ -129,11 +152,11 @@ class MoleculeStore:
         if taken:
             yield from self._collate(taken)
 
-    # Without this a batch made while Lightning validates could never enter autograd.
+    # Otherwise a batch that is made while Lightning validates could never enter autograd.
     @torch.inference_mode(False)
     def _collate(self, groups: Sequence[Tensor]) -> list[Batch]:
         plan = _Plan(groups, self._nodes, self._edges)
-        # Two copies carry all index arithmetic to the device, without waiting for it.
+        # Two copies bring all index arithmetic to the device, and neither waits for it.
         first_node, nodes, first_edge, edges, graph, base, idx = plan.rows_to(self.device)
         ptr = plan.ptr.to(self.device, non_blocking=True)
         take_n = ranges(first_node, nodes, plan.num_nodes)
@@ -172,9 +195,9 @@ class _Part(NamedTuple):
 
 
 class _Plan:
-    """Index arithmetic of one gather of several batches, on the host.
+    """The index arithmetic of one gather for several batches, on the host.
 
-    Node and graph numbers start from 0 in every batch.
+    Nodes and graphs are counted from 0 in every batch.
     """
 
     def __init__(self, groups: Sequence[Tensor], nodes: _Ragged, edges: _Ragged) -> None:
@@ -207,11 +230,18 @@ class _Plan:
         )
 
     def rows_to(self, device: torch.device) -> tuple[Tensor, ...]:
-        """First node, nodes, first edge, edges, graph number, first node in its batch, row."""
+        """Copy what each molecule needs to the device.
+
+        Returns
+        -------
+        tuple of Tensor
+            [g] int64 each: first node, number of nodes, first edge, number of edges, position in
+            the batch, first node in the batch, row of the data set.
+        """
         return torch.from_numpy(self._rows).to(device, non_blocking=True).unbind()
 
     def node_rows(self) -> NDArray[np.int64]:
-        """Row of every node in the data set."""
+        """Compute the row of every node in the data set's flat tensors."""
         return _rows(self._rows[0], self._rows[1])
 
     def parts(self) -> Iterator[_Part]:
@@ -221,8 +251,8 @@ class _Plan:
 
 
 def _as_batch(fields: dict[str, Any], ptr: Tensor, edge_ptr: Tensor) -> Batch:
-    """Make a `Batch` that PyG can also take apart again (`ptr`, `edge_ptr` on the host)."""
-    # Batch(...) would look its class and its signature up anew every time: most of a batch's cost.
+    """Make a `Batch` that PyG can take apart again; `ptr` and `edge_ptr` are on the host."""
+    # Batch(...) looks up its class and its signature every time, which is most of a batch's cost.
     made: Batch = type.__call__(_batch_class(), **fields)
     each, none = torch.arange(len(ptr)), torch.zeros(len(ptr) - 1, dtype=torch.int64)
     made._num_graphs = len(ptr) - 1
@@ -237,15 +267,17 @@ def _batch_class() -> type[Batch]:
 
 
 def _neighbor_counts(nodes: _Ragged, edges: _Ragged, ends: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Edges into every node of the data set, int64 [n]."""
+    """Count the edges into every node of the data set, [n] int64."""
     targets = np.repeat(nodes.first[:-1], edges.sizes) + ends[1, : edges.first[-1]]
-    return np.bincount(targets, minlength=int(nodes.first[-1]))
+    counts: NDArray[np.int64] = np.bincount(targets, minlength=int(nodes.first[-1]))
+    return counts
 
 
 def _rows(first: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """first[0], first[0] + 1, … of every range, one range after the other."""
+    """Concatenate ``arange(first, first + size)`` over all pairs."""
     before = np.cumsum(sizes) - sizes
-    return np.arange(sizes.sum()) + np.repeat(first - before, sizes)
+    rows: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(first - before, sizes)
+    return rows
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -253,32 +285,32 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class EpochSampler(Sampler[Tensor]):
-    """The batches of an epoch, of one process out of several.
+    """The batches of an epoch, for one process out of several.
 
-    A batch is cut from the common order of all processes and then shared out between them, so
-    that `batch_size` is the number of molecules of one step whatever the number of processes:
-    two processes do what one does. All processes have the same number of batches.
+    All processes cut the same order of molecules into batches and take equal shares of each batch.
+    So `batch_size` is the number of molecules per step for any number of processes, two processes
+    take the steps that one would take, and all processes have the same number of batches.
 
-    Shuffled (training): the order is
-    ``Generator(PCG64(SeedSequence([seed, epoch]))).permutation(len(rows))``, which depends on
-    nothing else, so that a resumed run sees what an unbroken one would. If the last batch is
-    smaller than the number of processes, its molecules go to the batch before it.
+    With a seed (for training), the order is
+    ``Generator(PCG64(SeedSequence([seed, epoch]))).permutation(len(rows))``. It depends on nothing
+    else, so that a resumed run sees the order of an unbroken one. If the last batch has fewer
+    molecules than there are processes, they go to the batch before it.
 
     Parameters
     ----------
-    rows
-        int64 [n], the molecules.
-    batch_size
-        Molecules a step over all processes; the last batch may be smaller.
-    seed
-        Shuffle by this seed and the epoch; None keeps the order of `rows`.
-    rank, world_size
+    rows : Tensor
+        [n] int64, the molecules.
+    batch_size : int
+        Molecules per step over all processes; the last batch may be smaller.
+    seed : int, optional
+        Seed of the order, together with the epoch; None keeps the order of `rows`.
+    rank, world_size : int
         This process and the number of processes.
 
     Raises
     ------
     ValueError
-        If there are fewer molecules than processes, or fewer a batch.
+        If there are fewer molecules, or fewer molecules per batch, than processes.
     """
 
     def __init__(
@@ -306,7 +338,7 @@ class EpochSampler(Sampler[Tensor]):
         self._bounds = list(zip(starts, [*starts[1:], len(rows)]))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; Lightning calls this before every epoch."""
+        """Choose the epoch's order; Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -322,7 +354,7 @@ class EpochSampler(Sampler[Tensor]):
             yield rows[start + self.rank : stop : self.world_size]
 
     def loss_weights(self) -> list[float]:
-        """Size of this process's share of each batch over the mean size of all shares."""
+        """Divide the size of this process's share of each batch by the mean size of all shares."""
         return [
             len(range(start + self.rank, stop, self.world_size)) * self.world_size / (stop - start)
             for start, stop in self._bounds
@@ -332,33 +364,34 @@ class EpochSampler(Sampler[Tensor]):
 class MoleculeLoader:
     """Iterates over the batches of an epoch.
 
-    In place of a torch `DataLoader`, whose worker processes and per-item collation cost more than
-    the gather itself. Lightning takes any iterable with a length, leaves its order alone, and
-    calls `sampler.set_epoch`.
+    It stands in for a torch `DataLoader`, whose worker processes and collation of single items
+    cost more than the gather itself. Lightning accepts any iterable with a length, keeps its order,
+    and calls `sampler.set_epoch`.
 
-    With several processes each batch has a `loss_weight`, a float: the mean loss times this,
-    averaged over the processes, is the mean over the molecules of all, also where a batch could
-    not be shared out equally.
+    With several processes every batch has a float ``loss_weight``. The mean loss of a process's
+    share, times this weight and averaged over the processes, is the mean over all molecules of the
+    batch, even if the shares differ in size.
 
     Parameters
     ----------
-    store
+    store : MoleculeStore
         The molecules.
-    sampler
+    sampler : EpochSampler
         The order.
     """
 
     def __init__(self, store: MoleculeStore, sampler: EpochSampler) -> None:
         self.store = store
         self.sampler = sampler
-        self.batch_sampler = None  # Lightning looks here when it asks whether data are shuffled
+        self.batch_sampler = None  # Lightning reads this to find out whether data are shuffled
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator draws the order with the first batch. Lightning asks for the iterator before
-        # it sets the epoch in the first epoch of a resumed run, which would be epoch 0 again.
+        # This generator draws the order when its first batch is asked for. In the first epoch of a
+        # resumed run, Lightning makes the iterator before it sets the epoch: drawing the order at
+        # once would repeat epoch 0.
         batches = self.store.batches(list(self.sampler))
         if self.sampler.world_size == 1:
             yield from batches

@@ -1,7 +1,9 @@
 """The prepared data set on disk: one checksummed file, built once under a lock.
 
-May import NumPy, torch, filelock, platformdirs and this package.
+Imports NumPy, torch, filelock, platformdirs and this package only.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -27,7 +29,7 @@ from qm9.source import Source, find_source, read_molecules
 from qm9.targets import TARGETS, compute_targets
 
 FORMAT_VERSION = 1
-"""Raise whenever the meaning of a field changes: older caches are then rebuilt."""
+"""Increased whenever the meaning of a field changes, so that older caches are rebuilt."""
 
 FILE_NAME = "qm9.cache"
 LOCK_NAME = "qm9.lock"
@@ -48,29 +50,29 @@ class CacheOutdatedError(Exception):
 
 @dataclass(frozen=True)
 class PreparedData:
-    """All molecules as flat tensors; atoms and edges of one molecule are contiguous.
+    """All molecules as flat tensors; the atoms and edges of one molecule are contiguous.
 
     Attributes
     ----------
-    z
-        uint8 [n], atomic numbers.
-    pos
-        float64 [n, 3], angstrom.
-    node_offsets
-        int64 [mol + 1], first node of each molecule and the total.
-    bonds
-        int8 [2, e], directed chemical bonds, row 0 source j and row 1 target i, local to each
-        molecule, sorted by target then source.
-    bond_offsets
-        int64 [mol + 1], first bond of each molecule and the total.
-    targets
-        float64 [mol, target], in the units of `TARGETS`.
-    index
-        int32 [mol], QM9's own 1-based index.
-    smiles_text, smiles_offsets
-        uint8 [characters] and int64 [mol + 1]; see `smiles`.
-    polarizability
-        float64 [mol, 6], xx xy yy xz yz zz in a0^3, in a frame other than that of `pos`.
+    z : Tensor
+        [n] uint8, atomic numbers.
+    pos : Tensor
+        [n, 3] float64, angstrom.
+    node_offsets : Tensor
+        [mol + 1] int64, first node of each molecule and the total.
+    bonds : Tensor
+        [2, e] int8, directed chemical bonds, row 0 source j and row 1 target i, both counted within
+        their molecule; sorted by target, then source.
+    bond_offsets : Tensor
+        [mol + 1] int64, first bond of each molecule and the total.
+    targets : Tensor
+        [mol, target] float64, in the units of `TARGETS`.
+    index : Tensor
+        [mol] int32, QM9's own 1-based index.
+    smiles_text, smiles_offsets : Tensor
+        [characters] uint8 and [mol + 1] int64; see `smiles`.
+    polarizability : Tensor
+        [mol, 6] float64, xx xy yy xz yz zz in a0^3, in another frame than `pos`.
     """
 
     z: Tensor
@@ -88,17 +90,17 @@ class PreparedData:
         return len(self.index)
 
     def smiles(self, row: int) -> str:
-        """SMILES of the molecule in the given row."""
+        """Look up the SMILES of the molecule in a row."""
         start, stop = self.smiles_offsets[row : row + 2].tolist()
         return self.smiles_text[start:stop].numpy().tobytes().decode("ascii")
 
     def target(self, name: str) -> Tensor:
-        """float64 [mol], one target in its own unit."""
+        """Get one target in its own unit, [mol] float64."""
         return self.targets[:, list(TARGETS).index(name)].contiguous()
 
 
 def default_cache_dir() -> Path:
-    """Folder of the cache where none is given."""
+    """Get the folder of the cache that is used if none is given."""
     return Path(platformdirs.user_cache_dir("irrepscope"))
 
 
@@ -108,19 +110,19 @@ def load_or_build(
     source: Source | None = None,
     progress: bool = True,
 ) -> PreparedData:
-    """Load the prepared data set, building it first where that is needed.
+    """Load the prepared data set; build it first if there is none, or none that can be used.
 
     Any number of processes may call this at once: one builds, the others wait for it. A process
-    that dies while it builds leaves neither a lock (the operating system holds it) nor a broken
-    file (it is moved into place when complete).
+    that dies while it builds leaves no lock, because the operating system releases it, and no
+    broken file, because the file is moved into place once it is complete.
 
     Parameters
     ----------
-    cache_dir
-        Folder of the cache; None for the user's cache folder.
-    source
-        The CSV files; None for those that are installed.
-    progress
+    cache_dir : path, optional
+        Folder of the cache; by default in the user's cache folder.
+    source : Source, optional
+        The CSV files; by default those that are installed.
+    progress : bool
         Whether to show a progress bar while building.
 
     Raises
@@ -128,7 +130,7 @@ def load_or_build(
     ValueError
         If the folder cannot be used, or the source is missing or damaged.
     OSError
-        If the cache cannot be written completely, e.g. because the disk is full.
+        If the cache cannot be written, e.g. because the disk is full.
     """
     directory = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     source = source or find_source()
@@ -136,7 +138,7 @@ def load_or_build(
     with contextlib.suppress(FileNotFoundError, CacheDamagedError, CacheOutdatedError):
         return read_cache(path, source)
     with _locked(directory):
-        # Another process may have built it meanwhile; only the one that builds warns.
+        # Another process may have built it in the meantime. Only the process that builds warns.
         try:
             return read_cache(path, source)
         except FileNotFoundError:
@@ -149,6 +151,13 @@ def load_or_build(
 
 def prepare(source: Source, *, progress: bool = True) -> PreparedData:
     """Read the CSV files and compute everything that the cache holds.
+
+    Parameters
+    ----------
+    source : Source
+        The CSV files.
+    progress : bool
+        Whether to show a progress bar.
 
     Raises
     ------
@@ -180,21 +189,31 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-# ---- the file: magic, length of the header, JSON header, arrays, SHA-256 of all before --------
+# ---- the file: magic, length of the header, JSON header, arrays, SHA-256 of all that -----------
 
 
 def write_cache(path: Path, data: PreparedData, source: Source) -> None:
-    """Write the cache beside its place and move it there.
+    """Write the cache to a temporary file and move it into place.
+
+    Parameters
+    ----------
+    path : Path
+        The cache file.
+    data : PreparedData
+        What it is to hold.
+    source : Source
+        The CSV files that `data` was made from.
 
     Raises
     ------
     OSError
-        If it cannot be written completely; what stood at `path` stays as it was.
+        If it cannot be written; a file that was at `path` before is unchanged.
     """
     arrays = {name: tensor.numpy() for name, tensor in vars(data).items()}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)  # of a process that was killed: the lock is ours
+        # Written by a process that was killed: we hold the lock, so nobody is writing now.
+        leftover.unlink(missing_ok=True)
     try:
         with temporary.open("wb") as file:
             _write(file, _header(arrays, source), arrays)
@@ -247,10 +266,17 @@ def _write(file: BinaryIO, header: bytes, arrays: dict[str, NDArray[Any]]) -> No
 def read_cache(path: Path, source: Source) -> PreparedData:
     """Read the cache into memory and verify its checksum.
 
+    Parameters
+    ----------
+    path : Path
+        The cache file.
+    source : Source
+        The CSV files that the cache must have been made from.
+
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no such file.
     CacheDamagedError, CacheOutdatedError
         If it has to be built anew.
     ValueError
@@ -280,7 +306,7 @@ def read_cache(path: Path, source: Source) -> PreparedData:
 
 
 def _verified_header(content: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
-    """Header, and where the arrays begin, of a file whose checksum is right."""
+    """Verify the checksum; return the header and the position where the arrays begin."""
     body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if hashlib.sha256(body.data).digest() != digest.tobytes():
         raise CacheDamagedError("is damaged (its checksum is wrong)")
@@ -297,9 +323,9 @@ def _verified_header(content: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock, creating the folder if need be.
+    """Hold the folder's lock; create the folder if it is missing.
 
-    The lock is the operating system's (flock): it ends with the process, however that ends.
+    The operating system keeps the lock (flock), and releases it when the process ends in any way.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -307,7 +333,7 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=_WAITING_NOTICE, poll_interval=0.1)
         except Timeout:
-            print(f"Another process prepares QM9 in {directory}: waiting", file=sys.stderr)
+            print(f"Another process is preparing QM9 in {directory}: waiting", file=sys.stderr)
             lock.acquire(poll_interval=0.2)
     except OSError as error:
         raise _unusable(directory, error) from error

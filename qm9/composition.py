@@ -96,10 +96,11 @@ def fit_composition(counts: NDArray[np.int64], y: NDArray[np.float64]) -> Compos
     design = np.column_stack([counts[:, elements], np.ones(len(counts))]).astype(np.float64)
     solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
     if rank < design.shape[1] or len(design) <= design.shape[1]:
+        symbols = ", ".join(element_symbol(int(z)) for z in elements)
         raise ValueError(
             f"{len(design)} training molecules do not determine a contribution of each of the "
-            f"elements {', '.join(map(element_symbol, elements))} and a constant: give more of "
-            "them (--data.train_size), or --model.reference=mean"
+            f"elements {symbols} and a constant: give more of them (--data.train_size), or "
+            "--model.reference=mean"
         )
     weights = np.full(counts.shape[1], np.nan)
     weights[elements] = solution[:-1]
@@ -108,4 +109,4 @@ def fit_composition(counts: NDArray[np.int64], y: NDArray[np.float64]) -> Compos
 
 def element_symbol(atomic_number: int) -> str:
     """Name an element, e.g. ``F``; an element that QM9 lacks is named by its number, ``Z=17``."""
-    return _SYMBOLS.get(int(atomic_number), f"Z={atomic_number}")
+    return _SYMBOLS.get(atomic_number, f"Z={atomic_number}")

@@ -1,8 +1,10 @@
 """Molecular graphs from positions alone: chemical bonds and radius graphs.
 
-May import NumPy and torch. Edges are local to a molecule, row 0 source j, row 1 target i, sorted by
-target and then source.
+Nodes are counted within their molecule. Row 0 of the edges is the source j, row 1 the target i, and
+edges are sorted by target, then source. Imports NumPy and torch only.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
@@ -20,29 +22,30 @@ COVALENT_RADII = {1: 0.31, 6: 0.76, 7: 0.71, 8: 0.66, 9: 0.57}
 """Cordero et al. 2008 (doi:10.1039/b801115j), angstrom; carbon as sp3."""
 
 BOND_TOLERANCE = 1.15
-"""Two atoms are bonded if closer than this times the sum of their covalent radii."""
+"""Two atoms are bonded if they are closer than this times the sum of their covalent radii."""
 
 _PAIRS_AT_ONCE = 500_000
+"""Pairs of atoms per dense block: 4 MB, which fits a processor's cache."""
 
 
 def bond_edges(pos: Tensor, z: Tensor, node_offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Chemical bonds of many molecules: ``d < 1.15 (r_i + r_j)``.
+    """Find the chemical bonds of many molecules: ``d < 1.15 (r_i + r_j)``.
 
     Parameters
     ----------
-    pos
-        float [n, 3], angstrom.
-    z
-        uint8 or int64 [n], atomic numbers H C N O F.
-    node_offsets
-        int64 [mol + 1], first node of each molecule and the total.
+    pos : Tensor
+        [n, 3] float, angstrom.
+    z : Tensor
+        [n] uint8 or int64, atomic numbers of H, C, N, O and F.
+    node_offsets : Tensor
+        [mol + 1] int64, first node of each molecule and the total.
 
     Returns
     -------
-    edges
-        int8 [2, e], local to each molecule.
-    offsets
-        int64 [mol + 1], first edge of each molecule and the total.
+    edges : Tensor
+        [2, e] int8.
+    offsets : Tensor
+        [mol + 1] int64, first edge of each molecule and the total.
     """
     radii = np.zeros(max(COVALENT_RADII) + 1)
     for number, radius in COVALENT_RADII.items():
@@ -51,29 +54,30 @@ def bond_edges(pos: Tensor, z: Tensor, node_offsets: Tensor) -> tuple[Tensor, Te
 
     def bonded(square: _Floats, nodes: _Integers) -> _Mask:
         r_bm = node_radii[nodes]
-        return square < (BOND_TOLERANCE * (r_bm[:, :, None] + r_bm[:, None, :])) ** 2
+        mask: _Mask = square < (BOND_TOLERANCE * (r_bm[:, :, None] + r_bm[:, None, :])) ** 2
+        return mask
 
     return _edges(pos, node_offsets, bonded)
 
 
 def radius_edges(pos: Tensor, node_offsets: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """All ordered pairs of different atoms of one molecule at most `cutoff` apart.
+    """Find all ordered pairs of different atoms of one molecule that are at most `cutoff` apart.
 
     Parameters
     ----------
-    pos
-        float [n, 3], angstrom.
-    node_offsets
-        int64 [mol + 1], first node of each molecule and the total.
-    cutoff
+    pos : Tensor
+        [n, 3] float, angstrom.
+    node_offsets : Tensor
+        [mol + 1] int64, first node of each molecule and the total.
+    cutoff : float
         Largest distance, angstrom.
 
     Returns
     -------
-    edges
-        int8 [2, e], local to each molecule.
-    offsets
-        int64 [mol + 1], first edge of each molecule and the total.
+    edges : Tensor
+        [2, e] int8.
+    offsets : Tensor
+        [mol + 1] int64, first edge of each molecule and the total.
     """
     return _edges(pos, node_offsets, lambda square, _: square <= cutoff * cutoff)
 
@@ -81,11 +85,12 @@ def radius_edges(pos: Tensor, node_offsets: Tensor, cutoff: float) -> tuple[Tens
 def _edges(
     pos: Tensor, node_offsets: Tensor, connected: Callable[[_Floats, _Integers], _Mask]
 ) -> tuple[Tensor, Tensor]:
-    """Edges where `connected(squared distances [b, m, m], nodes [b, m])` holds.
+    """Find the edges where `connected(squared distances [b, m, m], nodes [b, m])` holds.
 
-    Molecules are taken in groups of the same size m, as dense [b, m, m] blocks that fit a cache:
-    no index arithmetic a pair, and no padding. In NumPy: torch would wake all its threads for
-    every block, which beside other processes takes a hundred times longer.
+    Molecules of the same size m are taken together, as dense [b, m, m] blocks that fit a cache:
+    there is no index arithmetic for single pairs, and no padding. NumPy does it, because torch
+    would wake all its threads for every block, which takes a hundred times longer if other
+    processes use the cores.
     """
     pos_nd, offsets = pos.numpy(), node_offsets.numpy()
     sizes = np.diff(offsets)
@@ -111,7 +116,7 @@ def _edges(
 
 
 def _square_distances(pos_bmd: _Floats) -> _Floats:
-    """Squared distances [b, m, m], summed by component: no [b, m, m, 3] intermediate."""
+    """Sum squared distances [b, m, m] component by component, without a [b, m, m, 3] array."""
     b, m, _ = pos_bmd.shape
     square = np.zeros((b, m, m), dtype=pos_bmd.dtype)
     for component in range(3):
@@ -123,23 +128,23 @@ def _square_distances(pos_bmd: _Floats) -> _Floats:
 
 
 def spread(values: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
-    """Repeat each value `length` times: `torch.repeat_interleave`, fit for many small calls.
+    """Repeat each value `length` times, as `torch.repeat_interleave`, but fast for short tensors.
 
     Parameters
     ----------
-    values, lengths
-        int64 [g].
-    total
-        Sum of `lengths` where the caller knows it: then nothing waits for the device.
+    values, lengths : Tensor
+        [g] int64.
+    total : int, optional
+        Sum of `lengths`. If it is given, the host need not wait for the device to compute it.
 
     Returns
     -------
     Tensor
-        int64 [sum of lengths].
+        [sum of lengths] int64.
     """
     if values.device.type == "cpu":
-        # torch wakes all its threads even for ten values; beside another process that takes
-        # milliseconds.
+        # torch wakes all its threads even for ten values, which takes milliseconds if another
+        # process uses the cores.
         return torch.from_numpy(np.repeat(values.numpy(), lengths.numpy()))
     return torch.repeat_interleave(values, lengths, output_size=total)
 
@@ -149,13 +154,15 @@ def ranges(starts: Tensor, lengths: Tensor, total: int | None = None) -> Tensor:
 
     Parameters
     ----------
-    starts, lengths, total
+    starts, lengths : Tensor
+        [g] int64.
+    total : int, optional
         As for `spread`.
 
     Returns
     -------
     Tensor
-        int64 [sum of lengths].
+        [sum of lengths] int64.
     """
     shift = spread(starts - (lengths.cumsum(0) - lengths), lengths, total)
     if shift.device.type == "cpu":

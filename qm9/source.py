@@ -1,7 +1,9 @@
 """Reading QM9 out of the CSV files that the package `qm9pack` carries in its wheel.
 
-May import NumPy and tqdm; `qm9pack` itself is located but never imported.
+`qm9pack` itself is located but never imported. Imports NumPy and tqdm only.
 """
+
+from __future__ import annotations
 
 import base64
 import csv
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 PACKAGE = "qm9pack"
 NUM_MOLECULES = 130_831
-"""Converged molecules of QM9 that are consistent with their SMILES' structure."""
+"""QM9's molecules that converged to the structure that their SMILES describes."""
 
 PARTS = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
 POLARIZABILITY = "qm9_polarizability.csv"
@@ -53,25 +55,25 @@ PART_COLUMNS = (
 TENSOR_COLUMNS = ("A_xx", "A_xy", "A_yy", "A_xz", "A_yz", "A_zz")
 
 RT = 0.000944
-"""R T at 298.15 K in hartree: the difference between enthalpy and internal energy."""
+"""R T at 298.15 K in hartree, the difference between enthalpy and internal energy."""
 
 _REINSTALL = f"reinstall it with: pip install --force-reinstall {PACKAGE}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the CSV files lie and what they must hold.
+    """Where the CSV files are and what they must hold.
 
     Attributes
     ----------
-    directory
+    directory : Path
         Folder with the four CSV files.
-    version
+    version : str
         Version of the package that installed them.
-    num_molecules
-        How many molecules they must hold together.
-    checksums
-        File name to SHA-256 (hex) as recorded by the installer; empty where it recorded none.
+    num_molecules : int
+        Number of molecules in all files together.
+    checksums : mapping of str to str, optional
+        SHA-256 (hexadecimal) by file name, as far as the installer recorded it.
     """
 
     directory: Path
@@ -80,7 +82,7 @@ class Source:
     checksums: Mapping[str, str] | None = None
 
     def identity(self) -> dict[str, object]:
-        """Version and file sizes: what a prepared cache is compared with at every start.
+        """State the version and the file sizes, with which a prepared cache is compared.
 
         Raises
         ------
@@ -98,26 +100,26 @@ class Source:
 
 @dataclass(frozen=True)
 class RawMolecules:
-    """The CSV's contents as flat arrays, atoms of one molecule contiguous.
+    """The contents of the CSV files as flat arrays; the atoms of one molecule are contiguous.
 
     Attributes
     ----------
-    index
-        int32 [mol], QM9's own 1-based index.
-    smiles
-        One string a molecule.
-    num_atoms
-        int64 [mol].
-    z
-        uint8 [n], atomic numbers.
-    pos
-        float64 [n, 3], angstrom (the CSV has ten decimals, more than float32 holds).
-    composition
-        int64 [mol, 5], number of H C N O F.
-    properties
-        float64 [mol] by target name, in the CSV's units.
-    polarizability
-        float64 [mol, 6], xx xy yy xz yz zz in a0^3.
+    index : array
+        [mol] int32, QM9's own 1-based index.
+    smiles : list of str
+        [mol].
+    num_atoms : array
+        [mol] int64.
+    z : array
+        [n] uint8, atomic numbers.
+    pos : array
+        [n, 3] float64, angstrom. The CSV has ten decimals, more than float32 can hold.
+    composition : array
+        [mol, 5] int64, numbers of H, C, N, O and F.
+    properties : dict of str to array
+        [mol] float64 by target name, in the CSV's units.
+    polarizability : array
+        [mol, 6] float64, xx xy yy xz yz zz in a0^3.
     """
 
     index: NDArray[np.int32]
@@ -133,7 +135,7 @@ class RawMolecules:
 def find_source() -> Source:
     """Find the installed CSV files without importing the package.
 
-    Its import needs `pkg_resources`, which current setuptools no longer has.
+    Importing it needs `pkg_resources`, which current setuptools no longer has.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def find_source() -> Source:
 
 
 def _recorded_checksums(distribution: importlib.metadata.Distribution) -> dict[str, str]:
-    """SHA-256 (hex) of each CSV as the wheel's RECORD states it."""
+    """Look up each CSV's SHA-256 (hexadecimal) in the wheel's RECORD."""
     checksums = {}
     for path in distribution.files or ():
         if path.name in (*PARTS, POLARIZABILITY) and path.hash and path.hash.mode == "sha256":
@@ -162,20 +164,20 @@ def _recorded_checksums(distribution: importlib.metadata.Distribution) -> dict[s
 
 
 def read_molecules(source: Source, *, progress: bool = True) -> RawMolecules:
-    """Read and check every molecule; files are streamed, so that memory stays small.
+    """Read and check every molecule. Files are read row by row, so that memory stays small.
 
     Parameters
     ----------
-    source
+    source : Source
         Where the files are.
-    progress
+    progress : bool
         Whether to show a progress bar.
 
     Raises
     ------
     ValueError
-        If a file is missing or damaged. The message names the file and, wherever the damage shows
-        in a row, the row (the first below the header is 1) and its line in the file.
+        If a file is missing or damaged. The message names the file and, if a row is damaged, that
+        row (the first below the header is 1) and its line in the file.
     """
     source.identity()
     tensors = _read_polarizability(source.directory / POLARIZABILITY)
@@ -210,7 +212,7 @@ def _check_total(source: Source, found: int, tensors: Mapping[str, object]) -> N
 
 
 def _check_checksums(source: Source) -> None:
-    """Catch a changed digit that no check of a row can see."""
+    """Find a changed digit, which no check of a single row can see."""
     for name, expected in (source.checksums or {}).items():
         path = source.directory / name
         with path.open("rb") as file:
@@ -225,7 +227,7 @@ def _check_checksums(source: Source) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of a CSV, which knows how to complain about itself."""
+    """One row of a CSV file, with what an error message about it needs."""
 
     path: Path
     number: int
@@ -238,22 +240,19 @@ class _Row:
             f"{self.path}, row {self.number} (line {self.line}, {name}): {problem}; {_REINSTALL}"
         )
 
-    def number_in(self, column: str) -> float:
-        return self.numbers(column, [self.fields[column]])[0]
-
     def numbers(self, column: str, texts: list[str]) -> list[float]:
         try:
             values = [float(text) for text in texts]
         except ValueError:
             raise self.error(f"{column} holds something that is not a number") from None
-        # A sum is finite only if every term is: one check instead of one a number.
+        # A sum is finite only if every term is, and one check is faster than one per number.
         if not np.isfinite(sum(values)):
             raise self.error(f"{column} holds a number that is not finite")
         return values
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[_Row]:
-    """Yield the rows of a CSV with the given columns, each checked for its number of fields."""
+    """Yield the rows of a CSV file that must have the given columns; check their field counts."""
     with path.open(newline="", encoding="ascii", errors="strict") as file:
         reader = csv.reader(file, strict=True)
         number = 0
@@ -268,7 +267,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[_Row]:
                     raise row.error(f"{len(fields)} fields instead of {len(header)}")
                 yield row
         except (csv.Error, UnicodeDecodeError) as error:
-            # Text is decoded in blocks ahead of the row, so that the row of a bad byte is sought.
+            # Text is decoded in blocks, ahead of the rows, so we have to search for the bad byte.
             number = _row_of_bad_byte(path) if isinstance(error, UnicodeDecodeError) else number + 1
             raise ValueError(
                 f"{path}, row {number} (line {number + 1}): cannot be read as CSV ({error}): "
@@ -282,18 +281,18 @@ def _row_of_bad_byte(path: Path) -> int:
 
 
 def _read_polarizability(path: Path) -> dict[str, list[float]]:
-    """Six tensor components by XYZ file name; `_Table.append` takes each out once."""
+    """Read six tensor components by XYZ file name; `_Table.append` removes those it has used."""
     tensors: dict[str, list[float]] = {}
     for row in _rows(path, ("XYZ_file", *TENSOR_COLUMNS)):
         name = row.fields["XYZ_file"]
         if name in tensors:
-            raise row.error("the molecule stands in an earlier row already")
+            raise row.error("the molecule is in an earlier row already")
         tensors[name] = row.numbers("A_xx to A_zz", [row.fields[c] for c in TENSOR_COLUMNS])
     return tensors
 
 
 class _Table:
-    """Grows by one checked row at a time."""
+    """Collects rows, and checks each one before it takes it."""
 
     def __init__(self) -> None:
         self.index: list[int] = []
@@ -335,7 +334,7 @@ class _Table:
         return index
 
     def arrays(self) -> RawMolecules:
-        """Everything read so far as flat arrays."""
+        """Convert all rows to flat arrays."""
         properties = np.array(self.properties, dtype=np.float64).reshape(-1, len(PROPERTY_COLUMNS))
         return RawMolecules(
             index=np.array(self.index, dtype=np.int32),
@@ -350,7 +349,7 @@ class _Table:
 
 
 def _elements(row: _Row) -> tuple[bytes, list[int]]:
-    """Atomic numbers, and the composition in the order H C N O F, of one row."""
+    """Read a row's atomic numbers, and count them in the order H C N O F."""
     symbols = row.fields["Elements"][2:-2].split("','")
     unknown = next((s for s in symbols if s not in ATOMIC_NUMBERS), None)
     if unknown is not None:
@@ -364,7 +363,7 @@ def _elements(row: _Row) -> tuple[bytes, list[int]]:
 
 
 def _coordinates(row: _Row, num_atoms: int) -> NDArray[np.float64]:
-    """Coordinates [num_atoms * 3] of one row."""
+    """Read a row's coordinates, [num_atoms * 3]."""
     text = row.fields["XYZ_Ang"]
     if not (text.startswith("[[") and text.endswith("]]")):
         raise row.error("XYZ_Ang is not a list of lists: [[x,y,z],...]")
@@ -372,15 +371,15 @@ def _coordinates(row: _Row, num_atoms: int) -> NDArray[np.float64]:
     if len(atoms) != num_atoms:
         raise row.error(f"XYZ_Ang has the coordinates of {len(atoms)} atoms for {num_atoms}")
     values = row.numbers("XYZ_Ang", ",".join(atoms).split(","))
-    # JSON readers refuse numbers such as "0.", hence the plain split. An atom with two numbers
-    # beside one with four would keep the total: count commas an atom.
+    # We split the text ourselves because JSON readers refuse numbers such as "0.". The total would
+    # not show an atom with two numbers beside one with four, so we count the commas of each atom.
     if len(values) != 3 * num_atoms or any(atom.count(",") != 2 for atom in atoms):
         raise row.error("XYZ_Ang has an atom without exactly three coordinates")
     return np.array(values)
 
 
 def _check_physics(row: _Row, value: Mapping[str, float], tensor: list[float]) -> None:
-    """Compare columns that depend on each other, to the CSV's own rounding."""
+    """Compare columns that depend on each other, up to the CSV's rounding."""
     trace = (tensor[0] + tensor[2] + tensor[5]) / 3
     if abs(trace - value["alpha"]) > 0.0056:
         raise row.error(

@@ -1,7 +1,9 @@
-"""The targets of QM9: names, units, and how they follow from the CSV's raw properties.
+"""The targets of QM9: names, units, and how they are computed from the CSV's properties.
 
-May import NumPy only.
+Imports NumPy only.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ HARTREE_TO_EV = 27.211386246
 """The conversion that PyG's QM9 uses (CODATA 2018 to eleven digits)."""
 
 ELEMENTS = (1, 6, 7, 8, 9)
-"""Atomic numbers that occur in QM9, in the order of the columns of `ATOM_REFERENCES`."""
+"""Atomic numbers that occur in QM9, in the order of the values in `ATOM_REFERENCES`."""
 
 ATOM_REFERENCES: Mapping[str, tuple[float, ...]] = {
     "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
@@ -21,7 +23,7 @@ ATOM_REFERENCES: Mapping[str, tuple[float, ...]] = {
     "H": (-0.497912, -37.843468, -54.581557, -75.062275, -99.716426),
     "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
 }
-"""Energies of the free atoms H C N O F in hartree: atomref.txt of the QM9 publication."""
+"""Energies of the free atoms H, C, N, O and F in hartree: atomref.txt of the QM9 publication."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,19 @@ class Target:
 
     Attributes
     ----------
-    name
+    name : str
         Name as in PyG's QM9, e.g. ``U0``.
-    unit
-        Unit of `y` in batches and of the target's mean and standard deviation, e.g. ``eV``.
-    reporting_unit
-        Unit in which errors are reported, e.g. ``meV``.
-    reporting_factor
+    unit : str
+        Unit of ``y`` in batches and of the target's mean and standard deviation, e.g. ``eV``.
+    reporting_unit : str
+        Unit of reported errors, e.g. ``meV``.
+    reporting_factor : float
         ``value[reporting_unit] = reporting_factor * value[unit]``.
-    tensor_rank
-        0 for a scalar; 1 or 2 where the target is the norm of a vector or of a traceless
-        symmetric tensor, which a readout may build from an l=1 or l=2 feature.
-    description
-        One line in words.
+    tensor_rank : int
+        0 for a scalar; 1 or 2 for the norm of a vector or of a traceless symmetric tensor, which a
+        readout may compute from an l=1 or l=2 feature.
+    description : str
+        The target in words.
     """
 
     name: str
@@ -84,19 +86,24 @@ TARGETS: Mapping[str, Target] = {
 }
 
 ATOMIZATION_ENERGIES = tuple(ATOM_REFERENCES)
-"""Targets of which a molecule's composition determines most."""
+"""Targets whose variance is almost all due to the molecules' composition."""
 
 INTENSIVE = ("homo", "lumo", "gap", "mu", "alpha_aniso")
 """Targets that do not grow with the molecule."""
 
 
 def get_target(name: str) -> Target:
-    """Look a target up by its name.
+    """Look up a target by its name.
+
+    Parameters
+    ----------
+    name : str
+        Key of `TARGETS`.
 
     Raises
     ------
     ValueError
-        If there is no such target; the message lists those there are.
+        If there is no such target; lists those that exist.
     """
     if name not in TARGETS:
         raise ValueError(f"target {name!r} is unknown: choose one of {', '.join(TARGETS)}")
@@ -104,25 +111,26 @@ def get_target(name: str) -> Target:
 
 
 def anisotropy(polarizability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Frobenius norm of the traceless part of symmetric 3x3 tensors.
+    """Compute the Frobenius norm of the traceless part of symmetric 3x3 tensors.
 
-    ``||A - tr(A)/3 I||_F``, invariant under rotation: the CSV's tensors are in another frame than
-    its coordinates.
+    ``||A - tr(A)/3 I||_F`` is invariant under rotation. This matters because the CSV's tensors are
+    in another frame than its coordinates.
 
     Parameters
     ----------
-    polarizability
+    polarizability : array
         [mol, 6], columns xx, xy, yy, xz, yz, zz in a0^3.
 
     Returns
     -------
-    NDArray
+    array
         [mol] in a0^3.
     """
     xx, xy, yy, xz, yz, zz = polarizability.T
     mean = (xx + yy + zz) / 3
     diagonal = (xx - mean) ** 2 + (yy - mean) ** 2 + (zz - mean) ** 2
-    return np.sqrt(diagonal + 2 * (xy**2 + xz**2 + yz**2))
+    norm: NDArray[np.float64] = np.sqrt(diagonal + 2 * (xy**2 + xz**2 + yz**2))
+    return norm
 
 
 def compute_targets(
@@ -130,21 +138,21 @@ def compute_targets(
     polarizability: NDArray[np.float64],
     composition: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """All targets of all molecules, in the units of `TARGETS`.
+    """Compute all targets of all molecules, in the units of `TARGETS`.
 
     Parameters
     ----------
-    properties
-        Raw values [mol] by target name in the CSV's units: hartree for U0 U H G (total energies),
-        homo lumo gap zpve; D, a0^3, a0^2 and cal/(mol K) for mu, alpha, r2 and cv.
-    polarizability
+    properties : mapping of str to array
+        [mol] by target name, in the CSV's units: hartree for the total energies U0, U, H and G and
+        for homo, lumo, gap and zpve; D, a0^3, a0^2 and cal/(mol K) for mu, alpha, r2 and cv.
+    polarizability : array
         [mol, 6], columns xx, xy, yy, xz, yz, zz in a0^3.
-    composition
+    composition : array
         [mol, 5], the number of atoms of each of `ELEMENTS`.
 
     Returns
     -------
-    NDArray
+    array
         [mol, target], columns in the order of `TARGETS`.
     """
     columns = []

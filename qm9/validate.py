@@ -1,7 +1,9 @@
-"""Check the whole prepared data set against outside facts: ``python -m qm9.validate``.
+"""Check the whole prepared data set against published facts: ``python -m qm9.validate``.
 
-May import NumPy, torch, tqdm, RDKit (when called) and this package.
+Imports NumPy, torch, tqdm, RDKit (when called) and this package only.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -22,24 +24,25 @@ ALPHA_ROUNDING = 0.005 + 0.0005
 """The CSV rounds the polarizability to 0.01 a0^3 and the tensor's components to 0.001 a0^3."""
 
 KNOWN_EXCEPTIONS = 46
-"""Molecules whose bonds by distance are not those of their SMILES; all are explained below."""
+"""Molecules whose bonds by distance differ from the bonds of their SMILES; `REASONS` says why."""
 
 REASONS = {
-    "stretched N-O": "the O-N bond of an O-N=N group in a ring, optimized to 1.58-1.77 A (limit "
-    "1.576 A): on the way to the open diazo form",
-    "stretched cage": "a C-C or C-N bond of a strained cage, optimized to 1.70-1.79 A (limits "
-    "1.748 A and 1.691 A)",
-    "close contact": "two cage carbons without a bond in the SMILES, closer than the limit",
-    "rearranged": "as many bonds as in the SMILES, but between other atoms: the optimized cage "
-    "is another isomer than the SMILES says",
-    "shared hydrogen": "a hydrogen between two atoms of a zwitterion, beyond the limit of both",
+    "stretched N-O": "the O-N bond of an O-N=N group in a ring is 1.58-1.77 A long after "
+    "optimization (limit 1.576 A), on the way to the open diazo form",
+    "stretched cage": "a C-C or C-N bond of a strained cage is 1.70-1.79 A long after optimization "
+    "(limits 1.748 A and 1.691 A)",
+    "close contact": "two cage carbons without a bond in the SMILES are closer than the limit",
+    "rearranged": "there are as many bonds as in the SMILES, but between other atoms: the "
+    "optimized cage is another isomer",
+    "shared hydrogen": "a hydrogen lies between two atoms of a zwitterion, beyond the limits of "
+    "both",
     "unparsable": "RDKit cannot read the SMILES",
 }
 
 
 @dataclass(frozen=True)
 class Check:
-    """One fact: what was found, what should have been, and whether that is good enough."""
+    """One fact: what was found, what was expected, and whether the two agree."""
 
     name: str
     found: str
@@ -49,20 +52,21 @@ class Check:
 
 @dataclass(frozen=True)
 class BondException:
-    """A molecule whose bonds by distance differ from those of its SMILES.
+    """A molecule whose bonds by distance differ from the bonds of its SMILES.
 
     Attributes
     ----------
-    row, index
+    row, index : int
         Row of the data set and QM9's own index.
-    smiles
+    smiles : str
         As in QM9.
-    difference
-        Bonds by distance minus bonds by SMILES.
-    reason
+    difference : int
+        Number of bonds by distance minus number of bonds by SMILES.
+    reason : str
         Key of `REASONS`.
-    pairs
-        The differing pairs with their distance, e.g. ``-O4-N5 1.632 A (1.19 (ri+rj))``.
+    pairs : str
+        Pairs that are bonded in the SMILES only (-) or by distance only (+), with their distance,
+        e.g. ``-O4-N5 1.632 A (1.19 (ri+rj))``.
     """
 
     row: int
@@ -74,7 +78,13 @@ class BondException:
 
 
 def check_facts(data: PreparedData) -> list[Check]:
-    """Compare sizes, U0's statistics, the number of bonds and the polarizabilities."""
+    """Check sizes, U0's statistics, the number of bonds and the polarizabilities.
+
+    Parameters
+    ----------
+    data : PreparedData
+        The whole data set.
+    """
     sizes = data.node_offsets.diff()
     u0 = data.target("U0")
     bonds = len(data.bonds[0]) / len(data)
@@ -95,7 +105,7 @@ def check_facts(data: PreparedData) -> list[Check]:
         equal("atoms of the largest molecule", int(sizes.max()), 29),
         close("mean of U0 (eV)", float(u0.mean()), -76.1160, 4),
         close("standard deviation of U0 (eV)", float(u0.std(correction=0)), 10.3237, 4),
-        close("directed bonds a molecule", bonds, 37.3, 1),
+        close("directed bonds per molecule", bonds, 37.3, 1),
         Check(
             "largest |alpha - trace/3| (a0^3)",
             f"{alpha_error:.4f}",
@@ -109,26 +119,26 @@ def check_facts(data: PreparedData) -> list[Check]:
 def bond_exceptions(
     data: PreparedData, rows: Iterable[int] | None = None, *, progress: bool = False
 ) -> list[BondException]:
-    """Compare bonds by distance with those of the SMILES, atom by atom.
+    """Compare bonds by distance with the bonds of the SMILES, atom by atom.
 
-    The heavy atoms of QM9's files nearly always stand in the order of the SMILES, so that bonds
-    can be compared by index; where they do not, canonical SMILES of the bare graphs (elements and
-    connections alone) decide.
+    The heavy atoms of QM9's files are nearly always in the order of the SMILES, so that bonds can
+    be compared by index. Where they are not, canonical SMILES of the bare graphs, made of elements
+    and connections alone, are compared.
 
     Parameters
     ----------
-    data
+    data : PreparedData
         The data set.
-    rows
-        Molecules to compare; None for all.
-    progress
+    rows : iterable of int, optional
+        Molecules to compare; by default all.
+    progress : bool
         Whether to show a progress bar.
     """
     from rdkit import rdBase
 
     chosen = range(len(data)) if rows is None else list(rows)
     shown = tqdm(chosen, desc="Bonds", unit=" molecules", unit_scale=True, disable=not progress)
-    with rdBase.BlockLogs():  # RDKit prints a line for every SMILES it dislikes
+    with rdBase.BlockLogs():  # RDKit prints a line for every SMILES that it cannot read
         return [found for row in shown if (found := _bond_exception(data, int(row))) is not None]
 
 
@@ -141,7 +151,7 @@ class _Molecule:
     bonds: set[tuple[int, int]]
 
     @classmethod
-    def of(cls, data: PreparedData, row: int) -> "_Molecule":
+    def of(cls, data: PreparedData, row: int) -> _Molecule:
         first, last = data.node_offsets[row : row + 2].tolist()
         start, stop = data.bond_offsets[row : row + 2].tolist()
         pairs = data.bonds[:, start:stop].T.tolist()
@@ -180,7 +190,7 @@ def _bond_exception(data: PreparedData, row: int) -> BondException | None:
 
 
 def _same_graph(parsed: object, molecule: _Molecule) -> bool:
-    """Whether elements and connections agree, whatever the order of the atoms."""
+    """Whether elements and connections agree in any order of the atoms."""
     from rdkit import Chem
 
     full = Chem.AddHs(parsed)
@@ -221,7 +231,7 @@ def _reason(
 
 
 def _nearest_of_lone_hydrogens(molecule: _Molecule) -> list[tuple[int, int]]:
-    """Find the two nearest atoms of each hydrogen without a bond."""
+    """Find the two atoms that are nearest to each hydrogen without a bond."""
     bonded = {atom for pair in molecule.bonds for atom in pair}
     pairs = []
     for atom in np.flatnonzero(molecule.z == 1).tolist():
@@ -240,7 +250,18 @@ def _describe(sign: str, molecule: _Molecule, pair: tuple[int, int]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every check and every exception; 0 if all checks passed."""
+    """Print every check and every exception.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program; by default the process's own.
+
+    Returns
+    -------
+    int
+        Exit code: 0 if all checks passed, otherwise 1.
+    """
     parser = argparse.ArgumentParser(prog="python -m qm9.validate", description=__doc__)
     parser.add_argument("--cache_dir", default=None, help="folder of the prepared data")
     data = load_or_build(parser.parse_args(arguments).cache_dir)
@@ -250,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checks.append(
         Check(
             "molecules whose bonds differ from RDKit's",
-            f"{len(exceptions)} ({counts_differ} in their number)",
+            f"{len(exceptions)} ({counts_differ} differ in the number of bonds)",
             f"{KNOWN_EXCEPTIONS}, explained below",
             len(exceptions) == KNOWN_EXCEPTIONS,
         )
@@ -260,8 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not check.passed:
             print(f"     expected {check.expected}")
     print(
-        f"\nBonds by distance equal those of the SMILES, atom by atom, in all but {len(exceptions)}"
-        f" of {len(data):,} molecules (1 in {len(data) // max(1, len(exceptions)):,}):"
+        f"\nBonds by distance are the bonds of the SMILES, atom by atom, in all but "
+        f"{len(exceptions)} of {len(data):,} molecules "
+        f"(1 in {len(data) // max(1, len(exceptions)):,}):"
     )
     for reason, meaning in REASONS.items():
         of_this = [exception for exception in exceptions if exception.reason == reason]
