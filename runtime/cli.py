@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP
+from callbacks.nested_subsets import NestedSubsets
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.checkpoints import read_checkpoint
@@ -108,6 +109,7 @@ class IrrepscopeCLI(CustomizableCLI):
         _add_run_options(parser)
         parser.add_lightning_class_args(IrrepUtilization, "utilization")
         parser.add_lightning_class_args(LatentUMAP, "latent")
+        parser.add_lightning_class_args(NestedSubsets, "nested")
         parser.link_arguments("data.target", "model.target")
         parser.link_arguments("model.cutoff", "data.cutoff")
         parser.set_defaults(
@@ -195,7 +197,8 @@ class IrrepscopeCLI(CustomizableCLI):
             If one of the run's options is unusable.
         """
         options, parser = self._options.clone(), self.subcommand_parser
-        options.pop("config", None)
+        for key in ("config", "provenance"):
+            options.pop(key, None)
         text = parser.dump(options, skip_none=False, skip_link_targets=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
         run_name = options["run_name"] or default_run_name(resolved, str(self.model.network.irreps))

@@ -92,6 +92,19 @@ class RunJournal:
             self.summary = self.summary.updated(**values)
             write_summary(self.directory.summary, self.summary)
 
+    def describe(self, results: dict[str, float]) -> None:
+        """Record what is known of the data, in summary.json and in W&B's configuration.
+
+        Parameters
+        ----------
+        results : dict of str to float
+            Results by key.
+        """
+        self.record(**results)
+        if self._wandb is not None:
+            config = self._wandb.run.config
+            config.update(results, allow_val_change=True)  # type: ignore[no-untyped-call]
+
     def say(self, text: str) -> None:
         """Print to standard output.
 

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from records.baselines import baselines_of
 from records.configuration import write_configuration
 from records.metrics import Row
 from records.names import RUNNING, UNTRAINED
@@ -71,8 +72,8 @@ class Training:
         if self.journal.mode != "disabled":
             wandb = self.journal.wandb_logger(resume)
             loggers.append(wandb)
-        keep_splits = LambdaCallback(on_train_start=lambda trainer, module: self._keep_splits())
-        trainer = self.build_trainer(loggers, [keep_splits])
+        record_data = LambdaCallback(on_train_start=lambda trainer, module: self._record_data())
+        trainer = self.build_trainer(loggers, [record_data])
         wandb_line = messages.wandb_line(self.directory, self.journal.mode, self.journal.reason)
         self.journal.say(messages.introduction(self.directory, self.model, resume, wandb_line))
         if resume:
@@ -119,14 +120,16 @@ class Training:
             wandb_run_id=run_id,
         )
 
-    def _keep_splits(self) -> None:
-        """Save the splits with the run; a continued run must have the same."""
+    def _record_data(self) -> None:
+        """Save the splits, which a continued run must share, and the errors without a network."""
         if not self.journal.is_writer:
             return
         if self.directory.splits.exists():
             self.datamodule.check_splits(self.directory.splits)
         else:
             self.datamodule.save_splits(self.directory.splits)
+        known = baselines_of(self.journal.summary.results)
+        self.journal.describe(self.datamodule.baselines() if known is None else known.to_results())
 
     def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:
         # The trainer does not know the metrics of epochs that an earlier process has trained.
