@@ -1,4 +1,4 @@
-"""Fixtures that several areas' tests share."""
+"""Fixtures that the tests of several rooms share."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from qm9.cache import PreparedData, load_or_build
 
 @pytest.fixture(scope="session")
 def prepared_qm9() -> PreparedData:
-    """The real, prepared data set from the user's cache (built once in about 20 s)."""
+    """Load the real data set from the user's cache, where it is built once in about 20 s."""
     return load_or_build(progress=False)

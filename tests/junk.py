@@ -1,6 +1,6 @@
-"""Strategies for what users may type: damaged, extreme and hostile values, YAML and all.
+"""Hypothesis strategies for what users may type: damaged, extreme and hostile values, and YAML.
 
-``IRREPSCOPE_FUZZ=20 pytest tests/test_fuzz.py`` tries twenty times as many.
+``IRREPSCOPE_FUZZ=20 pytest tests/test_fuzz.py`` tries twenty times as many examples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SCALE = int(os.environ.get("IRREPSCOPE_FUZZ", "1"))
 
 
 def examples(count: int) -> settings:
-    """Settings for a test with so many examples, the same ones in every run."""
+    """Make settings for a test with `count` examples, which are the same in every run."""
     return settings(
         max_examples=count * SCALE,
         derandomize=True,
@@ -56,7 +56,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def mutated(valid: Any) -> st.SearchStrategy[Any]:
-    """A valid nested value in which some leaves, keys or branches are something else."""
+    """Replace some leaves, keys or branches of a valid nested value."""
     if isinstance(valid, dict):
         kept = st.fixed_dictionaries({key: mutated(value) for key, value in valid.items()})
         fewer = st.sets(st.sampled_from(sorted(valid)), max_size=2) if valid else st.just(set())

@@ -1,4 +1,4 @@
-"""Running the project's programs in this process: the real entry points without 10 s of imports."""
+"""Running the project's programs in this process, which saves 10 s of imports each time."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ import train
 
 
 def run_train(arguments: list[str], **environment: str) -> tuple[int, str]:
-    """Run ``train.py`` and return its exit code and all it printed."""
+    """Run ``train.py``; return its exit code and everything that it has printed."""
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     output = io.StringIO()
     variables = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", **environment}

@@ -1,4 +1,4 @@
-"""The loopback W&B server: the real client's data arrive whole, staged faults are really hit."""
+"""The loopback W&B server receives the real client's data, and its staged faults are really hit."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ run.finish()
 
 
 def log_epochs(server, folder, first, last, **environ):
-    """Run the real client in a process of its own."""
+    """Log epochs with the real client in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(first), str(last)],
         cwd=folder,
@@ -53,7 +53,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of two sessions, the second of which resumes the first."""
+    """A run in two sessions, the second of which resumes the first."""
     folder = tmp_path_factory.mktemp("client")
     with WandbServer() as server:
         log_epochs(server, folder, 0, 3)
@@ -74,7 +74,7 @@ def test_configuration_and_names_arrive(run):
     assert run.config["l_values"] == [0, 1]
 
 
-def test_a_resumed_history_goes_on(run):
+def test_a_resumed_history_continues(run):
     assert run.metric("val/mae") == [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert [row["_step"] for row in run.history] == [0, 1, 2, 3, 4, 5, 6]
     assert run.rewritten == []
@@ -88,12 +88,12 @@ def test_pictures_tables_and_summary_arrive(run):
     assert run.summary["val/mae"] == pytest.approx(0.2)
 
 
-def test_the_end_is_known(run):
+def test_the_server_knows_how_the_run_ended(run):
     assert (run.state, run.exit_code, run.attempts, run.preempting) == ("finished", 0, 2, False)
 
 
 def break_and_finish(kind, folder):
-    """Log epochs while history cannot be sent; lift the fault after some seconds."""
+    """Log epochs while the history cannot be sent; end the fault after some seconds."""
     with WandbServer() as server, ThreadPoolExecutor(1) as pool:
         logging = pool.submit(log_epochs, server, folder, 0, 30)
         server.wait_for(lambda: "abc" in server.runs, LIMIT)
@@ -108,7 +108,7 @@ def break_and_finish(kind, folder):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """All faults at once, each with a server of its own."""
+    """All faults at the same time, each with a server of its own."""
     with ThreadPoolExecutor(len(FAULTS)) as pool:
         folders = {kind: tmp_path_factory.mktemp(kind) for kind in FAULTS}
         futures = {kind: pool.submit(break_and_finish, kind, folders[kind]) for kind in FAULTS}
@@ -162,7 +162,7 @@ def test_graphql_projects_aliases_fragments_and_directives():
     assert asked == [("project", {"name": "p", "tags": [1, {"a": True}]})]
 
 
-def test_what_the_server_does_not_know_is_remembered(server):
+def test_unknown_requests_are_remembered(server):
     with pytest.raises(wandb_graphql.GraphQLError, match="nonsense"):
         server.answer(wandb_graphql.parse("query Q { nonsense { id } }"), {})
     assert server.unknown == ["query Q: nonsense"]

@@ -1,6 +1,6 @@
-"""Just enough GraphQL to answer the W&B client: parse a document, project plain data onto it.
+"""Just enough GraphQL to answer the W&B client: parse a document, and select from plain data.
 
-Used by the loopback server only. Imports nothing but the standard library.
+Used by the loopback server only. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Resolver = Callable[[str, dict[str, Any]], Any]
 
 
 class GraphQLError(Exception):
-    """The document cannot be parsed, or asks for something the server does not know."""
+    """The document cannot be parsed, or asks for a field that the server does not know."""
 
 
 @dataclass
 class Field:
-    """One selected field: the key of the answer, its arguments, what is selected below it."""
+    """One selected field: its name, the key of its answer, its arguments and selections."""
 
     name: str
     key: str
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass
 class Spread:
-    """A fragment, named or inline; types are not checked."""
+    """A fragment, named or inline. Its type condition is not checked."""
 
     name: str | None
     selections: list[Any]
@@ -49,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Variable:
-    """A `$name` to be filled in from the request."""
+    """A `$name` whose value comes with the request."""
 
     name: str
 
@@ -191,10 +191,10 @@ def parse(text: str) -> Document:
 
 
 def execute(document: Document, variables: Mapping[str, Any], resolve: Resolver) -> dict[str, Any]:
-    """Answer a document: `resolve` gives plain data for each root field, the rest is projected.
+    """Answer a document, with `resolve` giving plain data for each root field.
 
-    Data is dicts, lists and scalars. A callable in a dict is called with the field's arguments.
-    What the data lacks is answered with null.
+    Data consists of dicts, lists and scalars. A callable in a dict is called with the field's
+    arguments. Fields that the data lacks are answered with null.
     """
 
     def fill(value: Any) -> Any:

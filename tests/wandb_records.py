@@ -1,7 +1,7 @@
 """What the loopback W&B server remembers: runs, sweeps, agents, artifacts, views.
 
-The search and the early stopping are written here a second time, on purpose: the local sweep engine
-is compared with them. Imports nothing of this project.
+Search and early stopping are implemented here independently, because tests compare the local sweep
+engine with them. Imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RunRecord:
 
     @property
     def tables(self) -> dict[str, dict[str, Any]]:
-        """`wandb.Table`s by their logged key (`a/b` arrives as folders), the last of each."""
+        """The last `wandb.Table` of each logged key; a key `a/b` arrives as folders."""
         found = {}
         for name, content in self.files.items():
             if name.startswith("media/table/") and name.endswith(".table.json"):
@@ -83,7 +83,7 @@ class RunRecord:
 
     @property
     def images(self) -> list[str]:
-        """Names of the uploaded pictures, in order of arrival."""
+        """Names of the uploaded images, in order of arrival."""
         return [name for name in self.files if name.startswith("media/images/")]
 
     def metric(self, name: str) -> list[Any]:
@@ -91,7 +91,7 @@ class RunRecord:
         return [row[name] for row in self.history if row.get(name) is not None]
 
     def receive(self, name: str, offset: int, content: list[str]) -> None:
-        """Take lines of one streamed file. A repetition is harmless; a change is remembered."""
+        """Receive lines of a streamed file. Repeated lines are fine, changed ones are kept."""
         lines = self.lines.setdefault(name, {})
         if name == "wandb-summary.json":
             lines.clear()
@@ -146,7 +146,7 @@ class RunRecord:
 
 @dataclass
 class SweepRecord:
-    """One sweep: its configuration, what it has handed out, what waits to be handed out again."""
+    """One sweep: its configuration, its runs, and those that wait to be handed out again."""
 
     id: str
     entity: str
@@ -164,7 +164,7 @@ class SweepRecord:
         return loaded
 
     def next_configuration(self) -> dict[str, Any] | None:
-        """Give the next configuration of the search, or None when there is none left."""
+        """Return the next configuration of the search, or None if none is left."""
         if len(self.runs) >= self.config.get("run_cap", math.inf):
             return None
         if self.search is None:
@@ -174,7 +174,7 @@ class SweepRecord:
         return next(self.search, None)
 
     def to_stop(self, runs: dict[str, RunRecord]) -> list[str]:
-        """Names of running runs that Hyperband stops (the rule that W&B publishes)."""
+        """Name the running runs that Hyperband stops, by the rule that W&B publishes."""
         rule = self.config.get("early_terminate")
         if not rule:
             return []
@@ -298,7 +298,7 @@ def _grid(parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _draws(parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Draw at random, without end. `bayes` gets these too: the client cannot tell."""
+    """Draw configurations at random, endlessly; also for `bayes`, which the client cannot tell."""
     generator = random.Random(0)
     leaves = _leaves(parameters)
 

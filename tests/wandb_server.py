@@ -1,8 +1,8 @@
 """A W&B server on 127.0.0.1 for tests with the real, unmodified client: runs, files, sweeps, views.
 
-Tests take the fixture `wandb_server` (import it) and read `wandb_server.runs["id"].history` and the
-like afterwards. Faults are staged with `wandb_server.fault(...)`, which counts its hits. A request
-that the server does not know is answered with an error and kept in `unknown`.
+Tests import the fixture `wandb_server`, and read its records afterwards, for example
+`wandb_server.runs["id"].history`. `wandb_server.fault(...)` stages a fault and counts its hits. A
+request that the server does not know is answered with an error and kept in `unknown`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FAULTS = ("refuse", "hang", "drop", "slow", "status")
 
 @dataclass
 class Fault:
-    """A staged fault, and how often requests ran into it."""
+    """A staged fault, and how many requests it has hit."""
 
     kind: str
     match: str = ""
@@ -55,14 +55,14 @@ class Fault:
     lifted: threading.Event = field(default_factory=threading.Event)
 
     def applies(self, label: str) -> bool:
-        """Whether a request with this label (path and operation) is to be hit."""
+        """Return whether the fault hits a request with this label (path and operation)."""
         spent = self.times is not None and self.hits >= self.times
         return not self.lifted.is_set() and not spent and self.match in label
 
 
 @dataclass
 class Request:
-    """One request as it came in."""
+    """One request as it arrived."""
 
     method: str
     path: str
@@ -72,7 +72,7 @@ class Request:
 
 
 class WandbServer:
-    """The server and all that it has been told.
+    """The server, and everything that it has been told.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class WandbServer:
         self._thread: threading.Thread | None = None
         self._port = 0
 
-    # ---- life -----------------------------------------------------------------------------------
+    # ---- start and stop -------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
@@ -112,7 +112,7 @@ class WandbServer:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> WandbServer:
-        """Listen (on the same port again after a stop)."""
+        """Listen; after a stop, on the same port again."""
         self._http = _HTTPServer(("127.0.0.1", self._port), _Handler)
         self._http.wandb = self
         self._port = self._http.server_address[1]
@@ -146,13 +146,13 @@ class WandbServer:
     # ---- for tests ------------------------------------------------------------------------------
 
     def settings(self, folder: Path | str, **extra: str) -> dict[str, str]:
-        """Environment variables for a client process of this server (on top of a clean set)."""
+        """Return the environment variables that a client of this server needs."""
         folder = Path(folder)
         settings = {
             "WANDB_BASE_URL": self.url,
             "WANDB_API_KEY": self.api_key,
             "WANDB_ERROR_REPORTING": "false",
-            # Whole seconds only; the client's default is 15, so short runs would send all at once.
+            # In whole seconds. With the default of 15 a short run would send everything at once.
             "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
             "NETRC": str(folder / "netrc"),
         }
@@ -163,20 +163,20 @@ class WandbServer:
         return {**settings, **extra}
 
     def environment(self, folder: Path | str, **extra: str) -> dict[str, str]:
-        """Give a whole environment for `subprocess`: this one, without its own W&B variables."""
+        """Return an environment for `subprocess`: this process's, with this server's settings."""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("WANDB_") and name != "NETRC"
         }
-        # An agent starts `python` from PATH: it has to be this one, activated or not.
+        # An agent starts `python` from PATH, which must be this interpreter.
         here = str(Path(sys.executable).parent)
         inherited["PATH"] = os.pathsep.join([here, inherited.get("PATH", "")])
         return {**inherited, **self.settings(folder, **extra)}
 
     @contextlib.contextmanager
     def client(self, folder: Path | str, **extra: str) -> Iterator[dict[str, str]]:
-        """Set up `os.environ` for a client in this process, and put it back afterwards."""
+        """Set up `os.environ` for a client in this process, and restore it afterwards."""
         before = dict(os.environ)
         settings = self.environment(folder, **extra)
         # The client remembers the settings of an earlier test's run in this process.
@@ -239,12 +239,12 @@ class WandbServer:
         return value
 
     def stop_run(self, run_id: str) -> None:
-        """Stop a run as Hyperband or the web page does."""
+        """Stop a run, as Hyperband or a click on the web page does."""
         with self.lock:
             self.runs[run_id].stopped = True
 
     def operations(self) -> dict[str, int]:
-        """How often each GraphQL operation or path was asked for."""
+        """Count the requests for each GraphQL operation or path."""
         counts: dict[str, int] = {}
         for request in self.requests:
             name = request.operation or re.sub(
@@ -336,7 +336,7 @@ class WandbServer:
         return {"edges": edges, "pageInfo": last_page}
 
     def _run_node(self, name: str, **_: Any) -> dict[str, Any] | None:
-        # A run that the sweep has only announced has nothing to resume: W&B says "missing" too.
+        # W&B also calls a run missing that the sweep has only announced.
         run = self.runs.get(name)
         return run.node() if run and run.attempts else None
 
@@ -534,7 +534,7 @@ class WandbServer:
     # ---- files ----------------------------------------------------------------------------------
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Take one file_stream request: history, summary, console, and how the run ended."""
+        """Receive one file_stream request: history, summary, console, and how the run ended."""
         with self.lock:
             run = self.runs[run_id]
             for name, part in body.get("files", {}).items():
@@ -544,7 +544,7 @@ class WandbServer:
                 run.state = "preempting"
             if body.get("complete"):
                 self._complete(run, body.get("exitcode", 0))
-        # `stopped` makes the client interrupt its program, beside what the agent is told.
+        # `stopped` makes the client interrupt its program; the agent is told separately.
         return {"exitcode": None, "limits": {}, **({"stopped": True} if run.stopped else {})}
 
     def _complete(self, run: RunRecord, exit_code: int) -> None:
@@ -661,7 +661,7 @@ class _Handler(BaseHTTPRequestHandler):
         return given == f"Basic {expected}"
 
     def hit_by_fault(self, label: str, request: Request) -> bool:
-        """Let a staged fault happen; tell whether the request ends here."""
+        """Apply a staged fault; return whether it ends the request."""
         wandb = self.server.wandb
         with wandb.lock:
             fault = next((fault for fault in wandb.faults if fault.applies(label)), None)
@@ -676,7 +676,7 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         if fault.kind == "hang":
             fault.lifted.wait()
-        # Closing with a zero linger time sends RST: the client sees a reset, not an end of file.
+        # Closing with a linger time of 0 sends RST: the client sees a reset, not an end of file.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         return True
@@ -697,7 +697,7 @@ def snake_case(name: str) -> str:
 
 
 def refused_connections() -> int:
-    """Count refused or failed outgoing connections of this machine since it started (Linux)."""
+    """Count this machine's refused or failed outgoing connections since it started (Linux)."""
     lines = Path("/proc/net/snmp").read_text(encoding="ascii").splitlines()
     names, values = (line.split() for line in lines if line.startswith("Tcp:"))
     return int(dict(zip(names, values))["AttemptFails"])

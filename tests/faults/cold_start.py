@@ -1,7 +1,7 @@
-"""Eight processes that load QM9 from a cold cache at once, forked so that they start together.
+"""Start processes that load QM9 from a cold cache; they are forked so that they start together.
 
-``python -m tests.faults.cold_start CACHE SOURCE MOLECULES PROCESSES`` prints their process ids;
-each writes what it says to ``CACHE.<number>.log`` and ends with 0 when it has the data.
+``python -m tests.faults.cold_start CACHE SOURCE MOLECULES PROCESSES`` prints their process ids.
+Each writes its messages to ``CACHE.<number>.log``, and ends with 0 when it has the data.
 """
 
 import os
@@ -13,7 +13,7 @@ from qm9.source import Source
 
 
 def load(cache: str, source: Source, log: Path) -> None:
-    """Do in a child what a training process does first."""
+    """Load the data as a training process does first; runs in a child process."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 2)
     data = load_or_build(cache, source=source)

@@ -10,14 +10,14 @@ from tests.faults.trains import BARE, TINY, TrainServer, phase_reached, train_se
 
 @pytest.fixture(scope="session")
 def server(prepared_qm9: object) -> Iterator[TrainServer]:
-    """Starts `train.py` without 5 s of imports."""
+    """A server that starts `train.py` without 5 s of imports."""
     with train_server() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def whole_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `TINY` makes if nothing goes wrong."""
+    """The run of `TINY`, in which nothing went wrong."""
     runs_dir = tmp_path_factory.mktemp("whole")
     train = server.start([*TINY, f"--runs_dir={runs_dir}"], runs_dir / "start.log")
     assert train.wait() == 0, train.output()
@@ -26,7 +26,7 @@ def whole_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def killed_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs directory with the run that `BARE` began, killed in its third epoch; to be copied."""
+    """A runs directory with the run of `BARE`, killed in its third epoch. Copy it before use."""
     runs_dir = tmp_path_factory.mktemp("killed")
     train = server.start([*BARE, f"--runs_dir={runs_dir}"], runs_dir / "start.log")
     assert train.wait_until(lambda: phase_reached("training", train, runs_dir / "tiny", 2))

@@ -1,4 +1,4 @@
-"""Eight processes, no cache, and the one that prepares it killed: the others do not even fail."""
+"""If one of eight processes is killed while it prepares the cache, none of the others fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROCESSES = 8
 PREPARING = "Preparing QM9"
 
 
-def test_eight_processes_and_the_holder_of_the_lock_killed(tmp_path: Path) -> None:
+def test_seven_processes_survive_the_death_of_the_one_that_holds_the_lock(tmp_path: Path) -> None:
     source = copy_source(tmp_path / "csv", rows=500)
     cache = tmp_path / "cache"
     arguments = [str(cache), str(source.directory), str(source.num_molecules), str(PROCESSES)]
@@ -39,7 +39,7 @@ def test_eight_processes_and_the_holder_of_the_lock_killed(tmp_path: Path) -> No
         children = [int(pid) for pid in program.stdout.readline().split()]
         deadline = time.monotonic() + LIMIT
         while not preparing():
-            assert time.monotonic() < deadline, "nobody prepares"
+            assert time.monotonic() < deadline, "no process prepares the cache"
             time.sleep(0.001)
         (holder,) = preparing()
         os.kill(children[holder], signal.SIGKILL)
@@ -47,7 +47,7 @@ def test_eight_processes_and_the_holder_of_the_lock_killed(tmp_path: Path) -> No
 
     texts = [log.read_text() for log in logs]
     assert codes == [-signal.SIGKILL if n == holder else 0 for n in range(PROCESSES)], texts
-    assert len(preparing()) == 2, "the killed one, and one after it"
+    assert len(preparing()) == 2, "the killed process, and one after it"
     results = {text.rpartition("molecules ")[2] for n, text in enumerate(texts) if n != holder}
     assert len(results) == 1
     assert not any("Traceback" in text for text in texts)

@@ -36,7 +36,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 class Payload:
-    """Makes a file as soon as it is unpickled."""
+    """Creates a file as soon as it is unpickled."""
 
     def __init__(self, victim: Path) -> None:
         self.victim = victim
@@ -46,7 +46,7 @@ class Payload:
 
 
 def is_noticed(path: Path) -> bool:
-    """Whether reading a checkpoint ends in an error that names it."""
+    """Return whether reading a checkpoint raises an error that names it."""
     try:
         read_checkpoint(path)
     except ValueError as error:
@@ -69,7 +69,7 @@ def go_on(run: Path, *more: str) -> tuple[int, str]:
 
 
 def assert_one_line(output: str, *words: object) -> None:
-    """An error is a line that names what it must, and no traceback."""
+    """Check that the error is one line with these words, and that there is no traceback."""
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in output
     for word in words:
@@ -108,7 +108,7 @@ def test_a_damaged_best_checkpoint_is_named(broken: Path) -> None:
 
 
 def test_no_altered_byte_reaches_a_weight(broken: Path, tmp_path: Path) -> None:
-    """A changed byte is either noticed or without effect; torch alone would train on with it."""
+    """A changed byte is either noticed or has no effect; torch alone would go on with it."""
     path = broken / "checkpoints" / "last.ckpt"
     content, intact = path.read_bytes(), read_checkpoint(path)
     chance, altered = random.Random(0), tmp_path / "altered.ckpt"
@@ -130,7 +130,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(broken: Path, tmp_pa
     last, best = broken / "checkpoints" / "last.ckpt", broken / "checkpoints" / "best.ckpt"
     torch.save(checkpoint, last)
     best.write_bytes(pickle.dumps(checkpoint))
-    # What an unpickler would call does work: the refusals below are not luck.
+    # The payload works, so the refusals below are not luck.
     function, arguments = checkpoint["state_dict"].__reduce__()
     function(*arguments)
     assert victim.exists()

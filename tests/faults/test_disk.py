@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written: one clear line, the last good files intact."""
+"""A full or read-only disk: one clear line, and the last good files stay intact."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.reporting.synthetic_runs import write_run
 
 LONG = [*BARE, "--trainer.max_epochs=10", "--trainer.enable_progress_bar=false"]
 SMALL = 20_000
-"""Bytes: more than a run's tables, less than a checkpoint or a report."""
+"""Bytes: larger than a run's tables, smaller than a checkpoint or a report."""
 
 
 @contextmanager
 def little_space() -> Iterator[None]:
-    """Let no file of this process grow beyond `SMALL`, as on a disk that fills up."""
+    """Limit the size of this process's files to `SMALL`, as if the disk were full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, hard))
     try:
@@ -34,7 +34,9 @@ def little_space() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_up_costs_the_epoch_only(server: TrainServer, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(
+    server: TrainServer, tmp_path: Path
+) -> None:
     command = [*LONG, f"--runs_dir={tmp_path / 'runs'}"]
     run = tmp_path / "runs" / "tiny"
     train = server.start(command, tmp_path / "log")
@@ -54,11 +56,11 @@ def test_a_disk_that_fills_up_costs_the_epoch_only(server: TrainServer, tmp_path
     assert again.wait() == 0, again.output()
     finished = metrics_of(run)
     assert sorted(finished) == list(range(10))
-    assert not (run / "error.txt").exists(), "of a failure that is overcome"
+    assert not (run / "error.txt").exists(), "the failure is overcome"
     assert {e: finished[e] for e in rows} == rows
 
 
-def test_a_disk_that_was_full_from_the_start_is_named(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with little_space():
         code, output = run_train([*LONG, f"--runs_dir={tmp_path / 'runs'}"], WANDB_MODE="disabled")
@@ -68,7 +70,7 @@ def test_a_disk_that_was_full_from_the_start_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_a_report_that_does_not_fit_leaves_the_one_before(
+def test_a_report_that_does_not_fit_leaves_the_earlier_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "runs")
@@ -87,7 +89,7 @@ def test_a_report_that_does_not_fit_leaves_the_one_before(
 # ---- folders that cannot be written ------------------------------------------------------------
 
 
-def test_a_cache_folder_that_cannot_be_is_named_before_training(tmp_path: Path) -> None:
+def test_an_impossible_cache_folder_is_named_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     options = [f"--data.cache_dir={tmp_path / 'file' / 'cache'}", f"--runs_dir={tmp_path / 'runs'}"]
     code, output = run_train([*LONG, *options], WANDB_MODE="disabled")
@@ -100,7 +102,7 @@ def test_a_cache_folder_that_cannot_be_is_named_before_training(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("place", ["file/runs", "file"])
-def test_a_runs_folder_that_cannot_be_is_named_before_any_work(place: str, tmp_path: Path) -> None:
+def test_an_impossible_runs_folder_is_named_before_any_work(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, output = run_train([*LONG, f"--runs_dir={tmp_path / place}"])
     assert code == 2
@@ -112,7 +114,7 @@ def test_a_runs_folder_that_cannot_be_is_named_before_any_work(place: str, tmp_p
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder that this process may read but not write, also where the tests run as root."""
+    """A folder that this process may read but not write, even if the tests run as root."""
     with tempfile.TemporaryDirectory() as folder:
         user = os.geteuid()
         (Path(folder) / "old").mkdir()
@@ -120,7 +122,7 @@ def read_only() -> Iterator[Path]:
             path.chmod(0o555)
         try:
             if user == 0:
-                os.seteuid(65534)  # root may write anywhere
+                os.seteuid(65534)  # because root may write anywhere
             yield Path(folder)
         finally:
             os.seteuid(user)

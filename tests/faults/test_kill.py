@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: the same command goes on, and ends with what an unbroken run has."""
+"""After `kill -9` at any moment, the same command ends with the files of an unbroken run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ATTEMPTS = 5
 
 
 class Campaign:
-    """Runs that are killed phase after phase; each that ends is held against an unbroken one."""
+    """Kill runs in one phase after another, and compare each that ends with an unbroken run."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Campaign:
         return self.start([*self.arguments, f"--runs_dir={runs_dir}"], log)
 
     def finish(self, runs_dir: Path) -> None:
-        """Start once more, to the end."""
+        """Start the run again and let it end."""
         train = self._launch(runs_dir)
         assert train.wait() == 0, train.output()
 
     def kill_in(self, phase: str, epoch: int = 0) -> None:
-        """Start and kill in a phase; if the phase was missed, in another run."""
+        """Start a run and kill it in a phase; if it ends before that, use another run."""
         for _ in range(ATTEMPTS):
             if self._kill(phase, epoch):
                 self.kills[phase] += 1
                 return
             self._next_run()
-        pytest.fail(f"{ATTEMPTS} runs ended without a look at {phase}")
+        pytest.fail(f"{ATTEMPTS} runs ended before {phase} was seen")
 
     def _kill(self, phase: str, epoch: int) -> bool:
         train, run = self._launch(self._broken), self._broken / "tiny"
@@ -91,14 +91,14 @@ class Campaign:
         return code == -9
 
     def _next_run(self) -> None:
-        """Compare the run that has ended, and begin another."""
+        """Compare the run that has ended with the unbroken one, and begin another."""
         run = self._broken / "tiny"
         assert_same_run(run, self.whole)
         self.ended.append(run)
         self._broken = self._runs_dir(f"broken{len(self.ended)}")
 
     def end(self) -> None:
-        """Let the last run end, compare it, and look for processes that outlive it."""
+        """Let the last run end, compare it, and check that no process outlives it."""
         self.finish(self._broken)
         self._next_run()
         deadline = time.monotonic() + 60
@@ -119,7 +119,7 @@ def test_three_kills_leave_no_trace_in_the_result(
     server: TrainServer, whole_run: Path, tmp_path: Path
 ) -> None:
     campaign = Campaign(server.start, TINY, tmp_path, seed=0, whole=whole_run)
-    # The comparison has power: a schedule that depends on earlier epochs has changed the rate.
+    # The comparison is sensitive: the learning rate depends on the errors of earlier epochs.
     rates = [row["lr"] for epoch, row in metrics_of(campaign.whole).items() if epoch >= 0]
     assert rates[-1] < rates[0]
     last = read_checkpoint(campaign.whole / "checkpoints" / "last.ckpt")
@@ -134,7 +134,7 @@ def test_three_kills_leave_no_trace_in_the_result(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path) -> None:
-    """Real processes, real UMAP, W&B offline, data from nothing."""
+    """With real processes, real UMAP, W&B offline and data prepared anew."""
 
     def start(arguments: list[str], log: Path) -> Train:
         return start_process(arguments, log, WANDB_MODE="offline")
@@ -151,6 +151,6 @@ def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path
         campaign.kill_in("test")
         campaign.end()
         assert {path.name for path in cache.iterdir()} <= {"qm9.cache", "qm9.lock"}
-    print(f"{dict(campaign.kills)}; {campaign.writing} while a file was being written")
+    print(f"{dict(campaign.kills)}; {campaign.writing} kills while a file was being written")
     assert sum(campaign.kills.values()) >= 20
     assert set(campaign.kills) == set(PHASES)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C in any phase: an end within 30 s, the right exit code, nothing lost."""
+"""After SIGTERM or Ctrl-C a run ends within 30 s with the right exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.faults.trains import (
 )
 
 SECONDS = 30
-"""What a cluster gives between SIGTERM and SIGKILL."""
+"""Seconds that a cluster leaves between SIGTERM and SIGKILL."""
 STOPS = (
     ("training", 1, signal.SIGTERM, 143),
     ("utilization", 2, signal.SIGINT, 130),
 )
 
 
-def test_a_job_that_is_stopped_and_requeued_is_one_run_like_an_unbroken_one(
+def test_a_job_that_is_stopped_and_requeued_ends_like_an_unbroken_one(
     server: TrainServer, whole_run: Path, tmp_path: Path
 ) -> None:
-    """With the environment that Slurm gives a job that it starts again."""
+    """In the environment that Slurm gives to a job that it starts again."""
     command, run = [*MEASURED, f"--runs_dir={tmp_path}"], tmp_path / "tiny"
     slurm = {"SLURM_JOB_ID": "77", "WANDB_MODE": "offline"}
     for start, (phase, epoch, signum, expected) in enumerate(STOPS):

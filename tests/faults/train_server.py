@@ -1,22 +1,24 @@
-"""Starts `train.py` by forking a process that has its imports behind it, so that starts are cheap.
+"""Start `train.py` quickly, by forking a process that has already imported everything.
 
-Reads a JSON line a run from standard input (``arguments``, ``environment``, ``log``) and prints
-the process id, and its exit code when it has ended (minus the signal that killed it). The UMAP
-worker is the one without umap-learn.
+Reads one JSON line per run from standard input (``arguments``, ``environment``, ``log``). Prints
+the process id, and, when the process has ended, its exit code or minus the signal that killed it.
+The UMAP worker is the one without umap-learn.
 """
 
 import json
 import os
 import sys
 
-import runtime.run  # noqa: F401  what every start would import anew
+# These imports are for the forked processes, each of which would need seconds for them.
+import runtime.cli
+import runtime.run  # noqa: F401
 import train
 from latents import client as umap_client
 from tests.latents.latent_data import QUICK_WORKER
 
 
 def become_train(job: dict) -> int:
-    """Do in a forked child what ``python train.py ARGUMENTS > log`` does."""
+    """Do what ``python train.py ARGUMENTS > log`` does; runs in a forked child."""
     os.setsid()
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -28,7 +30,7 @@ def become_train(job: dict) -> int:
 
 
 def serve() -> int:
-    """Run one job after the other; returns in a child."""
+    """Run one job after another. In a child, return the exit code of `train.py`."""
     for line in iter(sys.stdin.readline, ""):
         job = json.loads(line)
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""Runs of `train.py` as processes that can be killed, and what must be the same of two of them."""
+"""Run `train.py` in processes that can be killed, and compare two runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from runtime.checkpoints import read_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 LIMIT = 300.0
-"""Seconds that nothing here takes, however busy the machine is."""
+"""Seconds: longer than anything here takes on a busy machine."""
 EPOCHS = 5
 TINY = [
     "--run_name=tiny",
     "--model.irreps=4x0e+4x1o",
     "--model.num_layers=2",
     "--model.embedding_dim=8",
-    # So small that no epoch gains the 1e-4 that the schedule asks for: on any machine it halves.
+    # So small that no epoch improves by the 1e-4 that the schedule asks for: it is always halved.
     "--model.lr=1.0e-6",
     "--model.lr_schedule=plateau",
     "--model.patience=1",
@@ -43,7 +43,7 @@ TINY = [
     "--data.eval_batch_size=4",
     f"--trainer.max_epochs={EPOCHS}",
     "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=true",  # where a run is, is read from its log
+    "--trainer.enable_progress_bar=true",  # which tells in the log where a run is
     "--utilization.num_molecules=20",
     "--utilization.num_bootstrap=50",
     "--latent.num_molecules=40",
@@ -52,12 +52,12 @@ TINY = [
     "--latent.table_size=2",
 ]
 MEASURED = [*TINY, "--utilization.heatmap=false", "--latent.enabled=false"]
-"""Without pictures."""
+"""`TINY` without pictures."""
 BARE = [*MEASURED, "--utilization.enabled=false"]
-"""Training alone."""
+"""Training without measures or pictures."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
 TIMED = ("throughput/molecules_per_s", "test/seconds")
-"""What is not the same in two runs of the same command."""
+"""Metrics that differ between two runs of the same command."""
 
 
 class Train:
@@ -79,17 +79,17 @@ class Train:
         return self._waiter.is_alive()
 
     def output(self) -> str:
-        """All it has printed."""
+        """Everything that it has printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def wait(self) -> int:
-        """Exit code; minus the signal that killed it."""
+        """Wait for the end; return the exit code, or minus the signal that killed it."""
         self._waiter.join(LIMIT)
         assert self._code is not None, f"still running after {LIMIT} s: {self.output()}"
         return self._code
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
-        """Whether the condition came true before the process ended."""
+        """Return whether the condition became true before the process ended."""
         deadline = time.monotonic() + LIMIT
         while self.running:
             if condition():
@@ -105,7 +105,7 @@ class Train:
 
 
 def start_process(arguments: list[str], log: Path, **environment: str) -> Train:
-    """``python train.py ARGUMENTS``, as a user would."""
+    """Start ``python train.py ARGUMENTS`` as a user would."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "train.py", *arguments],
@@ -120,13 +120,13 @@ def start_process(arguments: list[str], log: Path, **environment: str) -> Train:
 
 
 class TrainServer:
-    """Starts `train.py` from a process that has imported everything already, one at a time."""
+    """Starts `train.py` from a process that has already imported everything, one at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def start(self, arguments: list[str], log: Path, **environment: str) -> Train:
-        """Do what `start_process` does, a few seconds faster."""
+        """Do what `start_process` does, but a few seconds faster."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         job = {"arguments": arguments, "environment": environment, "log": str(log)}
@@ -140,7 +140,7 @@ class TrainServer:
 
 @contextmanager
 def train_server() -> Iterator[TrainServer]:
-    """Start the server, and end it with the block."""
+    """Run the server during the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.train_server"],
         cwd=REPOSITORY,
@@ -158,11 +158,11 @@ def train_server() -> Iterator[TrainServer]:
             process.wait(LIMIT)
 
 
-# ---- where a run is, seen from outside ---------------------------------------------------------
+# ---- which phase a run is in, seen from outside -------------------------------------------------
 
 
 def last_bar(output: str) -> tuple[str, int]:
-    """Name and per cent of the progress bar that was drawn last."""
+    """Return name and percentage of the progress bar that was drawn last."""
     bars = re.findall(r"(Epoch \d+|Validation|Testing)[^\r\n%]*?(\d+)%", output)
     return (bars[-1][0], int(bars[-1][1])) if bars else ("", 0)
 
@@ -171,8 +171,8 @@ PHASES = ("preparation", "training", "validation", "utilization", "checkpoint", 
 
 
 def phase_reached(phase: str, train: Train, run: Path, epoch: int = 0) -> bool:
-    """Whether a run is in a phase (one of `PHASES`) of this epoch or a later one."""
-    if phase == "checkpoint" and train.epoch >= epoch:  # a look must be short, as writing is
+    """Return whether a run is in a phase (one of `PHASES`) of this epoch or a later one."""
+    if phase == "checkpoint" and train.epoch >= epoch:  # writing is short, so look at this only
         return any((run / "checkpoints").glob(".*.tmp"))
     if phase == "umap" and not any((run / "latents").glob("pending_*.npz")):
         return False
@@ -194,11 +194,11 @@ def phase_reached(phase: str, train: Train, run: Path, epoch: int = 0) -> bool:
     return phase == "umap"
 
 
-# ---- what must hold at any time ----------------------------------------------------------------
+# ---- what must hold at any time -----------------------------------------------------------------
 
 
 def assert_nothing_is_half_written(run: Path) -> None:
-    """Read every file that has its final name."""
+    """Read every file under its final name."""
     for path in run.rglob("*"):
         if not path.is_file() or path.name.startswith(".") or "wandb" in path.parts:
             continue
@@ -218,16 +218,16 @@ def assert_nothing_is_half_written(run: Path) -> None:
             lines = path.read_text().splitlines()
             assert len({line.count(",") for line in lines}) == 1, path
         else:
-            assert path.suffix == ".log", f"{path} is of no kind that a run writes"
+            assert path.suffix == ".log", f"a run writes no file like {path}"
 
 
 # ---- what must be the same ----------------------------------------------------------------------
 
 
 def assert_same_run(run: Path, whole: Path, pictures: bool = True) -> None:
-    """Hold a run's files against those of an unbroken run, bit for bit.
+    """Check that a run's files equal those of an unbroken run, bit for bit.
 
-    Without pictures for a run that draws none, against one that does.
+    With ``pictures=False`` the run draws none, while the unbroken one does.
     """
     drawn = () if pictures else ("latents/", "utilization/")
     assert files_of(run) == {name for name in files_of(whole) if not name.startswith(drawn)}
@@ -240,7 +240,7 @@ def assert_same_run(run: Path, whole: Path, pictures: bool = True) -> None:
         assert not different, f"epoch {epoch}: {sorted(different)[:9]} ({len(different)} metrics)"
     lines = (run / "metrics.csv").read_text().splitlines()
     epochs = [int(float(line.split(",")[lines[0].split(",").index("epoch")])) for line in lines[1:]]
-    assert epochs == list(range(-1, EPOCHS)), "a row is missing or there twice"
+    assert epochs == list(range(-1, EPOCHS)), "a row is missing or repeated"
     assert (run / "utilization.csv").read_bytes() == (whole / "utilization.csv").read_bytes()
     for name in ("best", "last"):
         mine, theirs = (read_checkpoint(r / "checkpoints" / f"{name}.ckpt") for r in (run, whole))
@@ -254,24 +254,24 @@ def assert_same_run(run: Path, whole: Path, pictures: bool = True) -> None:
 
 
 def files_of(run: Path) -> set[str]:
-    """Names of a run's files; W&B's own have random names."""
+    """Name a run's files except W&B's own, whose names are random."""
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     return {name for name in files if not name.startswith("wandb/")}
 
 
 def metrics_of(run: Path) -> dict[int, dict[str, float]]:
-    """Rows of metrics.csv without timings."""
+    """Read metrics.csv without timings."""
     rows = read_metrics(run / "metrics.csv")
     return {e: {k: v for k, v in row.items() if k not in TIMED} for e, row in rows.items()}
 
 
 def without(row: dict[str, float], prefix: str) -> dict[str, float]:
-    """Leave out the keys with a prefix."""
+    """Leave out keys that start with a prefix."""
     return {key: value for key, value in row.items() if not key.startswith(prefix)}
 
 
 def identical(one: Any, two: Any) -> bool:
-    """Whether two nested values are the same to the last bit."""
+    """Return whether two nested values are equal to the last bit."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, two)
     if isinstance(one, dict):

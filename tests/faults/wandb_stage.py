@@ -1,4 +1,4 @@
-"""One fault of W&B's server at one moment of a run, and what must be true afterwards."""
+"""Stage one fault of W&B's server at one moment of a run, and check what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.wandb_server import WandbServer, refused_connections
 
 MOMENTS = ("start", "middle", "finish")
 FAULTS = ("refuse", "hang", "drop", "status", "slow", "key")
-"""Nothing listens; it accepts and never answers; it resets connections; it answers 503; each
-answer takes 2 s; it does not accept the API key."""
+"""Nothing listens; the server never answers; it resets connections; it answers 503; each answer
+takes 2 s; it does not accept the API key."""
 LIMIT = 120.0
-"""Seconds in which a client surely asks the server for something."""
+"""Seconds within which a client always asks the server for something."""
 WRONG_KEY = "f" * 40
 
 
 class Stage:
-    """The server with a fault that begins and ends."""
+    """The server, and one fault that begins and ends."""
 
     def __init__(self, server: WandbServer, fault: str, moment: str) -> None:
         self.server = server
@@ -39,7 +39,7 @@ class Stage:
         self._staged = False
 
     def begin(self) -> None:
-        """Break the server."""
+        """Start the fault."""
         self._staged = True
         self._before = self._count()
         if self.fault == "key":
@@ -49,7 +49,7 @@ class Stage:
             self._lifted.enter_context(self.server.fault(self.fault, seconds=2.0))
 
     def end(self) -> None:
-        """Mend it."""
+        """End the fault."""
         self._staged = False
         self._lifted.close()
 
@@ -65,7 +65,7 @@ class Stage:
         return sum(fault.hits for fault in self.server.faults)
 
     def wait_for_a_hit(self) -> None:
-        """Wait until the client has run into the fault."""
+        """Wait until the client has met the fault."""
         deadline = time.monotonic() + LIMIT
         while self._count() == self._before:
             assert time.monotonic() < deadline, f"nothing met the fault {self.fault}"
@@ -73,7 +73,7 @@ class Stage:
 
 
 class StageFault(Callback):
-    """Stages a fault in the middle or at the end of ``train.py``, given as `StageFault.stage`."""
+    """Stages the fault of `StageFault.stage` in the middle or at the end of ``train.py``."""
 
     stage: Stage
 
@@ -98,13 +98,13 @@ class StageFault(Callback):
 
 
 def warnings_in(output: str) -> list[str]:
-    """Lines about W&B that are not the one saying that all is well."""
+    """Find the lines about W&B, except the one that says that it is online."""
     lines = [line.strip() for line in output.splitlines()]
     return [line for line in lines if re.search(r"W&B|wandb", line) and line != "W&B is online."]
 
 
 def upload(warning: str, server: WandbServer, folder: Path) -> None:
-    """Do what a warning says, word for word."""
+    """Run the command that a warning gives, word for word."""
     (command,) = re.findall(r"`(wandb sync [^`]*)`", warning)
     done = subprocess.run(
         f"{sys.executable} -m {command}",
@@ -121,12 +121,12 @@ def upload(warning: str, server: WandbServer, folder: Path) -> None:
 
 
 def assert_all_rows_arrived(run: RunRecord, metrics: Path, epochs: int) -> None:
-    """Hold the server's history against metrics.csv, row for row and number for number."""
+    """Compare the server's history with metrics.csv, row by row and number by number."""
     rows = read_metrics(metrics)
     assert sorted(rows) == list(range(-1, epochs))
     steps: dict[int, dict[str, Any]] = {}
     for row in run.history:
-        # What was uploaded twice must be the same row: W&B tells rows apart by their step.
+        # W&B identifies rows by their step. A row that was uploaded twice must be the same.
         numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k[0] != "_"}
         assert steps.setdefault(row["_step"], numbers) == numbers
     arrived: dict[int, dict[str, Any]] = {}
