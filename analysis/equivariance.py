@@ -89,8 +89,8 @@ def representation(ir: o3.Irrep, matrix: Tensor) -> Tensor:
         proper_mm = (2 * degree + 1) * torch.einsum(
             "aim,ab,ij,bjn->mn", symbols, proper_mm, rotation_33, symbols
         )
-    proper_mm = proper_mm if sign > 0 else ir.p * proper_mm
-    return proper_mm
+    parity = 1 if sign > 0 else int(ir.p)
+    return parity * proper_mm
 
 
 def _random_motion(seed: int) -> tuple[Tensor, Tensor]:

@@ -474,8 +474,8 @@ def _log_table(trainer: Trainer, utilization: Utilization, epoch: int, unit: str
     if not runs:
         return
     rows = [{**flat_row(row), "unit": unit} for row in utilization.rows]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    data = [[row.get(column) for column in columns] for row in rows]
+    columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
+    data = [[row.get(str(column)) for column in columns] for row in rows]
     for run in runs:
         table = wandb.Table(columns=columns, data=data)
         run.log({"utilization/table": table, "epoch": epoch})

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from analysis.bootstrap import bootstrap_interval
 from analysis.measurement import TargetScale, measure_utilization
 from networks.convnet import EquivariantConvNet
 from networks.layered import measuring
 from records.names import NETWORK
-from records.utilization import Utilization
+from records.utilization import PAIR, BlockUtilization, Utilization
 from tests.analysis.molecules import random_molecules
 from tests.analysis.networks import last_weight, paths, small_network
+from tests.analysis.planted import FLUORINE, Planted, direction, fluorinated, size, strength
 
 LAYERS = 4
 SEEDS = range(8)
@@ -67,13 +70,13 @@ def test_verdict_is_right_for_every_block(irreps: str, seed: int) -> None:
     names = {name for _, name in matters}
     for row in measure_with_small_error(network).rows:
         if row.layer == NETWORK:
-            expected = "used" if row.irrep in names else "unused"
+            expected = "relied on" if names & set(row.irrep.split(PAIR)) else "negligible"
         else:
             k = int(row.layer[-1])
-            expected = "used" if (k, row.irrep) in matters else "unused"
+            expected = "relied on" if (k, row.irrep) in matters else "negligible"
             if not network.reachable[k][row.irrep]:
                 expected = "unreachable"
-        assert row.verdict == expected, row
+        assert row.effects["reliance"].verdict == expected, row
 
 
 def test_planted_networks_have_blocks_of_every_kind() -> None:
@@ -103,9 +106,11 @@ def test_block_that_carries_everything_is_worth_the_whole_prediction() -> None:
     found = {(row.layer, row.irrep): row for row in rows}
     bias = network.output.bias.item()
     expected = (batch.y - bias).abs().mean().item()
-    assert found["layer0", "1o"].ablation == pytest.approx(expected, rel=1e-9)
-    assert found["layer0", "1o"].verdict == "used"
-    assert found["layer0", "0e"].ablation == pytest.approx(0, abs=1e-9 * expected)
+    vectors_effect = found["layer0", "1o"].effects["reliance"]
+    assert vectors_effect.value == pytest.approx(expected, rel=1e-9)
+    assert vectors_effect.verdict == "relied on"
+    scalars_effect = found["layer0", "0e"].effects["reliance"]
+    assert scalars_effect.value == pytest.approx(0, abs=1e-9 * expected)
 
 
 def test_interval_covers_the_effect_on_all_data() -> None:
@@ -123,3 +128,154 @@ def test_interval_covers_the_effect_on_all_data() -> None:
     low, high = bootstrap_interval(effect[drawn], num_resamples=2000)
     inside = (low <= effect.mean()) & (effect.mean() <= high)
     assert inside.double().mean() == pytest.approx(0.95, abs=0.017)
+
+
+# ---- networks written by hand ---------------------------------------------------------------
+
+
+def measured_by_hand(network: Planted, noise: float = 1e-2, count: int = 200) -> dict[str, Any]:
+    """Measure against targets that the network predicts up to a small error; rows by irrep."""
+    batch, training = (
+        fluorinated(random_molecules(count, seed=seed, dtype=torch.float64)) for seed in (1, 2)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for each in (batch, training):
+        with torch.no_grad():
+            clean = network(each)
+        draw = torch.randn(count, generator=generator, dtype=torch.float64)
+        each.y = clean + noise * clean.std() * draw
+    with measuring(network):
+        found = measure_utilization(network, [batch], TargetScale(), [training], seed=3)
+    return {row.irrep: row for row in found.rows if row.layer == NETWORK}
+
+
+def vectors(data: Any) -> Tensor:
+    return strength(data)[:, None, None] * direction(data, 1)[:, None]
+
+
+def tensors(data: Any) -> Tensor:
+    return strength(data)[:, None, None] * direction(data, 2)[:, None]
+
+
+def scalars(data: Any) -> Tensor:
+    return strength(data)[:, None, None]
+
+
+def verdict(row: BlockUtilization, measure: str = "reliance") -> str:
+    return row.effects[measure].verdict
+
+
+def test_power_without_effect_is_negligible() -> None:
+    def write(data: Any) -> dict[str, Tensor]:
+        return {"0e": scalars(data), "1o": 1e6 * direction(data, 1)[:, None]}
+
+    rows = measured_by_hand(Planted("1x0e+1x1o", write, lambda blocks: blocks["0e"][:, 0, 0]))
+    assert verdict(rows["1o"]) == verdict(rows["1o"], "resampled") == "negligible"
+    assert verdict(rows["0e"]) == "relied on"
+
+
+def test_a_block_that_only_fluorine_needs_is_relied_on() -> None:
+    def write(data: Any) -> dict[str, Tensor]:
+        is_fluorine = (data.z == FLUORINE).to(data.pos)[:, None, None]
+        return {"0e": scalars(data), "1o": is_fluorine * vectors(data)}
+
+    network = Planted("1x0e+1x1o", write, lambda b: b["0e"][:, 0, 0] + size(b["1o"]))
+    rows = measured_by_hand(network)
+    assert verdict(rows["1o"]) == "relied on"
+    assert verdict(rows["1o"], "probe") == "informative"
+
+
+def test_a_duplicate_is_relied_on_but_holds_no_information_of_its_own() -> None:
+    """l = 1 carries nothing that l = 0 does not."""
+
+    def write(data: Any) -> dict[str, Tensor]:
+        return {"0e": scalars(data), "1o": vectors(data)}
+
+    network = Planted("1x0e+1x1o", write, lambda b: b["0e"][:, 0, 0] + size(b["1o"]))
+    rows = measured_by_hand(network)
+    assert verdict(rows["1o"]) == "relied on"
+    assert verdict(rows["1o"], "probe") == "negligible"
+
+
+def test_of_two_blocks_either_is_enough_but_not_neither() -> None:
+    def write(data: Any) -> dict[str, Tensor]:
+        return {"0e": torch.zeros_like(scalars(data)), "1o": vectors(data), "2e": tensors(data)}
+
+    def either(blocks: dict[str, Tensor]) -> Tensor:
+        return torch.maximum(size(blocks["1o"]), size(blocks["2e"])) + blocks["0e"][:, 0, 0]
+
+    rows = measured_by_hand(Planted("1x0e+1x1o+1x2e", write, either))
+    assert verdict(rows["1o"]) == verdict(rows["2e"]) == "negligible"
+    assert verdict(rows["1o&2e"]) == "relied on"
+    assert verdict(rows["1o&2e"], "interaction") == "more than the sum"
+
+
+def test_of_two_blocks_both_are_needed() -> None:
+    def write(data: Any) -> dict[str, Tensor]:
+        return {"0e": torch.zeros_like(scalars(data)), "1o": vectors(data), "2e": tensors(data)}
+
+    def both(blocks: dict[str, Tensor]) -> Tensor:
+        return size(blocks["1o"]) * size(blocks["2e"]) + blocks["0e"][:, 0, 0]
+
+    rows = measured_by_hand(Planted("1x0e+1x1o+1x2e", write, both))
+    assert verdict(rows["1o"]) == verdict(rows["2e"]) == verdict(rows["1o&2e"]) == "relied on"
+    assert verdict(rows["1o&2e"], "interaction") == "less than the sum"
+
+
+def test_a_harmful_block_is_called_harmful() -> None:
+    def write(data: Any) -> dict[str, Tensor]:
+        return {"0e": scalars(data), "1o": direction(data, 1)[:, None]}
+
+    def noisy(blocks: dict[str, Tensor]) -> Tensor:
+        return blocks["0e"][:, 0, 0] + (5.0 * blocks["1o"][:, 0, 0]).sin()
+
+    network = Planted("1x0e+1x1o", write, noisy)
+    batch = random_molecules(200, seed=1, dtype=torch.float64)
+    with torch.no_grad():
+        batch.y = torch.zeros(200, dtype=torch.float64).index_add(0, batch.batch, strength(batch))
+    batch.y = batch.y + 0.1 * torch.randn(200, dtype=torch.float64)
+    with measuring(network):
+        rows = measure_utilization(network, [batch], TargetScale()).rows
+    (row,) = [row for row in rows if row.layer == NETWORK and row.irrep == "1o"]
+    assert verdict(row) == "harmful"
+    assert row.effects["reliance"].value < 0
+
+
+def test_a_block_that_only_the_edges_harmonics_feed_is_relied_on() -> None:
+    """In the published network l = 1 of the first layer comes from the edges alone."""
+    network = small_network("3x0e+3x1o", num_layers=2, trim=False)
+    with torch.no_grad():
+        for name_in, _, columns in paths(network, 1):
+            if name_in == "0e":
+                last_weight(network, 1)[:, columns] = 0.0
+    rows = {(row.layer, row.irrep): row for row in measure_with_small_error(network).rows}
+    assert network.irreps_embedding.lmax == 0
+    assert verdict(rows["layer0", "1o"]) == "relied on"
+
+
+@pytest.mark.parametrize(("count", "fewest"), [(200, 19), (20, 20)])
+def test_an_untrained_network_is_not_said_to_use_anything(count: int, fewest: int) -> None:
+    """Targets have nothing to do with the network; 20 seeds, of which one may err."""
+    allowed = {"undecided", "negligible", "unreachable"}
+    right = 0
+    for seed in range(20):
+        network = small_network("3x0e+2x1o+2x2e", num_layers=2, seed=seed)
+        batch, training = (
+            random_molecules(count, seed=2 * seed + i, dtype=torch.float64) for i in (0, 1)
+        )
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            scale = 0.1 * network(batch).std()  # predictions are small beside the targets
+        for each in (batch, training):
+            draw = torch.randn(count, generator=generator, dtype=torch.float64)
+            each.y = draw * 100 * scale
+        with measuring(network):
+            rows = measure_utilization(
+                network, [batch], TargetScale(), [training], num_bootstrap=300, seed=seed
+            ).rows
+        found = {e.verdict for row in rows if row.irrep != "0e" for e in row.effects.values()}
+        right += found <= allowed
+        if count < 30:
+            exact = {e.verdict for row in rows for e in row.effects.values() if e.high != e.low}
+            assert exact <= {"undecided"}
+    assert right >= fewest
