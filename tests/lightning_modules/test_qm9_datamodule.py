@@ -103,6 +103,27 @@ def test_training_sizes_are_those_of_the_batches(module):
     assert torch.equal(edges_into_atoms, torch.from_numpy(neighbor_counts))
 
 
+def test_counts_and_targets_are_those_of_the_batches(module):
+    data = module(train_size=40, test_size=30)
+    for part in ("train", "val_measure", "test"):
+        batch = data.batch(data.splits[part])
+        counts = torch.zeros(batch.num_graphs, 10, dtype=torch.int64)
+        counts.index_put_((batch.batch, batch.z), torch.tensor(1), accumulate=True)
+        assert torch.equal(torch.from_numpy(data.element_counts(part)), counts)
+        assert torch.equal(torch.from_numpy(data.targets(part)), batch.y)
+
+
+def test_baselines_are_of_test_and_validation_molecules_in_reporting_units(module):
+    data = module(train_size=300, val_size=40, test_size=30)
+    found = data.baselines()
+    errors = data.targets("test") - data.targets("train").mean()
+    assert found["baseline/mean_mae"] == pytest.approx(1000 * np.abs(errors).mean())
+    errors = data.targets("val_select") - data.targets("train").mean()
+    assert found["baseline/val_mean_mae"] == pytest.approx(1000 * np.abs(errors).mean())
+    assert found["baseline/mean_mae"] > found["baseline/elements_mae"] > found["baseline/bonds_mae"]
+    assert len(found) == 6
+
+
 def test_batch_gives_any_molecules_in_the_order_asked_for(module, prepared_qm9):
     data = module(target="mu")
     batch = data.batch([7, 0, 130_830])
