@@ -107,4 +107,6 @@ def _run(network: LayeredNetwork, data: Data) -> tuple[list[Tensor], Tensor]:
 
 
 def _relative(difference: Tensor, norm: Tensor) -> Tensor:
-    return difference.double().norm() / norm.double().clamp_min(torch.finfo(torch.float64).tiny)
+    tiny = torch.finfo(torch.float64).tiny
+    relative: Tensor = difference.double().norm() / norm.double().clamp_min(tiny)
+    return relative

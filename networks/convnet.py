@@ -314,7 +314,7 @@ class EquivariantConvNet(LayeredNetwork):
         unit = torch.eye(irreps.dim, dtype=x.dtype, device=x.device)
         mixing = self.readout(unit)  # [dim, 1], zero for l > 0
         source, target = self._residual(k)
-        residual = x.index_select(1, source) @ mixing.index_select(0, target)
+        residual: Tensor = x.index_select(1, source) @ mixing.index_select(0, target)
         return self._convolution(k).scalars(x, geometry, mixing[scalars]) + residual
 
     def block_parameters(self, k: int, irrep: str) -> list[BlockWeights]:

@@ -29,7 +29,7 @@ from lightning_modules.regressor import EquivariantRegressor
 from networks.convnet import EquivariantConvNet
 from networks.layered import measuring
 from records.decomposition import read_decomposition
-from records.utilization import MEASURES, Utilization, flat_row, read_table
+from records.utilization import EFFECTS, Utilization, flat_row, read_table
 from tests.callbacks.synthetic import SyntheticMolecules
 
 pytestmark = [
@@ -117,7 +117,7 @@ def assert_same(one: Utilization, other: Utilization, rel: float = 1e-12) -> Non
         for key, value in expected.items():
             if isinstance(value, str) or key.startswith(("refitted", "probe")):
                 continue  # verdicts at the edge of their margin, and solutions of linear systems
-            close = rel * one.mae if key.partition("_")[0] in MEASURES else 1e-9
+            close = rel * one.mae if key.partition("_")[0] in EFFECTS else 1e-9
             assert got[key] == pytest.approx(value, rel=max(rel, 1e-9), abs=close), (a, key)
 
 
