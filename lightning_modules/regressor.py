@@ -6,6 +6,7 @@ Imports Lightning, torchmetrics, `networks`, `qm9` and this package.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -22,6 +23,11 @@ from torch_geometric.data import Batch
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
 
+from lightning_modules.irrep_dropout import (
+    IrrepDropoutName,
+    SubsetSchedule,
+    check_irrep_dropout,
+)
 from lightning_modules.options import (
     LossName,
     ScheduleName,
@@ -34,6 +40,7 @@ from lightning_modules.target_reference import ReferenceName, TargetReference, r
 from lightning_modules.weight_averaging import WeightAverage
 from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
 from networks.cuda_graph import PaddedNetwork, likely_shape
+from networks.nested import NestedNetworks
 from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
 
 LOSSES: Mapping[LossName, type[nn.Module]] = {
@@ -41,7 +48,7 @@ LOSSES: Mapping[LossName, type[nn.Module]] = {
     "l1": nn.L1Loss,
     "huber": nn.HuberLoss,
 }
-PARTS = {
+PARTS: Mapping[TrainerFn | None, tuple[str, ...]] = {
     TrainerFn.FITTING: ("val", "test"),
     TrainerFn.VALIDATING: ("val",),
     TrainerFn.TESTING: ("test",),
@@ -90,6 +97,12 @@ convolution, trim_unreachable
     ema_decay : float, optional
         Average the weights exponentially with this decay, e.g. 0.999, and validate, keep and test
         the average (`lightning_modules.weight_averaging.WeightAverage`). By default no average.
+    irrep_dropout : {"none", "uniform", "sizes", "sandwich"}
+        Nested training: at each step some of the degrees above 0 are left out of all layers, of
+        features and edges, so that every subset of the degrees becomes a network with these
+        weights. ``uniform`` and ``sizes`` keep one subset per step, all subsets or all sizes
+        equally likely; ``sandwich`` keeps the full set and a random proper subset.
+        ``train/loss`` is of the subsets that are kept, all other metrics are the full set's.
     compile : bool
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     cuda_graph : bool
@@ -129,6 +142,7 @@ convolution, trim_unreachable
         warmup_steps: int = 0,
         patience: int = 10,
         ema_decay: float | None = None,
+        irrep_dropout: IrrepDropoutName = "none",
         compile: bool = False,
         cuda_graph: bool = False,
         channels_l0: int | None = None,
@@ -162,6 +176,10 @@ convolution, trim_unreachable
             convolution=convolution,
             trim_unreachable=trim_unreachable,
         )
+        nested = NestedNetworks(self.network)
+        check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
+        self.nested_networks = nested if irrep_dropout != "none" else None
+        self._subset_schedule: SubsetSchedule | None = None
         self.target = get_target(target)
         if reference is None:
             reference = "composition" if target in ATOMIZATION_ENERGIES else "mean"
@@ -230,6 +248,10 @@ convolution, trim_unreachable
                     "element counts say little about it, and mean is the usual choice"
                 )
             self.reference.fit(data)
+            if self.nested_networks is not None:
+                seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+                kind, degrees = self.hparams["irrep_dropout"], self.nested_networks.degrees
+                self._subset_schedule = SubsetSchedule(kind, degrees, seed)
             if self.hparams["cuda_graph"]:
                 self._padded_network = self._pad(self.trainer.datamodule)  # type: ignore[attr-defined]
         for part in PARTS.get(self.trainer.state.fn, ()):
@@ -242,7 +264,8 @@ convolution, trim_unreachable
                 f"cuda_graph needs the training_sizes of QM9DataModule, which "
                 f"{type(datamodule).__name__} does not have: leave it at false"
             )
-        shape = likely_shape(*datamodule.training_sizes(), datamodule.hparams["batch_size"])
+        num_atoms, neighbor_counts = datamodule.training_sizes()
+        shape = likely_shape(num_atoms, neighbor_counts, datamodule.hparams["batch_size"])
         return PaddedNetwork(self.network, shape)
 
     @override
@@ -326,12 +349,22 @@ convolution, trim_unreachable
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of the standardized target."""
-        predict = self._padded_network or self
-        loss: Tensor = self.loss(predict(batch), self.reference.standardize(batch))
+        loss = self._loss(batch)
         self.train_loss.update(loss.detach(), batch.num_graphs)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         # Processes may hold unequal shares of a batch; gradients are averaged over processes.
         return loss * batch.loss_weight if "loss_weight" in batch else loss
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Loss of the network, or in nested training of the subsets that this step keeps."""
+        target = self.reference.standardize(batch)
+        if self.nested_networks is None or self._subset_schedule is None:
+            predict = self._padded_network or self
+            loss: Tensor = self.loss(predict(batch), target)
+            return loss
+        kept = self._subset_schedule.kept(self.trainer.global_step)
+        losses = [self.loss(self.nested_networks(degrees, batch), target) for degrees in kept]
+        return torch.stack(losses).mean()
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from itertools import combinations
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from tests.analysis.molecules import random_molecules
 MOLECULES = random_molecules(4, dtype=torch.float64)
 TARGET = torch.linspace(-1.0, 1.0, 4, dtype=torch.float64)
 IRREPS = "3x0e+2x1o+2x1e+2x2e+1x3o"
-SUBSETS = [s for size in range(4) for s in combinations((1, 2, 3), size)]
 
 
 @cache
@@ -104,10 +102,9 @@ def test_a_subset_costs_fewer_operations() -> None:
         (small := whole.restricted(keep_degrees(whole.kept, (0, *s)))).operations(
             small.prepare(MOLECULES)
         )
-        for s in SUBSETS
+        for s in ((), (1,), (1, 2), (1, 2, 3))
     ]
-    assert max(costs[:-1]) < costs[-1]
-    assert costs[0] == min(costs)
+    assert costs == sorted(set(costs))
 
 
 def test_degrees_that_are_not_there_are_refused() -> None:
