@@ -127,22 +127,18 @@ class EquivariantConvNet(LayeredNetwork):
         embedding, readout = o3.Irreps(f"{embedding_dim}x0e"), o3.Irreps("1x0e")
         check_irreps(irreps, embedding, readout, num_layers, edges)
         whole = keep_all(irreps, edges, num_layers)
-        wanted = whole if kept is None else _checked(kept_from_json(kept), whole)
-        self_kept = _trimmed(wanted, readout) if trim_unreachable else wanted
+        stays = whole if kept is None else _checked(kept_from_json(kept), whole)
+        stays = _trimmed(stays, readout) if trim_unreachable else stays
         super().__init__(
             irreps,
-            [layer.irreps for layer in self_kept],
-            [_natural(layer.edge_degrees) for layer in self_kept],
+            [layer.irreps for layer in stays],
+            [_natural(layer.edge_degrees) for layer in stays],
             readout,
             embedding,
         )
-        if not all(self.filled[-1].get(str(ir), False) for _, ir in readout):
-            raise ValueError(
-                f"kept leaves no path from the embedding ({embedding}) to the readout ({readout}): "
-                "keep channels and edge degrees that connect them"
-            )
+        self._check_connected()
         radial_hidden = radial_hidden or max(mul for mul, _ in irreps)
-        self.kept = self_kept
+        self.kept = stays
         self.num_radial = num_radial
         self.cutoff = cutoff
         self.convolution = convolution
@@ -163,12 +159,24 @@ class EquivariantConvNet(LayeredNetwork):
         self.layers = nn.ModuleList(
             self._layer(k, whole, radial_hidden, neighbor_norm) for k in range(num_layers)
         )
-        for k in range(1, num_layers):
+        self._register_residuals()
+        self.readout = o3.Linear(self.layer_irreps[-1], self.irreps_readout)
+        self.output = nn.Linear(1, 1)
+
+    def _check_connected(self) -> None:
+        """Refuse a network whose prediction is constant, which only `kept` can cause."""
+        if not all(self.filled[-1].get(str(ir), False) for _, ir in self.irreps_readout):
+            raise ValueError(
+                f"kept leaves no path from the embedding ({self.irreps_embedding}) to the readout "
+                f"({self.irreps_readout}): keep channels and edge degrees that connect them"
+            )
+
+    def _register_residuals(self) -> None:
+        """Find which columns each layer's residual carries, and where it puts them."""
+        for k in range(1, len(self.kept)):
             source, target = residual_columns(self.kept[k - 1].channels, self.kept[k].channels)
             self.register_buffer(f"_residual_source_{k}", source, persistent=False)
             self.register_buffer(f"_residual_target_{k}", target, persistent=False)
-        self.readout = o3.Linear(self.layer_irreps[-1], self.irreps_readout)
-        self.output = nn.Linear(1, 1)
 
     def _layer(self, k: int, whole: Kept, radial_hidden: int, neighbor_norm: float) -> nn.Module:
         """Build layer k with the initial weights that the whole network's layer would have."""
