@@ -1,7 +1,7 @@
-"""Real headless Chromium for tests of pages, with its console and its requests.
+"""A real headless Chromium for tests of pages, with access to its console and its requests.
 
-Needs Debian's packages ``chromium`` and ``chromium-driver`` (or Chrome with its driver). By hand:
-``python -m tests.browser PAGE.html PICTURE.png [WIDTH]`` takes a picture of a whole page.
+Needs Debian's packages ``chromium`` and ``chromium-driver``, or Chrome with its driver. To save a
+screenshot of a whole page, run ``python -m tests.browser PAGE.html PICTURE.png [WIDTH]``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from selenium.webdriver.chrome.service import Service
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = (
-    "these tests open the report in a real browser: `apt-get install chromium chromium-driver`, or "
-    "leave them out with `pytest -m 'not browser'`"
+    "these tests open the report in a real browser: install one with `apt-get install chromium "
+    "chromium-driver`, or leave the tests out with `pytest -m 'not browser'`"
 )
 FLAGS = (
     "--headless",
@@ -40,7 +40,7 @@ FLAGS = (
 
 
 class Browser:
-    """A Chromium of its own profile, driven by Selenium."""
+    """A Chromium with its own profile, driven by Selenium."""
 
     def __init__(self, profile: Path) -> None:
         binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -56,7 +56,7 @@ class Browser:
         self.driver.set_script_timeout(30)
 
     def open(self, page: Path, width: int = 1280, height: int = 900, mobile: bool = False) -> None:
-        """Open a file at a screen's size and wait until it is loaded; forget what was before."""
+        """Open a file on a screen of this size, wait until it is loaded, and clear all logs."""
         self.resize(width, height, mobile)
         self.driver.get("about:blank")
         self.console()
@@ -64,7 +64,7 @@ class Browser:
         self.driver.get(page.resolve().as_uri())
 
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
-        """Pretend to be a screen of this size; a phone's if `mobile`."""
+        """Emulate a screen of this size: that of a phone if `mobile`."""
         metrics = {"width": width, "height": height, "mobile": mobile}
         self.command(
             "Emulation.setDeviceMetricsOverride", deviceScaleFactor=2 if mobile else 1, **metrics
@@ -72,26 +72,26 @@ class Browser:
         self.command("Emulation.setTouchEmulationEnabled", enabled=mobile)
 
     def command(self, name: str, **parameters: Any) -> Any:
-        """Send a command of Chrome's DevTools protocol."""
+        """Send a command of the Chrome DevTools protocol."""
         return self.driver.execute_cdp_cmd(name, parameters)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run JavaScript in the page; `return` gives its value."""
+        """Run JavaScript in the page, and return what it returns."""
         return self.driver.execute_script(script, *arguments)
 
     def wait_for(self, script: str) -> None:
-        """Wait until a JavaScript expression is true (checked at every frame, 30 s at most)."""
+        """Wait until a JavaScript expression, checked at every frame, is true; for 30 s at most."""
         self.driver.execute_async_script(
             f"const done = arguments[0];"
             f"const look = () => ({script}) ? done() : requestAnimationFrame(look); look();"
         )
 
     def console(self) -> list[str]:
-        """Console messages and uncaught errors since the last call."""
+        """Return console messages and uncaught errors since the last call."""
         return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the last call."""
+        """Return the addresses requested since the last call."""
         found = []
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
@@ -100,7 +100,7 @@ class Browser:
         return found
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
-        """Save a picture of the window, or of the whole page."""
+        """Save a screenshot of the window, or of the whole page."""
         picture = self.command("Page.captureScreenshot", captureBeyondViewport=whole)
         if whole:
             size = self.command("Page.getLayoutMetrics")["cssContentSize"]
@@ -115,14 +115,14 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for a module's tests."""
+    """Start one browser for all tests of a module."""
     started = Browser(tmp_path_factory.mktemp("profile"))
     yield started
     started.quit()
 
 
 def take_picture(page: Path, picture: Path, width: int = 1280) -> None:
-    """Save a picture of a whole page, with all its figures drawn."""
+    """Save a screenshot of a whole page with all figures drawn."""
     with tempfile.TemporaryDirectory() as profile:
         browser = Browser(Path(profile))
         try:

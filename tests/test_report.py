@@ -22,7 +22,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: object) -> str:
-    """Run with arguments that cannot be used; give the one line that says why."""
+    """Run with unusable arguments, and return the one line that says why."""
     assert report.main([str(argument) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -167,7 +167,7 @@ def test_the_process_ends_with_2_and_one_line(tmp_path):
 
 
 def imported(*arguments: str) -> set[str]:
-    """Packages that the program has imported when it is done."""
+    """Return the packages that the program has imported by the time it ends."""
     code = (
         "import sys, report\n"
         "try: report.main(sys.argv[1:])\n"

@@ -20,7 +20,7 @@ TINY = (
     "--data.val_size=40",
     "--data.test_size=20",
     "--trainer.max_epochs=1",
-    "--latent.num_molecules=40",
+    "--latent.num_molecules=20",
     "--utilization.num_molecules=20",
     "--utilization.num_bootstrap=50",
 )
@@ -85,7 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             )
             for options in chosen
         ]
-        for process in started:
-            output, _ = process.communicate(timeout=300)
+        outputs = [process.communicate(timeout=300)[0] for process in started]
+        for process, output in zip(started, outputs, strict=True):
             assert process.returncode == 0, output
         return Trained(folder / "runs", server.runs)

@@ -1,4 +1,4 @@
-"""The report of runs that were really trained, so that no change of a run's files goes unseen."""
+"""The report of runs that were really trained, so that no change of their files goes unnoticed."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     (shown,) = data["latents"]["runs"].values()
     assert set(shown["blocks"]) == {"all", "0e", "1o"}
-    assert len(data["latents"]["drawings"]) == 40
+    assert len(data["latents"]["drawings"]) == 20
     assert set(data["figures"]) == {
         f"g1-{key}" for key in ("size", "cost", "curves", "reliance", "heatmaps", "latent")
     }

@@ -18,7 +18,7 @@ ATTRIBUTES = ("src", "href", "action", "data", "poster", "srcset")
 
 
 class Parts(HTMLParser):
-    """Collects what a browser would fetch, and the ids; scripts are skipped as text."""
+    """Collects the addresses that a browser would fetch, and the ids of elements."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()

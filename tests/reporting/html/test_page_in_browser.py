@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws, sorts, shows structures, and asks nobody for anything."""
+"""The page in a real browser: it draws, sorts, shows structures, and makes no requests."""
 
 import base64
 from pathlib import Path
@@ -47,7 +47,7 @@ def show_molecules(browser: Browser) -> None:
 
 
 def first_point(browser: Browser) -> list[float]:
-    """Where the first molecule lies in the first panel, from the page's own data."""
+    """Return where the first molecule lies in the first panel, according to the page's data."""
     return browser.run(
         "const run = JSON.parse(document.getElementById('data').textContent).latents.runs"
         "[document.querySelector('select[name=run]').value];"
@@ -60,7 +60,7 @@ def first_point(browser: Browser) -> list[float]:
 
 
 def point_at(browser: Browser, x: float, y: float) -> None:
-    """Move the mouse there."""
+    """Move the mouse to a point of the window."""
     chain = ActionChains(browser.driver)
     chain.w3c_actions.pointer_action.move_to_location(round(x), round(y))
     chain.perform()
