@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 
@@ -23,6 +25,7 @@ from callbacks.throughput import Throughput
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.checkpoints import WholeCheckpointIO
 from runtime.errors import UsageError, one_line
+from runtime.processes import cluster_environment, unchanged_rank
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "32", "64")
 """Precisions that keep the weights in single or double precision."""
@@ -58,6 +61,7 @@ class TrainerFactory:
         self.directory = directory
         self.training = training
         self.deferring_stop = deferring_stop
+        self._environment: ClusterEnvironment | None = None
 
     def __call__(self, loggers: Sequence[Logger], callbacks: Sequence[Callback] = ()) -> Trainer:
         """Build a trainer.
@@ -80,6 +84,8 @@ class TrainerFactory:
             "default_root_dir": str(self.directory),
             "plugins": [*_as_list(self.options.get("plugins")), WholeCheckpointIO()],
         }
+        if self._environment is not None:
+            options["plugins"].append(self._environment)
         own: list[Callback] = []
         if options.get("enable_progress_bar") is None and not sys.stdout.isatty():
             options["enable_progress_bar"] = False
@@ -124,12 +130,24 @@ class TrainerFactory:
                 f"{', '.join(PRECISIONS)}"
             )
         with _silence():
+            self._choose_environment()
             trainer = self([])
         if self.training:
             try:
                 model.check_trainer(trainer)
             except ValueError as error:
                 raise UsageError(str(error)) from error
+
+    def _choose_environment(self) -> None:
+        """Decide how the processes learn their ranks, unless one of the options does."""
+        plugins = _as_list(self.options.get("plugins"))
+        if any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            return
+        with unchanged_rank():
+            # Only a trainer knows how many devices "auto" means.
+            self._environment = LightningEnvironment()
+            trainer = self([])
+        self._environment = cluster_environment(trainer.num_devices * trainer.num_nodes)
 
 
 def epoch_checkpoint(trainer: Trainer) -> EpochCheckpoint:
