@@ -1,6 +1,6 @@
 """The command line of a trial, rendered as `wandb agent` renders it, and its environment.
 
-Imports `records.files` and this package. The tests compare with the real agent.
+Imports `records` and this package. The tests compare with the real agent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from records.files import write_json
+from records.launchers import RANK_VARIABLES
 from sweeping.file import SweepFile
 from sweeping.state import SweepState, Trial
 
@@ -112,7 +113,8 @@ def trial_environment(
 ) -> dict[str, str]:
     """Build the environment of a trial.
 
-    What the user has set is kept, except for the variables that belong to one run.
+    What the user has set is kept, except for the variables that belong to one run, or to this
+    process as one of several that a launcher has started.
 
     Parameters
     ----------
@@ -129,7 +131,8 @@ def trial_environment(
     threads : int, optional
         Value of `OMP_NUM_THREADS`.
     """
-    child = {name: value for name, value in environ.items() if name not in _RUN_VARIABLES}
+    dropped = (*_RUN_VARIABLES, *RANK_VARIABLES)
+    child = {name: value for name, value in environ.items() if name not in dropped}
     child.setdefault("WANDB_RUN_GROUP", group)
     tags = [tag for tag in child.get("WANDB_TAGS", "").split(",") if tag]
     child["WANDB_TAGS"] = ",".join(dict.fromkeys([*tags, f"sweep:{group}"]))

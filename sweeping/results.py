@@ -1,6 +1,6 @@
 """What a local sweep prints at its end: the table of trials, failures, and the next commands.
 
-Imports this package only.
+Imports filelock, `records` and this package only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from records.wandb_files import repair_offline_files
 from sweeping.file import SweepFile
 from sweeping.state import FAILED, FINISHED, SETTLED, SweepState, Trial
 
@@ -105,8 +108,17 @@ def describe_failure(trial: Trial, log: Path, lines: int) -> str:
 
 
 def upload_command(folder: Path) -> str | None:
-    """Return the command that uploads a sweep's offline runs, or None if there are none."""
+    """Return the command that uploads a sweep's offline runs, or None if there are none.
+
+    Files that a killed trial has left are repaired first: they would keep W&B from uploading any.
+    """
     pattern = "*/wandb/offline-run-*"
+    for run in sorted({path.parents[1] for path in folder.glob(pattern)}):
+        try:
+            with FileLock(run / ".lock", timeout=0):
+                repair_offline_files(run / "wandb")
+        except Timeout:
+            continue  # another process is training this run
     if next(folder.glob(pattern), None) is None:
         return None
     return f"wandb sync {shlex.quote(str(folder))}/{pattern}"

@@ -104,7 +104,7 @@ class Runner:
     _next_claim: float = 0.0
 
     def run(self) -> None:
-        """Run all trials. SIGINT, SIGTERM and SIGHUP stop the trials and end this call early."""
+        """Run all trials. A signal, such as SIGINT or SIGTERM, stops them and ends the call."""
         with self._handling_signals():
             try:
                 self._loop()
@@ -178,13 +178,15 @@ class Runner:
         trial.seconds += round(time.monotonic() - started_at, 1)
         self.state.find_run(trial)
         trial.tail = []
-        if code == 0:
+        if code == 0 and self.state.summary(trial).finished:
             trial.status = FINISHED
         elif self.stopped_by is not None or (code in STOP_CODES and self._may_continue(trial)):
             trial.status = INTERRUPTED
         else:
             trial.status = FAILED
             trial.tail = last_lines(self.state.log_file(trial), TAIL_LINES)
+            if code == 0:
+                trial.tail.append("(its summary.json does not say that the run is finished)")
             if code < 0:
                 trial.tail.append(f"(killed by {signal.Signals(-code).name})")
         self.state.record(trial)
@@ -198,12 +200,15 @@ class Runner:
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
         def handle(signum: int, _: FrameType | None) -> None:
+            # Clusters send SIGUSR1 ahead of a time limit.
+            signum = signal.SIGTERM if signum == signal.SIGUSR1 else signum
             self.killing = self.stopped_by is not None
             self.stopped_by = self.stopped_by or signum
 
         before = {}
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # `nohup` ignores SIGHUP so that a program survives its terminal.
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+            # `nohup` ignores SIGHUP so that a program survives its terminal, and a job script
+            # SIGUSR1 because it passes it on as SIGTERM.
             if signal.getsignal(signum) != signal.SIG_IGN:
                 before[signum] = signal.signal(signum, handle)
         try:
