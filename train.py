@@ -11,6 +11,7 @@ import sys
 from runtime.quiet import quiet_libraries
 from runtime.signals import StopRequestedError, StopSignals
 from runtime.threads import leave_a_core
+from runtime.wandb_handover import hand_trial_back
 
 
 def main(arguments: list[str]) -> int:
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
             fail(str(error))
         return run.execute()
     except StopRequestedError as stop:
+        hand_trial_back(stop.exit_code)
         return stop.exit_code
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 OFFLINE = "offline-run-"
 ONLINE = "run-"
-SET_ASIDE = "unreadable"
-"""Folder for what cannot be uploaded. ``wandb sync`` does not look that deep."""
+SET_ASIDE = "set-aside"
+"""Folder for what must not be uploaded. ``wandb sync`` does not look that deep."""
 _FILE_HEADER = 7
 _BLOCK = 32 * 1024
 _FRAGMENT = struct.Struct("<IHB")
@@ -176,6 +176,24 @@ def repair_offline_files(folder: Path) -> list[Path]:
     return moved
 
 
+def set_aside_offline_files(folder: Path) -> list[Path]:
+    """Set offline files aside that have not been uploaded, because the rows get there otherwise.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's ``wandb`` folder.
+
+    Returns
+    -------
+    list of Path
+        Folders that have been set aside, where they are now.
+    """
+    files = sorted(folder.glob(f"{OFFLINE}*/run-*.wandb"))
+    waiting = [file for file in files if not Path(f"{file}.synced").exists()]
+    return [_set_aside(file.parent) for file in waiting]
+
+
 def _set_aside(run_folder: Path) -> Path:
     target = run_folder.parent / SET_ASIDE / run_folder.name
     target.parent.mkdir(exist_ok=True)
@@ -198,7 +216,7 @@ def cells_in_offline_files(folder: Path) -> dict[int, set[str]]:
     return _cells(row for file in _files(folder, OFFLINE) for row in file.rows)
 
 
-def cells_on_server(folder: Path, received: int) -> dict[int, set[str]] | None:
+def cells_on_server(folder: Path, received: int | None) -> dict[int, set[str]] | None:
     """Find out from a run's online files what the server has received.
 
     W&B sends rows in order, so it has received the first `received` rows of the history.
@@ -207,8 +225,9 @@ def cells_on_server(folder: Path, received: int) -> dict[int, set[str]] | None:
     ----------
     folder : Path
         The run's ``wandb`` folder.
-    received : int
-        Number of rows on the server (`starting_step` of the continued W&B run).
+    received : int or None
+        Number of rows on the server (`starting_step` of the continued W&B run); None for as many as
+        the files hold.
 
     Returns
     -------
@@ -223,7 +242,9 @@ def cells_on_server(folder: Path, received: int) -> dict[int, set[str]] | None:
             first = file.rows[0].step
             history = {step: row for step, row in history.items() if step < first}
         history.update({row.step: row for row in file.rows})
-    if not set(range(received)) <= history.keys():
+    if received is None:
+        received = max(history, default=-1) + 1
+    elif not set(range(received)) <= history.keys():
         return None
     return _cells(row for step, row in history.items() if step < received)
 

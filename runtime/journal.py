@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+
+import wandb
 
 from records.configuration import differences
 from records.names import PREEMPTED
 from records.summary import Summary, read_summary, write_summary
 from runtime.configuration import RunConfiguration
 from runtime.run_directory import RunDirectory
+from runtime.wandb_handover import hand_trial_back
+from runtime.wandb_history import ReceivedHistory, received_history
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import WandbSession, start_wandb
+
+LONGEST_START = 8.0
+"""Seconds for which a process that is asked to stop waits for W&B's start. The run can be marked as
+preempting only after it."""
 
 
 class RunJournal:
@@ -28,6 +37,8 @@ class RunJournal:
     directory : RunDirectory
     stop : callable
         Called in another thread when W&B's server ends the run early.
+    deferring_stop : callable
+        Returns a context manager inside which a request to stop waits, for some seconds at most.
     is_writer : bool
         Whether this is the process of rank zero.
 
@@ -44,6 +55,7 @@ class RunJournal:
         configuration: RunConfiguration,
         directory: RunDirectory,
         stop: Callable[[], None],
+        deferring_stop: Callable[[float], AbstractContextManager[None]],
         is_writer: bool,
     ) -> None:
         self.configuration = configuration
@@ -52,7 +64,10 @@ class RunJournal:
         self.summary = Summary()
         self.mode, self.reason = "disabled", ""
         self._stop = stop
+        self._deferring_stop = deferring_stop
         self._wandb: WandbSession | None = None
+        self._logger: EpochWandbLogger | None = None
+        self._wandb_ended = False
 
     def open(self) -> None:
         """Read what an earlier process has recorded, and decide on W&B's mode.
@@ -102,8 +117,7 @@ class RunJournal:
         """
         self.record(**results)
         if self._wandb is not None:
-            config = self._wandb.run.config
-            config.update(results, allow_val_change=True)  # type: ignore[no-untyped-call]
+            self._wandb.update_config(results)
 
     def say(self, text: str) -> None:
         """Print to standard output.
@@ -135,19 +149,20 @@ class RunJournal:
         run_id : str
             W&B's id of the run.
         """
-        self._wandb = start_wandb(
-            mode=self.mode,
-            reason=self.reason,
-            directory=self.directory.path,
-            run_id=run_id,
-            name=self.directory.name,
-            project=self.configuration.project,
-            config=self.configuration.for_wandb,
-            stop=self._stop,
-            start_timeout=self.configuration.wandb_start_timeout,
-            finish_timeout=self.configuration.wandb_finish_timeout,
-        )
-        self.mode, self.reason = self._wandb.mode, self._wandb.reason
+        with self._deferring_stop(LONGEST_START):
+            self._wandb = start_wandb(
+                mode=self.mode,
+                reason=self.reason,
+                directory=self.directory.path,
+                run_id=run_id,
+                name=self.directory.name,
+                project=self.configuration.project,
+                config=self.configuration.for_wandb,
+                stop=self._stop,
+                start_timeout=self.configuration.wandb_start_timeout,
+                finish_timeout=self.configuration.wandb_finish_timeout,
+            )
+            self.mode, self.reason = self._wandb.mode, self._wandb.reason
         return self._wandb
 
     def wandb_logger(self, resume: bool) -> EpochWandbLogger:
@@ -161,16 +176,15 @@ class RunJournal:
         if not self.is_writer:
             return EpochWandbLogger(None)
         session = self.start_wandb(self.summary.wandb_run_id or "")
-        logged_through = None
-        if resume and session.mode == "online":
-            # Only the server knows which epochs it has: an earlier process may have been offline.
-            epochs = session.run.summary.get("epochs")  # type: ignore[no-untyped-call]
-            logged_through = None if epochs is None else int(epochs) - 1
-        elif resume:
-            logged_through = self.summary.wandb_epoch
-        return EpochWandbLogger(
-            session.run, logged_through, record=lambda epoch: self.record(wandb_epoch=epoch)
-        )
+        received = self._received(session.run) if resume else None
+        logger = EpochWandbLogger(session.run, received)
+        session.on_restart = lambda run: logger.reconnect(run, self._received(run))
+        self._logger = logger
+        return logger
+
+    def _received(self, run: wandb.Run) -> ReceivedHistory:
+        folder = self.directory.path / "wandb"
+        return received_history(run, self.mode, folder, self.summary.wandb_epoch)
 
     def end(self, status: str, exit_code: int, error: str | None = None) -> None:
         """Record how the run has ended, and end it in W&B.
@@ -200,10 +214,14 @@ class RunJournal:
             Whether the run will be requeued.
         """
         if self._wandb is None:
+            if preempted and not self._wandb_ended and self.is_writer and self.mode == "online":
+                hand_trial_back(exit_code)
             return
-        session, self._wandb = self._wandb, None
+        session, self._wandb, self._wandb_ended = self._wandb, None, True
         # W&B's summary of the run holds the last row of its history. Test results are not in it.
         tested = not preempted and "test/mae" in self.summary.results
         results = dict(self.summary.results) if tested else None
         if warning := session.finish(exit_code, preempted, results):
             self.complain(f"warning: {warning}")
+        elif self._logger is not None:
+            self.record(wandb_epoch=self._logger.logged_through)

@@ -61,7 +61,11 @@ class Run:
         self.is_writer = is_rank_zero()
         self.directory = RunDirectory(configuration.runs_dir, configuration.run_name)
         self.journal = RunJournal(
-            configuration, self.directory, signals.stop_by_server, self.is_writer
+            configuration,
+            self.directory,
+            signals.stop_by_server,
+            signals.deferred,
+            self.is_writer,
         )
 
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as one exception that ends a run cleanly at any moment.
+"""SIGTERM, SIGUSR1 and Ctrl-C as one exception that ends a run cleanly at any moment.
 
 Imports the standard library only.
 """
@@ -34,7 +34,9 @@ class StopRequestedError(BaseException):
 
 
 class StopSignals:
-    """Turn the first SIGTERM or SIGINT into a `StopRequestedError`, and ignore later ones.
+    """Turn the first SIGTERM, SIGUSR1 or SIGINT into a `StopRequestedError`, and ignore later ones.
+
+    SIGUSR1, which clusters send ahead of a time limit, counts as SIGTERM.
 
     Attributes
     ----------
@@ -46,10 +48,11 @@ class StopSignals:
         self.by_server = False
         self._deferring = False
         self._received: int | None = None
+        self._longest_wait: float | None = None
 
     def install(self) -> None:
-        """Handle both signals from now on. Must be called in the main thread."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        """Handle these signals from now on. Must be called in the main thread."""
+        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(signum, self._handle)
 
     def stop_by_server(self) -> None:
@@ -60,24 +63,38 @@ class StopSignals:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:
             return
-        self._received = signum
+        self._received = signal.SIGTERM if signum == signal.SIGUSR1 else signum
         if not self._deferring:
-            raise StopRequestedError(signum)
+            raise StopRequestedError(self._received)
+        if self._longest_wait is not None:
+            signal.signal(signal.SIGALRM, self._give_up_waiting)
+            signal.setitimer(signal.ITIMER_REAL, self._longest_wait)
+
+    def _give_up_waiting(self, signum: int, frame: FrameType | None) -> None:
+        if self._deferring and self._received is not None:
+            raise StopRequestedError(self._received)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self, longest_wait: float | None = None) -> Iterator[None]:
         """Let a block finish before a stop: a checkpoint and the row of metrics that belongs to it.
+
+        Parameters
+        ----------
+        longest_wait : float, optional
+            Seconds after which a stop interrupts the block all the same.
 
         Raises
         ------
         StopRequestedError
-            After the block, if a signal arrived during it.
+            After the block, if a signal arrived during it; in it, after `longest_wait`.
         """
         before = self._received
-        self._deferring = True
+        self._deferring, self._longest_wait = True, longest_wait
         try:
             yield
         finally:
             self._deferring = False
+            if longest_wait is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
         if before is None and self._received is not None:
             raise StopRequestedError(self._received)

@@ -6,7 +6,6 @@ Imports wandb, Lightning, `records` and this package only.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import wandb
@@ -15,10 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from records.metrics import Row
-from records.names import UNTRAINED
+from runtime.wandb_history import COUNT, ReceivedHistory
 from runtime.wandb_internals import SERVICE_GONE
-
-NOTHING_SENT = UNTRAINED - 1
 
 
 class EpochWandbLogger(WandbLogger):
@@ -32,29 +29,28 @@ class EpochWandbLogger(WandbLogger):
     ----------
     run : wandb.Run
         Started by `runtime.wandb_session.start_wandb`; None in processes other than rank zero.
-    logged_through : int, optional
-        Last epoch that an earlier process has sent, if this run continues one.
-    record : callable, optional
-        Called with each epoch that has been sent, so that it can be given as `logged_through` to
-        the next process.
+    received : ReceivedHistory, optional
+        What W&B has already, if this run continues one.
     """
 
-    def __init__(
-        self,
-        run: wandb.Run | None,
-        logged_through: int | None = None,
-        record: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, run: wandb.Run | None, received: ReceivedHistory | None = None) -> None:
         super().__init__(experiment=run)
-        self._record = record
-        self._sent_before = NOTHING_SENT if logged_through is None else logged_through
-        self._sent = self._sent_before
+        self._run = run
+        self._received = received or ReceivedHistory()
+        self._sent_before = self._sent = self._received.last_row
         self._pending: dict[int, dict[str, Any]] = {}
         self._last_row: dict[str, Any] = {}
+        self._logged: list[dict[str, Any]] = []
+
+    @property
+    @override
+    def experiment(self) -> Any:
+        """The W&B run; in processes other than rank zero, an object that ignores every call."""
+        return super().experiment if self._run is None else self._run
 
     @property
     def logged_through(self) -> int:
-        """Last epoch whose row has been sent, or `NOTHING_SENT`."""
+        """Last epoch whose row has been sent, or `runtime.wandb_history.NO_EPOCH`."""
         return self._sent
 
     @override
@@ -82,11 +78,15 @@ class EpochWandbLogger(WandbLogger):
             self._pending[epoch]["trainer/global_step"] = step
 
     def _send_late(self, epoch: int, metrics: dict[str, float]) -> None:
-        late: dict[str, Any] = dict(metrics)
+        late: dict[str, Any] = {key: value for key, value in metrics.items() if key != "epoch"}
         if epoch <= self._sent_before:
             # An earlier process has sent this epoch's row. Only the latent space's measures, which
             # are computed beside training, can be new.
-            late = {key: value for key, value in late.items() if "latent/" in key}
+            late = {
+                key: value
+                for key, value in late.items()
+                if "latent/" in key and not self._received.has_cell(epoch, key)
+            }
         if epoch == self._last_row.get("epoch"):
             # Lightning logs an epoch's training metrics once more after the checkpoint.
             late = {key: value for key, value in late.items() if self._last_row.get(key) != value}
@@ -107,7 +107,7 @@ class EpochWandbLogger(WandbLogger):
 
     @rank_zero_only
     def fill(self, rows: dict[int, Row], through: int) -> None:
-        """Send rows of metrics.csv that an interrupted process could not send.
+        """Send what metrics.csv has and W&B lacks, because an interrupted process could not.
 
         Parameters
         ----------
@@ -116,21 +116,46 @@ class EpochWandbLogger(WandbLogger):
         through : int
             Last epoch to send.
         """
-        for epoch in sorted(rows):
-            if self._sent < epoch <= through:
-                self._send(epoch, rows[epoch])
-        self._sent_before = max(self._sent_before, self._sent)
+        for epoch in sorted(epoch for epoch in rows if epoch <= through):
+            values = {_wandb_key(key): value for key, value in rows[epoch].items()}
+            missing = {k: v for k, v in values.items() if not self._received.has_cell(epoch, k)}
+            if not self._received.has_row(epoch):
+                self._send(epoch, missing)
+            elif missing:
+                self._log({**missing, "epoch": epoch})
+        self._sent_before = self._sent
+
+    @rank_zero_only
+    def reconnect(self, run: wandb.Run, received: ReceivedHistory) -> None:
+        """Go on with a restarted W&B run; send again what this process has logged in vain.
+
+        Parameters
+        ----------
+        run : wandb.Run
+            The same run, started anew.
+        received : ReceivedHistory
+            What W&B has of it.
+        """
+        self._run = run
+        logged, self._logged = self._logged, []
+        for row in logged:
+            epoch = row["epoch"]
+            missing = {k: v for k, v in row.items() if not received.has_cell(epoch, k)}
+            if missing:
+                self._log({**missing, "epoch": epoch})
 
     def _send(self, epoch: int, row: dict[str, Any]) -> None:
-        # "epochs" counts finished epochs. Unlike "epoch", it never decreases in W&B's summary when
-        # a late row arrives.
-        self._last_row = {**row, "epoch": epoch, "epochs": epoch + 1}
+        # Unlike "epoch", the count never decreases in W&B's summary when a late row arrives.
+        self._last_row = {**row, "epoch": epoch, COUNT: epoch + 1}
         self._log(self._last_row)
         self._sent = max(self._sent, epoch)
-        if self._record is not None:
-            self._record(epoch)
 
     def _log(self, row: dict[str, Any]) -> None:
-        # If W&B's service process is gone, `WandbSession.finish` says so once, at the end.
+        self._logged.append(row)
+        # If W&B's service process is gone, `WandbSession.finish` starts another, at the end.
         with contextlib.suppress(*SERVICE_GONE):
             self.experiment.log(row)
+
+
+def _wandb_key(key: str) -> str:
+    return "trainer/global_step" if key == "step" else key

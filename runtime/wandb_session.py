@@ -12,18 +12,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import wandb
 
+from records.wandb_files import repair_offline_files
+from runtime.signals import StopRequestedError
 from runtime.wandb_internals import SERVICE_GONE
 from runtime.wandb_server import PROBE_SECONDS, examine_server, server_url
 
 PREEMPTED_SECONDS = 20.0
-"""Longest wait for uploads in a preempted process, which must be gone within 30 s. It is no shorter
-because W&B's service writes its data to disk only every 15 s."""
+"""Longest wait for uploads in a preempted process, which must be gone within 30 s."""
+FLUSH_SECONDS = 1.0
+"""How often W&B's service writes its data to disk. What it has not written, a kill takes away."""
 
 
 class Messages:
@@ -75,8 +79,16 @@ class WandbSession:
     finish_timeout : float
         Longest wait for uploads at the end, in seconds.
     messages : Messages
+    config : dict
+        What W&B has been told of the run's configuration.
+    restart : callable
+        Starts the same W&B run once more, in a new service process.
+    on_restart : callable, optional
+        Called with the restarted run before it is ended.
     preempted_timeout : float
         Longest wait in a process that is being preempted, in seconds.
+    service_gone : bool
+        Whether the end could not be told to W&B because its service process ended again and again.
     """
 
     run: wandb.Run
@@ -84,13 +96,32 @@ class WandbSession:
     reason: str
     finish_timeout: float
     messages: Messages
+    config: dict[str, Any]
+    restart: Callable[[], wandb.Run]
+    on_restart: Callable[[wandb.Run], None] | None = None
     preempted_timeout: float = PREEMPTED_SECONDS
+    service_gone: bool = False
     _timed_out: bool = False
+
+    def update_config(self, values: dict[str, Any]) -> None:
+        """Add to the run's configuration in W&B.
+
+        Parameters
+        ----------
+        values : dict
+            Flat, with dotted keys.
+        """
+        self.config.update(values)
+        with suppress(*SERVICE_GONE):
+            self.run.config.update(values, allow_val_change=True)  # type: ignore[no-untyped-call]
 
     def finish(
         self, exit_code: int, preempted: bool = False, summary: dict[str, Any] | None = None
     ) -> str | None:
         """End the run and wait for its uploads, at most `finish_timeout` seconds.
+
+        If W&B's service process has ended, another one is started to end the run: a cluster may
+        send SIGTERM to every process of a job, and the service does not survive it.
 
         Parameters
         ----------
@@ -106,21 +137,54 @@ class WandbSession:
         str or None
             One line if W&B has not received everything: why, and how to upload the rest.
         """
-        try:
-            if preempted:
-                self.run.mark_preempting()
-            self.run.summary.update(summary or {})
-        except SERVICE_GONE:
+
+        def end() -> bool:
+            return self._end_surely(exit_code, preempted, summary or {})
+
+        if preempted and self.finish_timeout > self.preempted_timeout:
+            complete = self._within(self.preempted_timeout, end, exit_code)
+        else:
+            complete = end()
+        if self.service_gone:
             _skip_wandbs_exit_hook(exit_code)
             return (
                 "W&B's service process has ended. What W&B lacks of this run is in metrics.csv and "
                 "the other files beside it"
             )
-        if preempted and self.finish_timeout > self.preempted_timeout:
-            complete = self._finish_within(self.preempted_timeout, exit_code)
-        else:
-            complete = self._finish(exit_code)
         return None if complete or self.mode != "online" else self._incomplete()
+
+    def _end_surely(self, exit_code: int, preempted: bool, summary: dict[str, Any]) -> bool:
+        """End the run in W&B, with another service process if there is none any more."""
+        try:
+            return self._end(exit_code, preempted, summary)
+        except SERVICE_GONE:
+            self._forget_service()
+        try:
+            self.run = self.restart()
+            if self.on_restart is not None:
+                self.on_restart(self.run)
+            return self._end(exit_code, preempted, summary)
+        except SERVICE_GONE:
+            self._forget_service()
+            self.service_gone = True
+        except wandb.Error:
+            pass  # `_incomplete` asks the server why
+        return False
+
+    def _forget_service(self) -> None:
+        with suppress(*SERVICE_GONE):
+            wandb.teardown()
+
+    def _end(self, exit_code: int, preempted: bool, summary: dict[str, Any]) -> bool:
+        if preempted:
+            self.run.mark_preempting()
+        self.run.summary.update(summary)
+        try:
+            self.run.finish(exit_code=exit_code)
+        except TimeoutError:
+            self._timed_out = True
+            return False
+        return not self.messages.upload_failed
 
     def _incomplete(self) -> str:
         """Say why W&B has not received everything, and how to upload the rest."""
@@ -137,20 +201,10 @@ class WandbSession:
             f"`wandb sync --no-skip-online {shlex.quote(str(directory))}`"
         )
 
-    def _finish(self, exit_code: int) -> bool:
-        try:
-            self.run.finish(exit_code=exit_code)
-        except TimeoutError:
-            self._timed_out = True
-            return False
-        return not self.messages.upload_failed
-
-    def _finish_within(self, seconds: float, exit_code: int) -> bool:
+    def _within(self, seconds: float, end: Callable[[], bool], exit_code: int) -> bool:
         complete: list[bool] = []
         thread = threading.Thread(
-            target=lambda: complete.append(self._finish(exit_code)),
-            name="wandb-finish",
-            daemon=True,
+            target=lambda: complete.append(end()), name="wandb-finish", daemon=True
         )
         thread.start()
         thread.join(seconds)
@@ -211,10 +265,18 @@ def start_wandb(
     -------
     WandbSession
         Its run has ``epoch`` as the step metric of every key.
+
+    Raises
+    ------
+    StopRequestedError
+        If the process is asked to stop and that could wait no longer.
     """
     messages = Messages()
+    config = dict(config)
 
     def start(mode: str) -> wandb.Run:
+        # An unfinished file would keep `wandb sync` from uploading this one.
+        repair_offline_files(directory / "wandb")
         wandb.setup()
         messages.listen()
         settings = wandb.Settings(
@@ -225,8 +287,9 @@ def start_wandb(
             disable_git=True,
             silent=True,
             stop_fn=stop,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
         )
-        return wandb.init(
+        run = wandb.init(
             mode=mode,  # type: ignore[arg-type]
             dir=str(directory),
             id=run_id,
@@ -235,6 +298,11 @@ def start_wandb(
             resume="allow",
             settings=settings,
         )
+        run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
+        run.define_metric("epoch")
+        run.define_metric("*", step_metric="epoch")
+        run.define_metric("val/mae", summary="min", step_metric="epoch")
+        return run
 
     began = time.monotonic()
     try:
@@ -249,11 +317,10 @@ def start_wandb(
         wandb.teardown()
         mode = "offline"
         run = start(mode)
-    run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
-    run.define_metric("epoch")
-    run.define_metric("*", step_metric="epoch")
-    run.define_metric("val/mae", summary="min", step_metric="epoch")
-    return WandbSession(run, mode, reason, finish_timeout, messages)
+    except StopRequestedError as stop:
+        _skip_wandbs_exit_hook(stop.exit_code)
+        raise
+    return WandbSession(run, mode, reason, finish_timeout, messages, config, lambda: start(mode))
 
 
 def _cause(error: wandb.Error, seconds: float) -> str:
