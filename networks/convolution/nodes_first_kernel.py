@@ -183,14 +183,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 class _Chunk:
     """Consecutive centers with the same number of slots each.
 
-    `neighbor` [s] and `h` [centers, slots per center, k] are those of the chunk's slots; `parts`
-    is the number of parts into which rows of centers are cut.
+    `neighbor` [s] and `h` [centers, slots per center, k] are those of the chunk's slots; `d_h` is
+    the part of dF/dh that belongs to `h`, if it is wanted. `parts` is the number of parts into
+    which rows of centers are cut.
     """
 
     centers: slice
     slots: slice
     neighbor: Tensor
     h: Tensor
+    d_h: Tensor | None
     parts: int
 
     @property
@@ -233,7 +235,10 @@ class _Derivatives:
         self.c = None
         if c is not None:
             blocks = split_blocks(c, self.form.center_shapes)
-            self.c = [block.index_select(0, self.slots.centers) for block in blocks]
+            self.c = [
+                block.index_select(0, self.slots.centers).view(-1, mul)
+                for block, (_, mul) in zip(blocks, self.form.center_shapes)
+            ]
         self.out = self._zeros()
         if self.h.shape[0] > 0:
             for chunk in self._chunks():
@@ -277,21 +282,24 @@ class _Derivatives:
     def _add_neighbor_block(self, chunk: _Chunk, block: int) -> None:
         """Add what all pairs of one neighbour block contribute."""
         gamma = self.gammas[block][chunk.slots]
-        near = t = t_pair = d_near = None
+        near = t = t_pair = c = d_near = None
         if self.v is not None:
             near = self.v[block].index_select(0, chunk.neighbor)
             near = near.view(-1, *self.form.neighbor_shapes[block])
             t = self.scratch.bmm("t", gamma, near).view(*chunk.h.shape[:2], -1)
         mul = self.form.neighbor_shapes[block][1]
         for p, pair in self.pairs[block]:
+            if self.c is not None:
+                c = self.c[pair.center][chunk.rows(self.form.center_shapes[pair.center][0])]
             if t is not None:
                 t_pair = t[:, :, pair.rows.start * mul : pair.rows.stop * mul]
-                self._add_from_neighbors(chunk, p, t_pair)
-            z = self._z(chunk, p)
-            if z is None:
+                self._add_from_neighbors(chunk, p, t_pair, c)
+            if c is None or not {"h", "v", "gammas"} & self.wanted:
                 continue
-            if "h" in self.wanted and t_pair is not None:
-                self.out["h"][0][chunk.slots].view(chunk.h.shape).baddbmm_(t_pair, z)
+            z = self.scratch.mm("z", c, self.weights[p], chunk.parts)
+            z = z.view(chunk.num_centers, -1, self.h.shape[1])
+            if chunk.d_h is not None and t_pair is not None:
+                chunk.d_h.baddbmm_(t_pair, z)
             if not {"v", "gammas"} & self.wanted:
                 continue
             s = self.scratch.bmm("s", chunk.h, z.transpose(1, 2)).view(len(gamma), -1, mul)
@@ -302,28 +310,17 @@ class _Derivatives:
         if d_near is not None:
             self.out["v"][block].index_add_(0, chunk.neighbor, d_near.flatten(1))
 
-    def _add_from_neighbors(self, chunk: _Chunk, p: int, t: Tensor) -> None:
+    def _add_from_neighbors(self, chunk: _Chunk, p: int, t: Tensor, c: Tensor | None) -> None:
         """Add dF/dc = A B^T and dF/dB = c^T A of pair p, given T [centers, slots, (a q u)]."""
         if not {"c", "weights"} & self.wanted:
             return
         block = self.form.pairs[p].center
-        m, mul = self.form.center_shapes[block]
+        m = self.form.center_shapes[block][0]
         a = self.scratch.bmm("a", t.transpose(1, 2), chunk.h).view(chunk.num_centers * m, -1)
         if "c" in self.wanted:
             add_mm(self.out["c"][block][chunk.rows(m)], a, self.weights[p].t(), chunk.parts)
-        if "weights" in self.wanted and self.c is not None:
-            c = self.c[block].view(-1, mul)[chunk.rows(m)]
+        if "weights" in self.wanted and c is not None:
             add_transposed_mm(self.out["weights"][p][: chunk.parts], c, a)
-
-    def _z(self, chunk: _Chunk, p: int) -> Tensor | None:
-        """Z [centers, (a q u), k] of pair p; None if no wanted derivative needs it."""
-        if self.c is None or not {"h", "v", "gammas"} & self.wanted:
-            return None
-        block = self.form.pairs[p].center
-        m, mul = self.form.center_shapes[block]
-        c = self.c[block].view(-1, mul)[chunk.rows(m)]
-        z = self.scratch.mm("z", c, self.weights[p], chunk.parts)
-        return z.view(chunk.num_centers, -1, self.h.shape[1])
 
     def _chunks(self) -> Iterator[_Chunk]:
         """Cut the centers so that no intermediate result of a chunk is too large for the cache."""
@@ -337,11 +334,13 @@ class _Derivatives:
             for start in range(0, block.num_centers, size):
                 stop = min(start + size, block.num_centers)
                 slots = slice(block.first_slot + start * degree, block.first_slot + stop * degree)
+                shape = (stop - start, degree, self.h.shape[1])
                 yield _Chunk(
                     centers=slice(block.start + start, block.start + stop),
                     slots=slots,
                     neighbor=self.slots.neighbor[slots],
-                    h=self.h[slots].view(stop - start, degree, -1),
+                    h=self.h[slots].view(shape),
+                    d_h=self.out["h"][0][slots].view(shape) if "h" in self.wanted else None,
                     parts=self.num_parts if (stop - start) % self.num_parts == 0 else 1,
                 )
 
