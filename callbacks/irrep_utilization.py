@@ -229,7 +229,7 @@ class IrrepUtilization(Callback):
                     error = rotation_error(network, batch, seed=self.seed + epoch - UNTRAINED)
                 self._log(trainer, module, epoch, utilization, error)
                 if self.heatmap and epoch == UNTRAINED:
-                    self._draw(trainer, module, utilization, when, "untrained")
+                    self._draw(trainer, module, epoch, utilization, "untrained")
         self._measured = epoch
         trainer.strategy.barrier("IrrepUtilization")
 
@@ -318,19 +318,19 @@ class IrrepUtilization(Callback):
         self,
         trainer: Trainer,
         module: MeasurableModule,
+        epoch: int,
         utilization: Utilization,
-        when: str,
         name: str,
     ) -> None:
         # Late, as matplotlib takes a second to load.
         from figures.utilization_heatmap import draw_heatmap
 
         unit = module.target.reporting_unit
+        when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}, {name}"
         title = f"{module.target.name} {when}: {_headline(utilization, unit)}"
         path = _root(trainer) / "utilization" / f"{name}.png"
         with replacing(path) as temporary:
             draw_heatmap(utilization, title, unit, temporary)
-        epoch = UNTRAINED if name == "untrained" else trainer.current_epoch
         for run in _wandb_runs(trainer):
             run.log({"utilization/heatmap": wandb.Image(str(path)), "epoch": epoch})
 
@@ -348,7 +348,7 @@ class IrrepUtilization(Callback):
         table.add(epoch, utilization)
         when = f"after epoch {epoch} (best checkpoint)"
         if self.heatmap:
-            self._draw(trainer, module, utilization, when, "best")
+            self._draw(trainer, module, epoch, utilization, "best")
         untrained = self._table.epochs.get(UNTRAINED) if self._table is not None else None
         print(f"\nUtilization {when}: {_headline(utilization, unit)}")
         print(utilization_lines(utilization, unit, untrained))
