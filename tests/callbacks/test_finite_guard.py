@@ -58,7 +58,8 @@ def test_stops_before_the_update(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    with pytest.raises(NonFiniteError, match=r"not finite at step 7 \(epoch 1, molecules 4, 5, 6, 7\)"):
+    words = r"not finite at step 7 \(epoch 1, molecules 4, 5, 6, 7\)"
+    with pytest.raises(NonFiniteError, match=words):
         trainer.fit(model, datamodule=Molecules())
     if not as_on_gpu:
         for before, now in zip(model.before, model.parameters()):
