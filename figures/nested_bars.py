@@ -91,7 +91,7 @@ def _bars(
     axes.errorbar(values, places, xerr=lengths, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
     for place, value, length in zip(places, values, lengths[1]):
         axes.annotate(
-            f"{value:.3g}",
+            f"{value:.3g}".replace("-", "−"),
             (max(value + length, 0), place),
             xytext=(5, 0),
             textcoords="offset points",

@@ -39,6 +39,7 @@ DESIGNED = {
     "quickstart.yaml": 4,
     "multiplicities.yaml": 60,
     "recipe.yaml": 72,
+    "nested.yaml": 6,
 }
 TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
 
