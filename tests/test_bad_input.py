@@ -58,7 +58,7 @@ BAD = [
     (["--trainer.profiler=foo"], ["profiler", "simple"]),
     (["--project=a/b"], ["project", "a/b"]),
     (["--wandb_start_timeout=0"], ["--wandb_start_timeout is 0", "more than 0"]),
-    (["--wandb_finish_timeout=inf"], ["--wandb_finish_timeout is inf", "a day"]),
+    (["--wandb_finish_timeout=1e6"], ["--wandb_finish_timeout is 1e+06", "a day"]),
     (["--no_such_option=1"], ["no_such_option"]),
     (["--model.no_such_option=1"], ["no_such_option"]),
     (["train"], ["train"]),
