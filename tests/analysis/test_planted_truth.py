@@ -66,17 +66,23 @@ def measure_with_small_error(network: EquivariantConvNet) -> Utilization:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("irreps", IRREPS)
 def test_verdict_is_right_for_every_block(irreps: str, seed: int) -> None:
+    """What matters is relied on, or undecided where few of the 40 molecules show it."""
     network, matters = plant(irreps, seed)
     names = {name for _, name in matters}
+    relied_on = []
     for row in measure_with_small_error(network).rows:
+        verdict = row.effects["reliance"].verdict
         if row.layer == NETWORK:
-            expected = "relied on" if names & set(row.irrep.split(PAIR)) else "negligible"
+            is_used = bool(names & set(row.irrep.split(PAIR)))
         else:
             k = int(row.layer[-1])
-            expected = "relied on" if (k, row.irrep) in matters else "negligible"
+            is_used = (k, row.irrep) in matters
             if not network.reachable[k][row.irrep]:
-                expected = "unreachable"
-        assert row.effects["reliance"].verdict == expected, row
+                assert verdict == "unreachable", row
+                continue
+        assert verdict in ({"relied on", "undecided"} if is_used else {"negligible"}), row
+        relied_on += [verdict == "relied on"] * is_used
+    assert sum(relied_on) >= 0.8 * len(relied_on)
 
 
 def test_planted_networks_have_blocks_of_every_kind() -> None:
