@@ -213,7 +213,8 @@ def write_cache(path: Path, data: PreparedData, source: Source) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     for leftover in path.parent.glob(f"{path.name}.*.tmp"):
         # Written by a process that was killed: we hold the lock, so nobody is writing now.
-        leftover.unlink(missing_ok=True)
+        if leftover.name.removeprefix(f"{path.name}.").removesuffix(".tmp").isdigit():
+            leftover.unlink(missing_ok=True)
     try:
         with temporary.open("wb") as file:
             _write(file, _header(arrays, source), arrays)
@@ -290,22 +291,32 @@ def read_cache(path: Path, source: Source) -> PreparedData:
         raise _unusable(path.parent, error) from error
     header, position = _verified_header(content)
     identity = source.identity()
+    if not isinstance(header, dict) or not {"format", "targets", "source"} <= header.keys():
+        raise CacheDamagedError("is not a cache of this program")
     if header["format"] != FORMAT_VERSION or header["targets"] != list(TARGETS):
         raise CacheOutdatedError("was made by another version of this program")
     if header["source"] != identity:
         raise CacheOutdatedError(f"was made from another version of {identity['package']}")
+    try:
+        return PreparedData(**_arrays(content, header["arrays"], position))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise CacheDamagedError("is not a cache of this program") from error
+
+
+def _arrays(content: NDArray[np.uint8], forms: dict[str, Any], position: int) -> dict[str, Tensor]:
+    """Cut the arrays out of the file; `position` is where the first one begins."""
     tensors = {}
-    for name, form in header["arrays"].items():
+    for name, form in forms.items():
         position += -position % _ALIGNMENT
         dtype, shape = np.dtype(form["dtype"]), tuple(form["shape"])
         size = dtype.itemsize * int(np.prod(shape))
         array = content[position : position + size].view(dtype).reshape(shape)
         tensors[name] = torch.from_numpy(array)
         position += size
-    return PreparedData(**tensors)
+    return tensors
 
 
-def _verified_header(content: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+def _verified_header(content: NDArray[np.uint8]) -> tuple[Any, int]:
     """Verify the checksum; return the header and the position where the arrays begin."""
     body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if hashlib.sha256(body.data).digest() != digest.tobytes():
@@ -314,8 +325,10 @@ def _verified_header(content: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
     if body[: len(_MAGIC)].tobytes() != _MAGIC:
         raise CacheDamagedError("is not a cache of this program")
     length = int.from_bytes(body[len(_MAGIC) : start].tobytes(), "little")
-    header: dict[str, Any] = json.loads(body[start : start + length].tobytes())
-    return header, start + length
+    try:
+        return json.loads(body[start : start + length].tobytes()), start + length
+    except ValueError as error:
+        raise CacheDamagedError("is not a cache of this program") from error
 
 
 # ---- the folder and its lock ------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -120,6 +121,33 @@ def test_a_damaged_cache_is_rebuilt_with_one_warning(tmp_path: Path, source: Sou
         assert_equal(load(tmp_path, source), intact)
     assert len(caught) == 1
     load(tmp_path, source)  # whose warnings would be errors
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[1]", b"null", b"{}", b"{", b"\xff",
+        {"arrays": None}, {"arrays": {"z": 1}}, {"arrays": {}},
+        {"arrays": {"z": {"dtype": "|O", "shape": [1]}}},
+        {"arrays": {"z": {"dtype": "<i8", "shape": [10**30]}}},
+        {"format": []}, {"targets": 3},
+    ],
+)  # fmt: skip
+def test_a_cache_with_a_foreign_header_is_rebuilt_though_its_checksum_is_right(
+    tmp_path: Path, source: Source, header: bytes | dict[str, object]
+):
+    intact = load(tmp_path, source)
+    path = tmp_path / FILE_NAME
+    content = path.read_bytes()
+    start = 16 + 8
+    length = int.from_bytes(content[16:start], "little")
+    if isinstance(header, dict):
+        own = json.loads(content[start : start + length])
+        header = json.dumps({**own, **header}).encode()
+    body = content[:16] + len(header).to_bytes(8, "little") + header + content[start + length : -32]
+    path.write_bytes(body + hashlib.sha256(body).digest())
+    with pytest.warns(UserWarning, match="qm9.cache (is not a|was made by).*built anew"):
+        assert_equal(load(tmp_path, source), intact)
 
 
 @pytest.mark.parametrize("position", range(0, 2000, 61))
