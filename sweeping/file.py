@@ -25,12 +25,29 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from sweeping.distributions import DISTRIBUTIONS, Distribution, Enumerable, Number
+from sweeping.distributions import (
+    DISTRIBUTIONS,
+    Categorical,
+    Constant,
+    Distribution,
+    Enumerable,
+    Number,
+    WeightedCategorical,
+)
 from sweeping.errors import describe, first_problem, keys_with
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_SWEEP_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_SWEEP_NAME = re.compile(r"[A-Za-z0-9]([\w. +=()@-]*[\w+=()@-])?")
+_TEXT_ARGUMENTS = {
+    "${args}",
+    "${args_no_hyphens}",
+    "${args_no_boolean_flags}",
+    "${args_no_equals}",
+    "${args_append_hydra}",
+    "${args_override_hydra}",
+}
+"""Items of `command:` that show each value as Python prints it."""
 _MISSING = {
     "method": "the sweep file has no `method:`; add `method: grid` or `method: random`",
     "metric": "the sweep file has no metric; add `metric: {name: val/mae, goal: minimize}`",
@@ -88,7 +105,10 @@ def parse_parameters(parameters: object) -> tuple[Parameter, ...]:
     """
     if not isinstance(parameters, dict) or not parameters:
         raise ValueError(_MISSING["parameters"])
-    return tuple(_flatten(parameters, ()))
+    found = tuple(_flatten(parameters, ()))
+    if not found:
+        raise ValueError(_MISSING["parameters"])
+    return found
 
 
 def _flatten(parameters: dict[str, Any], path: tuple[str, ...]) -> list[Parameter]:
@@ -226,7 +246,8 @@ class SweepFile(_Section):
     def _check_name(cls, name: str) -> str:
         if not _SWEEP_NAME.fullmatch(name):
             raise ValueError(
-                f"`name: {name}` cannot name a folder of runs; use letters, digits, `_`, `.`, `-`"
+                f"`name: {name}` cannot name a folder of runs; use letters, digits, "
+                "spaces and `_.+=()@-`; begin with a letter or digit, and end with no dot or space"
             )
         return name
 
@@ -246,6 +267,29 @@ class SweepFile(_Section):
             raise ValueError("the sweep file has no `program:`; add `program: train.py`")
         return self
 
+    @model_validator(mode="after")
+    def _check_rendering(self) -> Self:
+        """Refuse values that `train.py` would not read as they stand in the file."""
+        if Path(self.program).name != "train.py":
+            return self
+        as_text = bool(_TEXT_ARGUMENTS & set(self.command))
+        flags = "${args_no_boolean_flags}" in self.command
+        for parameter in self.parameters:
+            for value in _choices(parameter.distribution):
+                if as_text and _holds_null(value):
+                    raise ValueError(
+                        f"parameter `{parameter.label}` has a null, which train.py would get as "
+                        'the text None: write "null" in quotes, or a whole mapping such as '
+                        '"{a: null}"'
+                    )
+                if flags and isinstance(value, bool):
+                    raise ValueError(
+                        f"parameter `{parameter.label}` is {value}, which "
+                        "${args_no_boolean_flags} shows in a form that train.py does not take: "
+                        "write ${args} in `command:`"
+                    )
+        return self
+
     @property
     def notes(self) -> list[str]:
         """What the file asks for and a sweep without a server does not do."""
@@ -260,6 +304,21 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "early_terminate": Hyperband,
 }
 """Models by the key that holds them."""
+
+
+def _choices(distribution: Distribution) -> list[Any]:
+    """List the values that stand in the file; none for a range of numbers."""
+    if isinstance(distribution, Constant):
+        return [distribution.value]
+    if isinstance(distribution, Categorical | WeightedCategorical):
+        return list(distribution.values)
+    return []
+
+
+def _holds_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_null, value.values()))
+    return value is None or (isinstance(value, list) and any(map(_holds_null, value)))
 
 
 def load_sweep_file(path: str | Path) -> SweepFile:

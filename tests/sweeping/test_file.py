@@ -49,6 +49,18 @@ def test_the_name_defaults_to_that_of_the_file(write, name):
     assert load_sweep_file(write(name=name)).name == "sweep"
 
 
+@pytest.mark.parametrize("name", ["my first sweep", "lr (coarse)", "a=1 + b"])
+def test_names_that_wandb_takes_are_names_of_folders(write, name):
+    assert load_sweep_file(write(name=name)).name == name
+
+
+def test_a_null_is_kept_where_json_is_passed_and_for_other_programs(write, tmp_path):
+    null = {"a": {"values": [None, 1]}}
+    assert load_sweep_file(write(parameters=null, command=["${program}", "${args_json}"]))
+    (tmp_path / "other.py").write_text("")
+    assert load_sweep_file(write(parameters=null, program="other.py"))
+
+
 def test_early_terminate_is_noted_not_refused(write):
     sweep = load_sweep_file(write(early_terminate={"type": "hyperband", "min_iter": 3}))
     assert "early_terminate" in sweep.notes[0]
@@ -132,6 +144,24 @@ BAD = {
         {"method": "random", "parameters": {"a": {"values": [1, 2], "probabilities": [1]}}},
         "one probability per value",
     ),
+    "null": ({"parameters": {"data.train_size": {"values": [None, 9]}}}, '"null" in quotes'),
+    "constant null": ({"parameters": {"run_name": {"value": None}}}, "`run_name` has a null"),
+    "null in a mapping": (
+        {"parameters": {"trainer": {"value": {"gradient_clip_val": None}}}},
+        "`trainer` has a null",
+    ),
+    "null in a nested parameter": (
+        {"parameters": {"data": {"parameters": {"train_size": {"values": [[1, None]]}}}}},
+        "`data.train_size` has a null",
+    ),
+    "flag": (
+        {
+            "command": ["python", "${program}", "${args_no_boolean_flags}"],
+            "parameters": {"fresh": {"values": [1, False]}},
+        },
+        "write ${args} in `command:`",
+    ),
+    "name that ends with a space": ({"name": "demo "}, "cannot name a folder"),
     "command": ({"command": "python train.py"}, "must be a list"),
     "unquoted command": ({"command": [{"env": None}]}, "plain items"),
     "run_cap": ({"run_cap": 0}, "run_cap must be at least 1, got 0"),
