@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from records.files import write_text
+from records.irreps import canonical_irreps
 
 NEUTRAL_KEYS = (
     "data.cache_dir",
@@ -53,9 +54,12 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Flat, dotted keys, sorted.
+        Flat, dotted keys, sorted. Irreps are in their canonical spelling, so that a network has one
+        identity.
     """
     flat = flatten(config)
+    if isinstance(irreps := flat.get("model.irreps"), str):
+        flat["model.irreps"] = canonical_irreps(irreps)
     return {
         key: value
         for key, value in sorted(flat.items())

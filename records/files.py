@@ -8,14 +8,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Error numbers of a full or read-only disk, an exceeded quota and a limit on file sizes."""
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
+"""Names of the temporary files of `replacing`."""
 
 
 class CannotWriteError(OSError):
@@ -32,7 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Destination; its directory is created if needed.
+        Destination; its directory is created if needed. A new file gets the mode that the umask
+        allows.
 
     Yields
     ------
@@ -49,10 +54,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
+        candidate = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        # Not by `tempfile`, whose files are private: the umask decides who may read this one.
+        os.close(os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = candidate
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -68,16 +73,18 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary files of `replacing` that killed processes have left.
+def is_leftover_of(pattern: str, name: str) -> bool:
+    """Return whether `replacing` has made a temporary file for a file.
 
     Parameters
     ----------
-    directory : Path
-        Searched recursively. No other process may be writing there.
+    pattern : str
+        Name of the file, or a pattern as in `fnmatch`.
+    name : str
+        Name of what may be its temporary file.
     """
-    for leftover in directory.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and fnmatchcase(found[1], pattern)
 
 
 def write_text(path: Path, text: str) -> None:

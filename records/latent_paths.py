@@ -1,7 +1,7 @@
 """Names of the files in ``<run>/latents``.
 
 One *frame* is what was drawn at one moment of a run: its key is the epoch's number, or `BEST` for
-the best checkpoint at the end. Imports the standard library and `records.names` only.
+the best checkpoint at the end. Imports the standard library and this package only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from records.names import UNTRAINED
+from records.run_files import RUN_FILES, remove_leftovers
 
 Frame = int | Literal["best"]
 BEST: Literal["best"] = "best"
@@ -101,6 +102,7 @@ def remove_after(directory: Path, epoch: int | None) -> None:
             if number > last:
                 (directory / f"{prefix}{number:03d}{suffix}").unlink(missing_ok=True)
     best = (f"{BEST}.*", f"pending_{BEST}.npz")
-    for pattern in (*best, ANIMATION, MOLECULE_TABLE, METRIC_TABLE, ".*.tmp"):
+    for pattern in (*best, ANIMATION, MOLECULE_TABLE, METRIC_TABLE):
         for path in directory.glob(pattern):
             path.unlink(missing_ok=True)
+    remove_leftovers(directory, {"": RUN_FILES["latents"]})

@@ -48,6 +48,8 @@ def read_metrics(path: Path) -> dict[int, Row]:
                 if epoch in rows:
                     raise ValueError(f"epoch {epoch} has two rows")
                 rows[epoch] = {**row, "epoch": epoch}
+                if "step" in row and row["step"].is_integer():
+                    rows[epoch]["step"] = int(row["step"])  # as it was written
         except (TypeError, ValueError, KeyError, csv.Error) as error:
             raise ValueError(
                 f"{path} is damaged in line {reader.reader.line_num}: remove the line, or start "

@@ -5,6 +5,7 @@ Imports Lightning, `lightning_modules`, `callbacks` and this package.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,10 +20,20 @@ from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
-from runtime.checkpoints import read_checkpoint
+from runtime.checkpoint_options import (
+    GROUPS,
+    SIZES,
+    config_files,
+    conflicts,
+    follow_moved_runs,
+    keys_in,
+    options_of_checkpoint,
+    run_of_checkpoint,
+)
 from runtime.configuration import RunConfiguration, expand_directory
 from runtime.errors import UsageError, one_line
 from runtime.lightning_internals import CustomizableCLI
+from runtime.processes import is_rank_zero
 from runtime.provenance import provenance
 from runtime.run_name import default_run_name
 from runtime.signals import StopSignals
@@ -128,6 +139,8 @@ class IrrepscopeCLI(CustomizableCLI):
         """Parse, without Lightning's warning about a command line given in Python."""
         _check_config_files(args)
         try:
+            args = follow_moved_runs(args)
+            self._given = keys_in(args)
             self.config = parser.parse_args(args)
         except UsageError:
             raise
@@ -139,19 +152,53 @@ class IrrepscopeCLI(CustomizableCLI):
 
     @override
     def take_checkpoint_options(self) -> None:
-        """Take the model's options from the checkpoint that ``--ckpt_path`` names."""
-        path = self._options.get("ckpt_path")
+        """Take the options of model and data from the checkpoint that ``--ckpt_path`` names."""
+        path, options = self._options.get("ckpt_path"), self._options
         if not path:
             return
+        if self.config["subcommand"] == "fit":
+            raise UsageError(
+                "fit takes no --ckpt_path: the same command continues its own run after the last "
+                "finished epoch; validate, test and predict take one"
+            )
         try:
-            hparams = dict(read_checkpoint(Path(path)).get("hyper_parameters", {}))
+            trained = options_of_checkpoint(Path(path))
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self._options["data"]["target"] = hparams.pop("target", self._options["data"]["target"])
-        for key, value in hparams.items():
-            if key in self._options["model"]:
-                self._options["model"][key] = value
+        self._refuse_conflicts(trained)
+        for key, value in trained.items():
+            group, _, name = key.partition(".")
+            if name in options[group] and not (key in SIZES and key in self._given):
+                options[group][name] = value
+        run = run_of_checkpoint(Path(path))
+        if run is not None and not options["run_name"]:
+            options["runs_dir"], options["run_name"] = str(run.parent), run.name
         self.config = self.parser.parse_object(self.config)
+
+    def _refuse_conflicts(self, trained: dict[str, Any]) -> None:
+        """Refuse options that contradict the checkpoint, and mention another number of molecules.
+
+        Raises
+        ------
+        UsageError
+            Names the options.
+        """
+        options = {
+            f"{group}.{name}": value
+            for group in GROUPS
+            for name, value in self._options[group].items(branches=False)
+        }
+        defaults = self.subcommand_parser.get_defaults(skip_validation=True)
+        self._given |= {key for key in options if options[key] != defaults.get(key)}
+        found = conflicts(trained, options, self._given)
+        refused = [text for key, text in found.items() if key not in SIZES]
+        if refused:
+            raise UsageError(
+                f"the checkpoint was trained with other options ({', '.join(refused[:4])}): leave "
+                "them out, as they come with the checkpoint"
+            )
+        if found and is_rank_zero():
+            print(f"note: not as in training: {', '.join(found.values())}", file=sys.stderr)
 
     @override
     def set_seed(self) -> None:
@@ -272,10 +319,7 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
 
 def _check_config_files(arguments: list[str]) -> None:
     """Name a damaged configuration file, which the parser's own error does not."""
-    pairs = zip(arguments, [*arguments[1:], ""])
-    given = [following for option, following in pairs if option in ("--config", "-c")]
-    given += [option.partition("=")[2] for option in arguments if option.startswith("--config=")]
-    for path in map(Path, given):
+    for _, path in config_files(arguments):
         try:
             if path.is_file():
                 yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -81,6 +81,11 @@ class RunConfiguration:
         return (self.runs_dir / self.run_name).resolve()
 
     @property
+    def starts_over(self) -> bool:
+        """Whether to train, and to remove what an earlier run of this name has left."""
+        return self.fresh and self.subcommand == "fit"
+
+    @property
     def seed(self) -> int | None:
         """``seed_everything``; None if nothing is seeded."""
         seed = self.resolved["seed_everything"]

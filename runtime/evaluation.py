@@ -6,7 +6,9 @@ Imports torch, Lightning, `lightning_modules`, `records` and this package only.
 from __future__ import annotations
 
 import csv
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -112,6 +114,35 @@ def predict(
                 writer.writerow([number, smiles, f"{prediction:.6g}", f"{target:.6g}", unit])
                 count += 1
     return count
+
+
+def check_output(path: Path) -> None:
+    """Check that a file can be written, and leave nothing behind.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder may be missing.
+
+    Raises
+    ------
+    ValueError
+        If it is a folder, or its folder can neither be created nor written.
+    """
+    problem = "it is a folder" if path.is_dir() else ""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            problem = f"{path.parent} is read-only"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    finally:
+        for folder in missing:
+            with suppress(OSError):  # it was not created, or another process uses it by now
+                folder.rmdir()
+    if problem:
+        raise ValueError(f"output {path} cannot be written ({problem}): give another --output")
 
 
 def _load_weights(model: EquivariantRegressor, checkpoint: Path) -> None:

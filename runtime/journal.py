@@ -13,6 +13,7 @@ from typing import Any
 import wandb
 
 from records.configuration import differences
+from records.irreps import canonical_irreps
 from records.names import PREEMPTED
 from records.summary import Summary, read_summary, write_summary
 from runtime.configuration import RunConfiguration
@@ -78,15 +79,29 @@ class RunJournal:
             If summary.json is damaged, the run exists with another configuration, or a variable of
             W&B is unusable.
         """
-        self.summary = read_summary(self.directory.summary) or Summary()
+        self.mode, self.reason = choose_mode(self.configuration.wandb_start_timeout)
+        self.read()
+
+    def read(self) -> None:
+        """Read what an earlier process has recorded. A run that starts over forgets it.
+
+        Raises
+        ------
+        ValueError
+            If summary.json is damaged, or the run exists with another configuration.
+        """
+        if not self.configuration.starts_over:
+            self.summary = read_summary(self.directory.summary) or Summary()
         if self.configuration.ckpt_path is None:
             self._check_same_configuration()
-        self.mode, self.reason = choose_mode(self.configuration.wandb_start_timeout)
 
     def _check_same_configuration(self) -> None:
-        before = self.summary.configuration
+        before = dict(self.summary.configuration)
         if not before:
             return
+        if isinstance(irreps := before.get("model.irreps"), str):
+            # Earlier versions recorded the irreps as they were given.
+            before["model.irreps"] = canonical_irreps(irreps)
         changes = differences(before, self.configuration.identity)
         if changes:
             raise ValueError(

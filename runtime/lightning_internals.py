@@ -26,7 +26,7 @@ class CustomizableCLI(LightningCLI):
     @property
     def subcommand_parser(self) -> LightningArgumentParser:
         """The parser of the options after the subcommand."""
-        return self._parser(self.subcommand)
+        return self._parser(self.config["subcommand"])
 
     @override
     def _parse_ckpt_path(self) -> None:

@@ -16,10 +16,12 @@ from callbacks.finite_guard import NonFiniteError
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records import names
-from records.files import CannotWriteError, remove_leftovers, write_text
+from records.files import CannotWriteError, write_text
+from records.run_files import is_run_directory, remove_leftovers
 from runtime import evaluation, messages
 from runtime.configuration import RunConfiguration
 from runtime.errors import FAILED, UsageError, one_line
+from runtime.evaluation import check_output
 from runtime.journal import RunJournal
 from runtime.processes import is_rank_zero
 from runtime.run_directory import RunDirectory
@@ -69,29 +71,56 @@ class Run:
         )
 
     def open(self) -> None:
-        """Take the run's directory, and compare its content with what was asked for.
+        """Check everything that can be checked; then take the run's directory, if it is to train.
 
         Raises
         ------
         UsageError
             If another process has the directory, it cannot be written, or it holds a run with
-            another configuration; or if there is no checkpoint to evaluate.
+            another configuration or files that ``--fresh`` must not remove; or if there is no
+            checkpoint to evaluate, or the predictions cannot be written. Nothing was removed or
+            created then.
         """
-        training = self.configuration.subcommand == "fit"
         try:
-            if self.is_writer:
-                self.directory.acquire()
-                remove_leftovers(self.directory.path)
-                if training and self.configuration.fresh:
-                    self.directory.clear()
             self.journal.open()
-        except ValueError as error:
+            if self.configuration.subcommand != "fit":
+                self._check_evaluation()
+            elif self.is_writer:
+                self._take_directory()
+        except (ValueError, OSError) as error:
             raise UsageError(one_line(error)) from error
-        if not training and not self._checkpoint.is_file():
-            raise UsageError(
+
+    def _take_directory(self) -> None:
+        fresh = self.configuration.fresh
+        if fresh:
+            self.directory.check_clearable()
+            if is_run_directory(self.directory.path):
+                # Fails for data that cannot be read, before the earlier run is removed for it.
+                self.datamodule.prepare_data()
+        self.directory.acquire()
+        try:
+            self.journal.read()  # once more: another process may have trained until just now
+            if fresh:
+                self.directory.clear()
+            else:
+                remove_leftovers(self.directory.path)
+        except BaseException:
+            self.directory.release()
+            raise
+
+    def _check_evaluation(self) -> None:
+        if not self._checkpoint.is_file():
+            raise ValueError(
                 f"no checkpoint {self._checkpoint}: train first with "
                 "`python train.py fit` and the same options, or name one with --ckpt_path"
             )
+        if self.configuration.subcommand == "predict" and self.is_writer:
+            check_output(self._output)
+
+    @property
+    def _output(self) -> Path:
+        """Where predictions go."""
+        return self.configuration.output or self.directory.predictions
 
     @property
     def _checkpoint(self) -> Path:
@@ -149,9 +178,8 @@ class Run:
         parts = (self.build_trainer([]), self.model, self.datamodule, self._checkpoint)
         unit = self.model.target.reporting_unit
         if self.configuration.subcommand == "predict":
-            output = self.configuration.output or self.directory.predictions
-            count = evaluation.predict(*parts, output)
-            self.journal.say(f"{count:,} predictions in {messages.shown(output)}")
+            count = evaluation.predict(*parts, self._output)
+            self.journal.say(f"{count:,} predictions in {messages.shown(self._output)}")
         elif self.configuration.subcommand == "test":
             results = evaluation.test(*parts)
             self.journal.say(messages.evaluation("test", results, unit, self._checkpoint))
@@ -161,6 +189,10 @@ class Run:
 
     def _stopped(self, stop: StopRequestedError) -> int:
         """End a run that a signal or W&B's server has stopped; return the exit code."""
+        if self.configuration.subcommand != "fit":
+            self.journal.finish_wandb(stop.exit_code, preempted=True)
+            self.journal.say(f"Stopped ({stop}).")
+            return stop.exit_code
         if self.signals.by_server:
             self.journal.end(names.STOPPED, 0)
             self.journal.say(messages.stopped_by_server(self.directory))
@@ -171,8 +203,16 @@ class Run:
         return stop.exit_code
 
     def _failed(self, error: Exception) -> int:
-        """Mark the run as failed; return the exit code, or raise what nobody has expected."""
+        """Mark the run as failed; return the exit code, or raise what nobody has expected.
+
+        An evaluation that fails says nothing of the run, and so writes nothing into it.
+        """
         text = one_line(error)
+        if self.configuration.subcommand != "fit":
+            if not isinstance(error, EXPECTED_ERRORS):
+                raise error
+            self.journal.complain(f"error: {text}")
+            return FAILED
         details = traceback.format_exc()
         where = f" (details: {messages.shown(self.directory.error)})"
         try:

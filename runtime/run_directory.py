@@ -1,15 +1,22 @@
 """`RunDirectory`: where the files of one run are, and which process may write them.
 
-Imports filelock and the standard library only.
+Imports filelock and `records` only.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from records.run_files import (
+    LOCK,
+    holds_files,
+    is_run_directory,
+    linked_folders,
+    remove_run_files,
+)
 
 
 class RunDirectory:
@@ -21,12 +28,20 @@ class RunDirectory:
         Directory of all runs.
     name : str
         The run's name.
+
+    Attributes
+    ----------
+    given : Path
+        The directory as it was given; it may be a symbolic link.
+    path : Path
+        The directory, absolute and without links.
     """
 
     def __init__(self, runs_dir: Path, name: str) -> None:
         self.name = name
-        self.path = (runs_dir / name).resolve()
-        self._lock = FileLock(self.path / ".lock")
+        self.given = runs_dir / name
+        self.path = self.given.resolve()
+        self._lock = FileLock(self.path / LOCK)
 
     @property
     def best(self) -> Path:
@@ -76,6 +91,7 @@ class RunDirectory:
         ValueError
             If another process has it, or the directory cannot be written.
         """
+        existed = self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -85,6 +101,8 @@ class RunDirectory:
                 "one another --run_name"
             ) from error
         except OSError as error:
+            if not existed and self.path.is_dir() and not any(self.path.iterdir()):
+                self.path.rmdir()
             raise ValueError(
                 f"runs directory {self.path.parent} cannot be written ({error.strerror}): give "
                 "another one with --runs_dir"
@@ -102,12 +120,35 @@ class RunDirectory:
         """
         self._lock.release()
 
+    def check_clearable(self) -> None:
+        """Check that `clear` would remove a run, and nothing else.
+
+        Raises
+        ------
+        ValueError
+            If the directory holds files but no run, or it or a folder of it is a symbolic link.
+        """
+        links = linked_folders(self.given)
+        if links:
+            raise ValueError(
+                f"--fresh clears no symbolic link, and {links[0]} is one: remove the link, or give "
+                "another --run_name"
+            )
+        if holds_files(self.path) and not is_run_directory(self.path):
+            raise ValueError(
+                f"--fresh clears only runs, and {self.path} holds files but no summary.json or "
+                "config.yaml of train.py: give another --run_name or --runs_dir"
+            )
+
     def clear(self) -> None:
-        """Remove everything in the run directory except the lock that this process holds."""
-        for entry in self.path.iterdir():
-            if entry.name == ".lock":
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        """Remove the files of the run in this directory.
+
+        What `train.py` has not written stays, and so does the lock that this process holds.
+
+        Raises
+        ------
+        ValueError
+            See `check_clearable`. Nothing was removed.
+        """
+        self.check_clearable()
+        remove_run_files(self.path)

@@ -63,7 +63,7 @@ class Training:
 
     def fit(self) -> None:
         """Train to the end, then test the best checkpoint if the command had no subcommand."""
-        resume = self.directory.last.is_file()
+        resume = self.directory.last.is_file() and not self.configuration.starts_over
         metrics = MetricsCSVLogger(self.directory.metrics)
         loggers: list[Logger] = [metrics]
         if self.journal.is_writer:

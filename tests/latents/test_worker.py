@@ -340,7 +340,7 @@ def test_files_beyond_a_checkpoint_are_removed(directory: Path) -> None:
         lay_out(directory, epoch, blocks())
     write_snapshot(directory, Snapshot(2, 1, blocks(), PREDICTION))
     write_snapshot(directory, best_of(1, blocks(), PREDICTION))
-    (directory / ".epoch_001.npz.x.tmp").touch()
+    (directory / ".epoch_001.npz.0a1b2c3d.tmp").touch()
     remove_after(directory, 0)
     assert sorted(p.name for p in directory.iterdir()) == [
         "epoch_-01.npz",

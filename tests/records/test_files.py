@@ -1,11 +1,13 @@
 """Files appear whole or not at all."""
 
+import os
 import resource
+import stat
 from pathlib import Path
 
 import pytest
 
-from records.files import CannotWriteError, remove_leftovers, replacing, write_json, write_text
+from records.files import CannotWriteError, is_leftover_of, replacing, write_json, write_text
 
 
 def test_content_replaces_the_old_file(tmp_path: Path) -> None:
@@ -49,11 +51,19 @@ def test_a_full_disk_is_named_with_the_file_and_the_remedy(tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_temporary_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".lock", "metrics.csv", "checkpoints/last.ckpt", "latents/a.tmp"):
-        write_text(tmp_path / name, "kept")
-    for name in (".metrics.csv.abc.tmp", "checkpoints/.last.ckpt.x1.tmp"):
-        (tmp_path / name).write_text("half")
-    remove_leftovers(tmp_path)
-    kept = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
-    assert kept == {".lock", "metrics.csv", "checkpoints/last.ckpt", "latents/a.tmp"}
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_may_read_a_file(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file.txt", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == mode
+
+
+def test_the_name_of_a_temporary_file_tells_what_it_is_for(tmp_path: Path) -> None:
+    with replacing(tmp_path / "metrics.csv") as temporary:
+        temporary.touch()
+        assert is_leftover_of("metrics.csv", temporary.name)
+        assert is_leftover_of("*.csv", temporary.name)
+        assert not is_leftover_of("summary.json", temporary.name)

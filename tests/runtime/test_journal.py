@@ -38,7 +38,8 @@ def journal(
         provenance={},
         yaml_text="",
     )
-    return RunJournal(configuration, RunDirectory(runs_dir, "a"), mock.Mock(), is_writer)
+    stop, deferring = mock.Mock(), mock.MagicMock()
+    return RunJournal(configuration, RunDirectory(runs_dir, "a"), stop, deferring, is_writer)
 
 
 def record_a_run(runs_dir: Path) -> None:

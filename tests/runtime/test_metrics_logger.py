@@ -44,3 +44,12 @@ def test_resume_keeps_rows_up_to_the_checkpoint(tmp_path: Path) -> None:
 def test_metrics_without_epoch_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without their epoch"):
         MetricsCSVLogger(tmp_path / "metrics.csv").log_metrics({"val/mae": 1.0})
+
+
+def test_a_resumed_run_writes_its_file_as_an_unbroken_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    MetricsCSVLogger(path).log_metrics({"epoch": 0, "val/mae": 1.0}, step=38)
+    before = path.read_bytes()
+    MetricsCSVLogger(path).drop_after(0)
+    assert path.read_bytes() == before
+    assert before == b"epoch,val/mae,step\n0,1.0,38\n"
