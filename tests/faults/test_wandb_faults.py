@@ -32,7 +32,7 @@ from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
 EPOCHS = 5
-LONG = 60.0
+LONG = 600.0
 """Seconds: longer than any fault lasts."""
 TINY = [
     "--run_name=tiny",
