@@ -106,7 +106,7 @@ def _canonical(key: str, value: Any) -> Any:
 
 
 def config_files(arguments: Sequence[str]) -> Iterator[tuple[int, Path]]:
-    """Find the configuration files on a command line.
+    """Find the configuration files on a command line that exist.
 
     Parameters
     ----------
@@ -119,10 +119,13 @@ def config_files(arguments: Sequence[str]) -> Iterator[tuple[int, Path]]:
         Position of the argument that ends with the file's path, and that path.
     """
     for number, argument in enumerate(arguments):
+        path = None
         if argument.startswith("--config="):
-            yield number, Path(argument.partition("=")[2])
+            path = Path(argument.partition("=")[2])
         elif number and arguments[number - 1] in ("--config", "-c"):
-            yield number, Path(argument)
+            path = Path(argument)
+        if path is not None and path.is_file():  # anything else is the parser's to refuse
+            yield number, path
 
 
 def keys_in(arguments: Sequence[str]) -> set[str]:
@@ -140,7 +143,6 @@ def keys_in(arguments: Sequence[str]) -> set[str]:
     """
     options = {a.partition("=")[0].removeprefix("--") for a in arguments if a.startswith("--")}
     for _, path in config_files(arguments):
-        # A missing or damaged file is the parser's to complain of.
         config = read_configuration(path)
         options |= flatten({group: config.get(group) or {} for group in GROUPS}).keys()
     return {key for key in options if key.startswith(tuple(f"{group}." for group in GROUPS))}
