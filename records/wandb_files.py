@@ -92,7 +92,8 @@ def read_wandb_file(path: Path) -> WandbFile:
         If the file cannot be read.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    from records.wandb_internals import Record
 
     content = path.read_bytes()
     log = _Log(content)

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from records.metrics import Row
+from records.wandb_internals import SERVICE_GONE
 from runtime.wandb_history import COUNT, ReceivedHistory
-from runtime.wandb_internals import SERVICE_GONE
 
 
 class EpochWandbLogger(WandbLogger):

@@ -15,7 +15,7 @@ from http import HTTPStatus
 import requests
 import wandb
 
-from runtime.wandb_internals import stored_api_key
+from records.wandb_internals import stored_api_key
 
 PROBE_SECONDS = 5.0
 """Longest wait for the server's answer to one question."""

@@ -20,8 +20,8 @@ from typing import Any
 import wandb
 
 from records.wandb_files import repair_offline_files
+from records.wandb_internals import SERVICE_GONE
 from runtime.signals import StopRequestedError
-from runtime.wandb_internals import SERVICE_GONE
 from runtime.wandb_server import PROBE_SECONDS, examine_server, server_url
 
 PREEMPTED_SECONDS = 20.0

@@ -98,11 +98,12 @@ def server_errors(path: str) -> Iterator[None]:
         If the server cannot be reached, or its answer makes no sense.
     """
     import wandb
-    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    from records.wandb_internals import API_ERRORS
 
     try:
         yield
-    except (wandb.Error, WandbApiFailedError, ValueError, TimeoutError) as error:
+    except (wandb.Error, *API_ERRORS, ValueError, TimeoutError) as error:
         if isinstance(error, ReportError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -128,10 +129,11 @@ def check_key() -> None:
         If there is no key.
     """
     import wandb
-    from wandb.sdk.lib import wbauth
+
+    from records.wandb_internals import stored_api_key
 
     settings = wandb.setup().settings
-    if not settings.api_key and not wbauth.read_netrc_auth(host=settings.base_url):
+    if not settings.api_key and not stored_api_key(settings.base_url):
         raise ReportError(
             f"--wandb needs an API key for {settings.base_url}: run `wandb login` or set "
             "WANDB_API_KEY"

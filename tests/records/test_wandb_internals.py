@@ -4,7 +4,7 @@ from pathlib import Path
 
 import wandb
 
-from runtime.wandb_internals import SERVICE_GONE, stored_api_key
+from records.wandb_internals import API_ERRORS, SERVICE_GONE, Record, stored_api_key
 from tests.wandb_server import API_KEY, WandbServer
 
 
@@ -22,3 +22,18 @@ def test_the_errors_of_a_dead_service_are_ordinary_exceptions() -> None:
     for error in SERVICE_GONE:
         assert issubclass(error, Exception)
         assert error is not Exception, "that would hide every failure of W&B"
+
+
+def test_the_api_has_errors_of_its_own() -> None:
+    """That W&B's API raises them is tested by servers that refuse, in tests/reporting/wandb."""
+    assert all(issubclass(error, Exception) for error in API_ERRORS)
+
+
+def test_a_record_of_a_run_file_holds_rows() -> None:
+    record = Record()
+    item = record.history.item.add()
+    item.nested_key.append("val/mae")
+    item.value_json = "1.5"
+    again = Record()
+    again.ParseFromString(record.SerializeToString())
+    assert again.history.item[0].value_json == "1.5"

@@ -1,16 +1,23 @@
-"""The only place of this package that imports private parts of wandb.
+"""The only place of the project that imports private parts of wandb.
 
-`tests/runtime/test_wandb_internals.py` fails when a release of wandb changes them.
+`tests/records/test_wandb_internals.py` fails when a release of wandb changes them.
 Imports wandb only.
 """
 
 from __future__ import annotations
 
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.wbauth import read_netrc_auth
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 SERVICE_GONE = (ConnectionError, HandleAbandonedError, MailboxClosedError)
 """What W&B's calls raise when its service process has been killed."""
+
+API_ERRORS = (WandbApiFailedError,)
+"""What W&B's public API raises beside `wandb.Error` when its server refuses or fails."""
+
+__all__ = ["API_ERRORS", "SERVICE_GONE", "Record", "stored_api_key"]
 
 
 def stored_api_key(url: str) -> str | None:
