@@ -1,8 +1,13 @@
 """Fixtures that the tests of several rooms share."""
 
 import pytest
+from hypothesis import settings
 
 from qm9.cache import PreparedData, load_or_build
+
+# Examples have no deadline: how long they take depends on what else the machine does.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
