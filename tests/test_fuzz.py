@@ -21,7 +21,8 @@ import sweep
 from networks.irreps import parse_irreps
 from qm9.source import PART_COLUMNS, PARTS, POLARIZABILITY, TENSOR_COLUMNS, Source, read_molecules
 from qm9.targets import TARGETS, get_target
-from reporting.read.irreps import parse
+from records.utilization import COLUMNS
+from reporting.read.irreps import canonical_irreps
 from reporting.read.runs import ReportError, read_run
 from runtime.cli import IrrepscopeCLI
 from runtime.errors import UsageError
@@ -210,7 +211,7 @@ SUMMARY = {
 @examples(80)
 @given(
     mutated(SUMMARY),
-    st.lists(st.lists(SCALARS.map(str), max_size=9), max_size=3),
+    st.lists(st.lists(SCALARS.map(str), max_size=len(COLUMNS)), max_size=3),
     st.sampled_from(["metrics.csv", "utilization.csv"]),
 )
 def test_any_run_directory_in_a_report(summary: Any, rows: list[list[str]], name: str) -> None:
@@ -219,18 +220,16 @@ def test_any_run_directory_in_a_report(summary: Any, rows: list[list[str]], name
     for old in run.iterdir():
         old.unlink()
     (run / "summary.json").write_text(json.dumps(summary))
-    header = "epoch,layer,irrep,channels,verdict,mae,ablation,ablation_low,ablation_high"
     with (run / name).open("w", encoding="utf-8", errors="replace", newline="") as file:
-        file.write(f"{header}\n")
-        csv.writer(file).writerows(rows)
+        csv.writer(file).writerows([COLUMNS, *rows])
     try:
         found = read_run(run)
     except ReportError as error:
         one_line(str(error))
     else:
         assert found.name
-        assert found.epochs >= 0 or found.summary["epochs"] < 0
-        assert found.training_seconds() is None or found.training_seconds() is not None
+        assert found.epochs in (found.summary.epochs, len(found.trained_rows()))
+        assert isinstance(found.training_seconds(), float | None)
 
 
 # ---- single values -----------------------------------------------------------------------------
@@ -239,7 +238,7 @@ def test_any_run_directory_in_a_report(summary: Any, rows: list[list[str]], name
 @examples(300)
 @given(IRREPS | WORDS)
 def test_any_irreps(text: str) -> None:
-    for read in (parse_irreps, parse):
+    for read in (parse_irreps, canonical_irreps):
         try:
             assert read(text) is not None
         except ValueError as error:

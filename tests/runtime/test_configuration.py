@@ -69,7 +69,7 @@ def test_a_run_without_a_seed_has_none() -> None:
 
 
 def test_the_command_line_takes_config_yaml_again(bare: RunConfiguration, tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
+    path = tmp_path / "copy.yaml"  # under its own name, it would name the run that it lies in
     path.write_text(bare.yaml_text)
     again = configuration(f"--config={path}")
     named = {**bare.resolved, "run_name": bare.run_name}
