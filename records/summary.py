@@ -217,7 +217,7 @@ def read_summary(path: Path) -> Summary | None:
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         return from_json(values)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
