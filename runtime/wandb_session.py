@@ -273,6 +273,9 @@ def start_wandb(
     """
     messages = Messages()
     config = dict(config)
+    # A process above this one may have left the address of its own service, which may be gone, and
+    # which does not outlive a signal to the job as the service that is started here does.
+    os.environ.pop("WANDB_SERVICE", None)
 
     def start(mode: str) -> wandb.Run:
         # An unfinished file would keep `wandb sync` from uploading this one.
