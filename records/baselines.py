@@ -98,7 +98,7 @@ def describe_learning(test_mae: float, baselines: Baselines, unit: str) -> str:
     Returns
     -------
     str
-        One line, or two if the network has learned too little.
+        One line with the baselines; if the network has learned too little, a second one says so.
     """
     known = (
         f"Without a network: {baselines.bonds:.4g} {unit} from element and bond counts, "
@@ -107,8 +107,8 @@ def describe_learning(test_mae: float, baselines: Baselines, unit: str) -> str:
     if learned_enough(test_mae, baselines):
         return known
     return (
+        f"{known}\n"
         f"This network has learned too little for its irreps to be judged: its test MAE of "
         f"{test_mae:.4g} {unit} is not {FACTOR:g} times smaller than the {baselines.bonds:.4g} "
-        f"{unit} that element and bond counts reach. Train it longer, or on more molecules.\n"
-        f"{known}"
+        f"{unit} that element and bond counts reach. Train it longer, or on more molecules."
     )

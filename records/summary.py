@@ -33,6 +33,9 @@ class Summary:
         ``seed_everything``. JSON's ``false``, for a run without a seed, becomes None.
     irreps, target, unit, graph : str or None
         Canonical feature irreps, name of the target, unit of all errors, ``bonds`` or ``radius``.
+    reference : str or None
+        What was subtracted from the target before the network learned it: ``none``, ``mean`` or
+        ``composition``. The option may be unset, as its default depends on the target.
     l_values, channels : list of int
         Degrees in `irreps`, and the multiplicity of each of its irreps.
     irreps_dim : int or None
@@ -74,6 +77,7 @@ class Summary:
     layer_irreps: list[str] = field(default_factory=list)
     target: str | None = None
     unit: str | None = None
+    reference: str | None = None
     graph: str | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
     configuration_hash: str | None = None

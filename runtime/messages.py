@@ -66,7 +66,7 @@ def wandb_line(directory: RunDirectory, mode: str, reason: str) -> str:
 
 
 def conclusion(directory: RunDirectory, summary: Summary, unit: str) -> str:
-    """Say how good the network is beside predictors without one, and where its files are.
+    """Say how good the network is, also beside predictors without one, and where its files are.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def conclusion(directory: RunDirectory, summary: Summary, unit: str) -> str:
     lines = []
     test_mae, val_mae = summary.results.get("test/mae"), summary.results.get("val/mae")
     if test_mae is not None:
+        lines.append(f"Test MAE {test_mae:.4g} {unit} ({summary.molecules['test']:,} molecules)")
         baselines = baselines_of(summary.results)
         if baselines is not None:
             lines.append(describe_learning(test_mae, baselines, unit))
-        lines.append(f"Test MAE {test_mae:.4g} {unit} ({summary.molecules['test']:,} molecules)")
     elif val_mae is not None:
         lines.append(f"Best validation MAE {val_mae:.4g} {unit}")
     lines.append(f"Files: {shown(directory.path)}")

@@ -43,8 +43,8 @@ def provenance(model: EquivariantRegressor, datamodule: QM9DataModule) -> dict[s
     Returns
     -------
     dict
-        Irreps, degrees, parameter counts, target, unit, graph, git commit and package versions,
-        under the names that ``summary.json`` and W&B's configuration have for them.
+        Irreps, degrees, parameter counts, target, unit, reference, graph, git commit and package
+        versions, under the names that ``summary.json`` and W&B's configuration have for them.
     """
     network, target = model.network, model.target
     return {
@@ -57,6 +57,7 @@ def provenance(model: EquivariantRegressor, datamodule: QM9DataModule) -> dict[s
         "params/reachable": network.num_reachable_parameters(),
         "target": target.name,
         "unit": target.reporting_unit,
+        "reference": model.reference.kind,
         "graph": datamodule.hparams["graph"],
         "git_commit": git_commit(),
         "versions": package_versions(),

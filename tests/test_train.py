@@ -51,10 +51,11 @@ def test_the_last_lines_say_the_error_its_unit_and_where_the_files_are(
     run: tuple[Path, str],
 ) -> None:
     directory, output = run
-    *_, baselines, mae, files = output.strip().splitlines()
+    *_, mae, baselines, judgement, files = output.strip().splitlines()
     summary = summary_of(directory)
     assert baselines.startswith("Without a network: ")
     assert f"{summary.results['baseline/bonds_mae']:.4g} meV from element and bond" in baselines
+    assert judgement.startswith("This network has learned too little")
     assert mae == f"Test MAE {summary.results['test/mae']:.4g} meV (50 molecules)"
     assert files == f"Files: {directory}"
     (line,) = [line for line in output.splitlines() if "W&B is offline" in line]
@@ -126,6 +127,7 @@ def test_configuration_reaches_wandb_and_config_yaml(run: tuple[Path, str]) -> N
     assert provenance["irreps"] == "4x0e+4x1o"
     assert provenance["l_values"] == [0, 1]
     assert provenance["unit"] == "meV"
+    assert provenance["reference"] == summary_of(directory).reference == "composition"
     assert provenance["versions"]["torch"] == torch.__version__
     assert len(provenance["git_commit"].removesuffix("-dirty")) in (7, 40)
     sent = _wandb_config(directory)

@@ -41,7 +41,7 @@ def with_test_mae(mae: float, **more: float) -> Summary:
 
 
 def test_the_test_error_stands_beside_those_without_a_network(directory: RunDirectory) -> None:
-    known, mae, files = messages.conclusion(
+    mae, known, files = messages.conclusion(
         directory, with_test_mae(39.31, **BASELINES), "meV"
     ).splitlines()
     assert known.startswith("Without a network: 718 meV from element and bond counts")
@@ -49,9 +49,14 @@ def test_the_test_error_stands_beside_those_without_a_network(directory: RunDire
     assert files == "Files: my runs/a"
 
 
-def test_a_network_that_has_learned_too_little_is_named_first(directory: RunDirectory) -> None:
-    text = messages.conclusion(directory, with_test_mae(700.0, **BASELINES), "meV")
-    assert text.startswith("This network has learned too little")
+def test_the_judgement_follows_the_numbers_that_it_is_based_on(directory: RunDirectory) -> None:
+    mae, known, judgement, files = messages.conclusion(
+        directory, with_test_mae(700.0, **BASELINES), "meV"
+    ).splitlines()
+    assert mae.startswith("Test MAE 700 meV")
+    assert known.startswith("Without a network: 718 meV")
+    assert judgement.startswith("This network has learned too little")
+    assert files.startswith("Files: ")
 
 
 def test_a_run_of_an_earlier_version_has_no_baselines(directory: RunDirectory) -> None:
