@@ -33,6 +33,7 @@ from lightning_modules.measured import (
     MEASURED_PART,
     MeasurableData,
     MeasurableModule,
+    evaluated_weights,
     measurable_data,
     measurable_module,
     measurable_network,
@@ -194,7 +195,8 @@ class IrrepUtilization(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the best checkpoint in full, and print the verdicts on it."""
         if self.enabled and trainer.is_global_zero and self._table is not None:
-            with isolate_rng(), self._failures_are_warnings("measured at the end"):
+            failures = self._failures_are_warnings("measured at the end")
+            with isolate_rng(), failures, evaluated_weights(trainer, pl_module):
                 self._conclude(trainer, pl_module)
 
     @override
@@ -218,7 +220,8 @@ class IrrepUtilization(Callback):
         """Measure and log on rank zero; the other processes wait."""
         when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}"
         if trainer.is_global_zero:
-            with isolate_rng(), self._failures_are_warnings(f"measured {when}"):
+            failures = self._failures_are_warnings(f"measured {when}")
+            with isolate_rng(), failures, evaluated_weights(trainer, pl_module):
                 module = measurable_module(pl_module)
                 network = measurable_network(module)
                 data = measurable_data(_datamodule(trainer))

@@ -7,6 +7,7 @@ import random
 import subprocess
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ from analysis.measurement import Scope, TargetScale, measure_utilization
 from callbacks.irrep_utilization import EVERY_EPOCH, IrrepUtilization, logged_numbers
 from lightning_modules.measured import measurable_network
 from lightning_modules.regressor import EquivariantRegressor
+from lightning_modules.weight_averaging import WeightAverage
 from networks.convnet import EquivariantConvNet
 from networks.layered import measuring
 from records.decomposition import read_decomposition
+from records.metrics import read_metrics
+from records.names import NETWORK
 from records.utilization import EFFECTS, Utilization, flat_row, read_table
+from runtime.metrics_logger import MetricsCSVLogger
 from tests.callbacks.synthetic import SyntheticMolecules
 
 pytestmark = [
@@ -128,8 +133,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Memory, Equivar
     run = wandb.init(mode="offline", dir=str(path), settings=settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loggers = [memory, WandbLogger(experiment=run)]
-        fit(path, utilization(heatmap=True), model=model, logger=loggers)
+        metrics = MetricsCSVLogger(path / "metrics.csv")
+        loggers = [memory, metrics, WandbLogger(experiment=run)]
+        with (path / "terminal.txt").open("w") as terminal, redirect_stdout(terminal):
+            fit(path, utilization(heatmap=True), model=model, logger=loggers)
     run.finish()
     return path, memory, model
 
@@ -201,6 +208,56 @@ def test_wandb_has_pictures_and_a_table_of_every_epoch(run: Any) -> None:
     assert "utilization/network/0e/reliance_best" in json.dumps(records)
 
 
+def test_tables_of_wandb_are_one_per_epoch_with_the_rows_of_the_file(run: Any) -> None:
+    path, _, _ = run
+    (offline,) = (path / "wandb").glob("offline-run-*")
+    files = offline.glob("files/media/table/utilization/table_*.table.json")
+    tables = [json.loads(file.read_text()) for file in sorted(files, key=table_step)]
+    epochs = read_table(path / "utilization.csv").values()
+    for table, epoch in zip(tables, epochs, strict=True):
+        for values, row in zip(table["data"], epoch.rows, strict=True):
+            found = dict(zip(table["columns"], values))
+            for key, expected in flat_row(row).items():
+                is_missing = isinstance(expected, float) and expected != expected
+                assert is_missing or found[key] == expected, (row.layer, row.irrep, key)
+
+
+def table_step(file: Path) -> int:
+    """The step in the name of a table that W&B stored, table_<step>_<hash>.table.json."""
+    return int(file.name.split("_")[1])
+
+
+def test_logged_metrics_are_the_numbers_of_the_table(run: Any) -> None:
+    path, _, _ = run
+    metrics = read_metrics(path / "metrics.csv")
+    for epoch, measured in read_table(path / "utilization.csv").items():
+        for row in measured.rows:
+            if row.layer == NETWORK and "&" not in row.irrep:
+                for measure in ("reliance", "refitted", "probe"):
+                    logged = metrics[epoch][f"utilization/network/{row.irrep}/{measure}"]
+                    assert float(logged) == row.effects[measure].value
+
+
+def test_the_terminal_shows_the_numbers_of_the_best_checkpoints_table(run: Any) -> None:
+    path, _, _ = run
+    lines = (path / "terminal.txt").read_text().splitlines()
+    (best,) = read_table(path / "utilization_best.csv").values()
+    effects = [
+        (measure, effect)
+        for row in best.rows
+        if row.layer == NETWORK
+        for measure, effect in row.effects.items()
+    ]
+    shown = [line.split() for line in lines if " meV [" in line]
+    assert [words[0] for words in shown] == [measure for measure, _ in effects]
+    for words, (_, effect) in zip(shown, effects):
+        texts = (words[1], words[3].strip("[,"), words[4].strip("]"))
+        for text, number in zip(texts, (effect.value, effect.low, effect.high)):
+            decimals = len(text.partition(".")[2])
+            assert float(text.replace(",", "")) == pytest.approx(number, abs=0.5 * 10**-decimals)
+        assert " ".join(words[5:]).startswith(effect.verdict)
+
+
 def measured_directly(model: EquivariantRegressor, scope: Scope) -> Utilization:
     data = SyntheticMolecules()
     batches = {part: data.batch(data.splits[part][:10]) for part in ("val_measure", "train")}
@@ -220,6 +277,36 @@ def test_last_rows_are_the_trained_networks_on_molecules_that_select_nothing(run
         error = (model.predict_target(batch) - 1000 * batch.y).abs().mean()
     assert direct.mae == pytest.approx(error.item(), rel=1e-5)
     assert_same(read_table(path / "utilization.csv")[1], direct, rel=1e-4)
+
+
+class EvaluatedNetwork(Callback):
+    """Keeps a copy of the weights that validation runs on, epoch by epoch."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Tensor]] = []
+
+    def on_validation_batch_end(self, trainer: Any, module: Any, *unused: Any) -> None:
+        if not trainer.sanity_checking:
+            state = {name: value.clone() for name, value in module.state_dict().items()}
+            self.states[trainer.current_epoch :] = [state]
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_averaged_weights_are_measured_where_validation_runs_on_them(
+    tmp_path: Path, comes_first: bool
+) -> None:
+    """Whether the average is put in place before this callback's hooks run or after them."""
+    model, evaluated = regressor(ema_decay=0.7, lr=0.05), EvaluatedNetwork()
+    average = WeightAverage(0.7)
+    model.configure_callbacks = list  # type: ignore[method-assign, assignment]
+    order = [utilization(), average] if comes_first else [average, utilization()]
+    fit(tmp_path, evaluated, *order, model=model)
+    table = read_table(tmp_path / "utilization.csv")
+    for epoch in (0, 1):
+        model.load_state_dict(evaluated.states[epoch])
+        assert_same(table[epoch], measured_directly(model, EVERY_EPOCH), rel=1e-4)
+    (best,) = read_table(tmp_path / "utilization_best.csv").values()
+    assert_same(best, measured_directly(model, Scope()), rel=1e-4)
 
 
 def test_the_end_describes_the_best_checkpoint(tmp_path: Path) -> None:
