@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -39,6 +40,21 @@ def small_network(
         torch.set_default_dtype(default)
 
 
+def redrawn(network: EquivariantConvNet, seed: int) -> EquivariantConvNet:
+    """Copy a network and draw its weights anew: shuffled within each parameter, with random signs.
+
+    Building a network with e3nn takes a hundred times as long.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            order = torch.randperm(parameter.numel(), generator=generator)
+            signs = 2 * torch.randint(2, (parameter.numel(),), generator=generator) - 1
+            parameter.copy_((parameter.flatten()[order] * signs).view_as(parameter))
+    return network
+
+
 def paths(network: EquivariantConvNet, k: int) -> Iterator[tuple[str, str, Tensor]]:
     """(irrep in, irrep out, columns of the radial MLP's last weight) of layer k's path groups."""
     irreps_in = network.layer_irreps[k - 1] if k > 0 else network.irreps_embedding
@@ -61,5 +77,4 @@ def paths(network: EquivariantConvNet, k: int) -> Iterator[tuple[str, str, Tenso
 
 def last_weight(network: EquivariantConvNet, k: int) -> Tensor:
     """[hidden, weights] of layer k's radial MLP."""
-    weight: Tensor = network.layers[k].radial.layer1.weight
-    return weight
+    return network.layers[k].get_parameter("radial.layer1.weight")
