@@ -24,6 +24,8 @@ VARIED_OPTIONS = (
     *(f"model.channels_l{degree}" for degree in range(12)),
 )
 """Options in which the runs of one group may differ."""
+SPLIT_SEED = "data.split_seed"
+"""Draws the split. A group's runs may differ in it if every seed has a split of its own."""
 LINKED_OPTIONS = ("model.target", "data.cutoff")
 """Options that follow from another option, and so do not help to tell groups apart."""
 TEST_MAE = "test/mae"
@@ -61,7 +63,7 @@ class IrrepSet:
 
 @dataclass
 class Group:
-    """Comparable runs: they agree in every option except irreps and seed.
+    """Comparable runs: they agree in every option except irreps, seed and perhaps split.
 
     Attributes
     ----------
@@ -79,6 +81,9 @@ class Group:
         Runs that belong to no set, and the reason for each.
     name : str
         Tells the group apart from the others in words.
+    seeds_draw_splits : bool
+        Whether each seed has a split of its own. Runs of the same seed then still share a split,
+        so that they can be paired.
     """
 
     configuration: dict[str, Any]
@@ -89,6 +94,7 @@ class Group:
     sets: list[IrrepSet] = field(default_factory=list)
     left_out: list[tuple[Run, str]] = field(default_factory=list)
     name: str = ""
+    seeds_draw_splits: bool = False
 
     @property
     def counted_runs(self) -> list[Run]:
@@ -132,18 +138,42 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         Groups with more finished runs first. Runs that failed before they had a configuration
         form a group without sets.
     """
-    groups: dict[str, Group] = {}
+    by_all_but_split: dict[str, list[Run]] = {}
     for run in runs:
-        shared = {k: v for k, v in run.configuration.items() if k not in VARIED_OPTIONS}
-        key = json.dumps([run.target, run.unit, shared], sort_keys=True, default=str)
-        group = groups.setdefault(key, Group(shared, [], run.unit, run.target))
-        group.runs.append(run)
-    for group in groups.values():
-        _form_sets(group)
-    ordered = sorted(groups.values(), key=lambda group: -len(group.counted_runs))
+        by_all_but_split.setdefault(_common_key(run, (*VARIED_OPTIONS, SPLIT_SEED)), []).append(run)
+    groups = []
+    for alike in by_all_but_split.values():
+        draw_splits = _seeds_draw_splits(alike)
+        varied = (*VARIED_OPTIONS, SPLIT_SEED) if draw_splits else VARIED_OPTIONS
+        by_configuration: dict[str, list[Run]] = {}
+        for run in alike:
+            by_configuration.setdefault(_common_key(run, varied), []).append(run)
+        for members in by_configuration.values():
+            first = members[0]
+            shared = _without(first.configuration, varied)
+            group = Group(shared, members, first.unit, first.target, seeds_draw_splits=draw_splits)
+            _form_sets(group)
+            groups.append(group)
+    ordered = sorted(groups, key=lambda group: -len(group.counted_runs))
     for group, name in zip(ordered, _group_names(ordered), strict=True):
         group.name = name
     return ordered
+
+
+def _without(options: dict[str, Any], varied: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in varied}
+
+
+def _common_key(run: Run, varied: Sequence[str]) -> str:
+    shared = _without(run.configuration, varied)
+    return json.dumps([run.target, run.unit, shared], sort_keys=True, default=str)
+
+
+def _seeds_draw_splits(runs: Sequence[Run]) -> bool:
+    """Judge whether there are several splits, and each belongs to one seed and the reverse."""
+    pairs = {(run.seed, run.configuration.get(SPLIT_SEED)) for run in runs if run.configuration}
+    seeds, splits = {seed for seed, _ in pairs}, {split for _, split in pairs}
+    return len(splits) > 1 and len(pairs) == len(seeds) == len(splits)
 
 
 def _form_sets(group: Group) -> None:

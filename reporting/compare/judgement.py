@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from records.baselines import FACTOR, baselines_of
-from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect
-from reporting.compare.set_comparison import Difference, Standing
+from reporting.compare.set_comparison import Difference, Relation
 from reporting.read.irreps import degree_of
 from reporting.read.runs import Run
 
@@ -115,9 +113,9 @@ class Lead(Enum):
     NO_COMMON_SEEDS = auto()
     """No other set has two seeds in common with it."""
     CLEAR = auto()
-    """Every other set is established as worse."""
+    """Every other set is established as worse, beyond the margin of equivalence."""
     CONTESTED = auto()
-    """At least one other set is not established as worse."""
+    """At least one other set is equivalent, or not established as worse."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,15 @@ class BestSetJudgement:
     lead : Lead
     worse : list of Difference
         Sets established as worse.
+    equivalent : list of Difference
+        Sets whose error is established to be the same within the margin.
     undecided : list of Difference
-        Sets without an established difference.
+        Sets of which nothing is established.
     """
 
     lead: Lead
     worse: list[Difference]
+    equivalent: list[Difference]
     undecided: list[Difference]
 
 
@@ -146,13 +147,15 @@ def judge_best_set(to_best: Sequence[Difference]) -> BestSetJudgement:
     to_best : sequence of Difference
         Error of every other set minus its error.
     """
-    worse = [d for d in to_best if d.established and d.estimate.mean > 0]
-    undecided = [d for d in to_best if not d.established]
+    by_relation: dict[Relation, list[Difference]] = {relation: [] for relation in Relation}
+    for difference in to_best:
+        by_relation[difference.relation].append(difference)
+    equivalent, undecided = by_relation[Relation.EQUIVALENT], by_relation[Relation.UNDECIDED]
     if not any(difference.estimate.has_interval for difference in to_best):
         lead = Lead.NO_COMMON_SEEDS
     else:
-        lead = Lead.CONTESTED if undecided else Lead.CLEAR
-    return BestSetJudgement(lead, worse, undecided)
+        lead = Lead.CONTESTED if undecided or equivalent else Lead.CLEAR
+    return BestSetJudgement(lead, by_relation[Relation.WORSE], equivalent, undecided)
 
 
 # ---- training -------------------------------------------------------------------------------
@@ -177,52 +180,6 @@ def still_falling(run: Run) -> bool:
     if len(curve) <= last:
         return False
     return min(curve[-last:]) < (1 - FALLING_GAIN) * min(curve[:-last])
-
-
-class Predictor(Enum):
-    """Predictors without a network."""
-
-    MEAN = auto()
-    """Predicts the mean of the training part."""
-    BONDS = auto()
-    """Linear in the numbers of elements and bonds."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What can be reached without a network.
-
-    Attributes
-    ----------
-    predictor : Predictor
-    mae : float
-        Test MAE, reporting units.
-    """
-
-    predictor: Predictor
-    mae: float
-
-
-def baseline_of(group: Group) -> Baseline | None:
-    """Return the strongest baseline that the runs of a group recorded; None without one."""
-    run = group.counted_runs[0]
-    baselines = baselines_of(run.summary.results)
-    if baselines is not None:
-        return Baseline(Predictor.BONDS, baselines.bonds)
-    mae = run.number("test/mae_of_mean")
-    return None if mae is None else Baseline(Predictor.MEAN, mae)
-
-
-def learned_too_little(best: Standing, baseline: Baseline) -> bool:
-    """Judge whether even the best set is not clearly better than a baseline.
-
-    Parameters
-    ----------
-    best : Standing
-        The set with the lowest test error.
-    baseline : Baseline
-    """
-    return best.mae.mean * FACTOR > baseline.mae
 
 
 def differ_in_size(parameters: Sequence[float]) -> bool:

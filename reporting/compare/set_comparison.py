@@ -1,4 +1,7 @@
-"""Errors of sets of irreps: each set's mean over seeds, and differences paired by seed.
+"""Errors of sets of irreps: each set's mean over seeds, and differences between sets.
+
+Differences are means over the seeds that both sets have. Their intervals come from the scatter over
+seeds, pooled over all sets of the group; the paired test stands beside it.
 
 Imports this package only.
 """
@@ -8,39 +11,80 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from reporting.compare.groups import Group, IrrepSet
-from reporting.compare.statistics import Estimate, holm, mean_interval, paired_difference
+from reporting.compare.statistics import (
+    Estimate,
+    PooledScatter,
+    equivalence_p_value,
+    holm,
+    mean_interval,
+    needed_t,
+    paired_difference,
+    pool,
+    pooled_difference,
+    pooled_mean,
+)
 
 SIGNIFICANT = 0.05
-"""A difference can be established only if its corrected p-value is below this level."""
-FEWEST_PAIRS = 3
-"""Fewest common seeds that can establish a difference: with two, one spread decides the p-value."""
+"""Corrected p-values below this level establish a difference or an equivalence."""
+FEWEST_SEEDS = 3
+"""Fewest common seeds that can establish anything: with two, one spread decides the p-value."""
+MARGIN = 0.05
+"""Sets are equivalent if their errors differ by less than this part of the error subtracted."""
+LARGEST_T = 12.5
+"""More seeds are recommended if a paired difference must be this many times its standard error."""
+RECOMMENDED_SEEDS = 5
+
+
+class Relation(Enum):
+    """How the error of one set relates to that of another."""
+
+    EQUIVALENT = "equivalent"
+    WORSE = "worse"
+    BETTER = "better"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Error of one set minus error of another, paired by seed.
+    """Error of one set minus error of another, over the seeds that both have.
 
     Attributes
     ----------
     irrep_set, other : IrrepSet
         The first set, and the set whose error is subtracted.
     estimate : Estimate
-        Mean difference and its interval, reporting units.
+        Mean difference, reporting units; its interval comes from the group's pooled scatter.
     adjusted_p : float
         p-value, corrected for the number of comparisons made together; NaN without a test.
+    paired : Estimate or None
+        The same with the interval of the paired test.
+    equivalence_p : float
+        p-value of the two one-sided tests against `MARGIN`, corrected in the same way.
     """
 
     irrep_set: IrrepSet
     other: IrrepSet
     estimate: Estimate
     adjusted_p: float
+    paired: Estimate | None = None
+    equivalence_p: float = math.nan
 
     @property
     def established(self) -> bool:
         """Whether enough seeds show a difference that is significant after the correction."""
-        return self.adjusted_p < SIGNIFICANT and self.estimate.count >= FEWEST_PAIRS
+        return self.adjusted_p < SIGNIFICANT and self.estimate.count >= FEWEST_SEEDS
+
+    @property
+    def relation(self) -> Relation:
+        """What the seeds establish; a small difference that does not matter is an equivalence."""
+        if self.equivalence_p < SIGNIFICANT and self.estimate.count >= FEWEST_SEEDS:
+            return Relation.EQUIVALENT
+        if not self.established:
+            return Relation.UNDECIDED
+        return Relation.WORSE if self.estimate.mean > 0 else Relation.BETTER
 
 
 @dataclass(frozen=True)
@@ -51,7 +95,9 @@ class Standing:
     ----------
     irrep_set : IrrepSet
     mae : Estimate
-        Mean over seeds, reporting units.
+        Mean over seeds, reporting units, with the interval of the set's own scatter.
+    pooled : Estimate
+        The same with the interval of the scatter pooled over all sets.
     rate, seconds : Estimate or None
         Training throughput in molecules per second, and time spent on training batches.
     epochs : tuple of int
@@ -62,10 +108,16 @@ class Standing:
 
     irrep_set: IrrepSet
     mae: Estimate
+    pooled: Estimate
     rate: Estimate | None
     seconds: Estimate | None
     epochs: tuple[int, int]
     difference: Difference | None
+
+
+def pooled_scatter(group: Group) -> PooledScatter:
+    """Pool the scatter of the errors over seeds across the sets of a group."""
+    return pool([list(group.errors_by_seed(one).values()) for one in group.sets])
 
 
 def compare_pairs(group: Group, pairs: Sequence[tuple[IrrepSet, IrrepSet]]) -> list[Difference]:
@@ -82,14 +134,42 @@ def compare_pairs(group: Group, pairs: Sequence[tuple[IrrepSet, IrrepSet]]) -> l
     list of Difference
         In the order of `pairs`, without those that have no seed in common.
     """
+    scatter = pooled_scatter(group)
     found = []
     for first, second in pairs:
-        errors = group.errors_by_seed(first), group.errors_by_seed(second)
-        estimate = paired_difference(*errors)
-        if estimate is not None:
-            found.append((first, second, estimate))
-    adjusted = holm([estimate.p_value for _, _, estimate in found])
-    return [Difference(*pair, float(p)) for pair, p in zip(found, adjusted, strict=True)]
+        errors, others = group.errors_by_seed(first), group.errors_by_seed(second)
+        paired = paired_difference(errors, others)
+        if paired is not None:
+            common = sorted(set(errors) & set(others))
+            pooled = pooled_difference([errors[s] - others[s] for s in common], scatter)
+            margin = MARGIN * math.fsum(others[s] for s in common) / len(common)
+            found.append((first, second, pooled, paired, margin))
+    adjusted = holm([pooled.p_value for _, _, pooled, _, _ in found])
+    equivalence = holm([equivalence_p_value(e, scatter, margin) for _, _, e, _, margin in found])
+    return [
+        Difference(first, second, pooled, float(p), paired, float(q))
+        for (first, second, pooled, paired, _), p, q in zip(
+            found, adjusted, equivalence, strict=True
+        )
+    ]
+
+
+def paired_test_needs(differences: Sequence[Difference]) -> float:
+    """Return the |t| that paired differences need after the correction, for the fewest seeds.
+
+    Parameters
+    ----------
+    differences : sequence of Difference
+        Compared together.
+
+    Returns
+    -------
+    float
+        NaN if no pair of sets has two common seeds.
+    """
+    counts = [difference.estimate.count for difference in differences]
+    fewest = min((count for count in counts if count > 1), default=1)
+    return needed_t(fewest - 1, len(counts), SIGNIFICANT) if fewest > 1 else math.nan
 
 
 def standings(group: Group, reference: IrrepSet) -> list[Standing]:
@@ -107,12 +187,15 @@ def standings(group: Group, reference: IrrepSet) -> list[Standing]:
         for difference in compare_pairs(group, [(one, reference) for one in others])
     }
     rows = []
+    scatter = pooled_scatter(group)
     for irrep_set in group.sets:
+        errors = list(group.errors_by_seed(irrep_set).values())
         epochs = [run.epochs for run in irrep_set.runs]
         rows.append(
             Standing(
                 irrep_set=irrep_set,
-                mae=mean_interval(list(group.errors_by_seed(irrep_set).values())),
+                mae=mean_interval(errors),
+                pooled=pooled_mean(errors, scatter),
                 rate=_mean_of_known([run.molecules_per_second() for run in irrep_set.runs]),
                 seconds=_mean_of_known([run.training_seconds() for run in irrep_set.runs]),
                 epochs=(min(epochs), max(epochs)),

@@ -131,6 +131,136 @@ def paired_difference(
     return mean_interval([values[seed] - reference[seed] for seed in common], confidence)
 
 
+@dataclass(frozen=True)
+class PooledScatter:
+    """Scatter over seeds, taken to be the same in all sets of a group.
+
+    Attributes
+    ----------
+    sd : float
+        Pooled standard deviation; NaN without freedom.
+    freedom : int
+        Degrees of freedom: the number of values minus the number of sets.
+    """
+
+    sd: float
+    freedom: int
+
+    def half_width(self, variance: float, confidence: float = CONFIDENCE) -> float:
+        """Return half the width of a t-interval; NaN without freedom.
+
+        Parameters
+        ----------
+        variance : float
+            Variance of the quantity in units of `sd` squared: 1 / n for a mean of n seeds.
+        confidence : float
+            Probability that the interval covers the true value, between 0 and 1.
+        """
+        if not self.freedom:
+            return NAN
+        return float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.sd * math.sqrt(variance)
+
+
+def pool(sets: Iterable[Sequence[float]]) -> PooledScatter:
+    """Pool the scatter of several sets.
+
+    ``s^2 = sum_i (n_i - 1) s_i^2 / sum_i (n_i - 1)``, where s_i is the standard deviation of set i.
+    With few seeds per set its many degrees of freedom give much narrower intervals than each set's
+    own scatter, if all sets scatter alike.
+
+    Parameters
+    ----------
+    sets : iterable of sequence of float
+        Values of each set; a set with a single value adds nothing.
+    """
+    arrays = [np.asarray(values, dtype=np.float64) for values in sets if len(values) > 1]
+    freedom = sum(x.size - 1 for x in arrays)
+    if not freedom:
+        return PooledScatter(NAN, 0)
+    squares = sum(float(((x - x.mean()) ** 2).sum()) for x in arrays)
+    return PooledScatter(math.sqrt(squares / freedom), freedom)
+
+
+def pooled_mean(values: Sequence[float], scatter: PooledScatter) -> Estimate:
+    """Estimate the mean of a set's values with the interval that the pooled scatter gives.
+
+    Parameters
+    ----------
+    values : sequence of float
+        [n] values of one set.
+    scatter : PooledScatter
+        Of all sets.
+    """
+    return _pooled(values, scatter, 1 / len(values))
+
+
+def pooled_difference(differences: Sequence[float], scatter: PooledScatter) -> Estimate:
+    """Estimate a mean difference between two sets with the interval from the pooled scatter.
+
+    The variance is ``2 s^2 / n``. What a seed does to both sets makes the true one smaller, so that
+    the interval is rather too wide.
+
+    Parameters
+    ----------
+    differences : sequence of float
+        [n] differences, one per seed that both sets have.
+    scatter : PooledScatter
+        Of all sets.
+    """
+    return _pooled(differences, scatter, 2 / len(differences))
+
+
+def _pooled(values: Sequence[float], scatter: PooledScatter, variance: float) -> Estimate:
+    mean, half = statistics.fmean(values), scatter.half_width(variance)
+    error = scatter.sd * math.sqrt(variance)
+    p_value = _p_value(mean, error, scatter.freedom) if scatter.freedom else NAN
+    return Estimate(mean, scatter.sd, len(values), mean - half, mean + half, p_value)
+
+
+def equivalence_p_value(difference: Estimate, scatter: PooledScatter, margin: float) -> float:
+    """Test whether a difference lies within a margin, by two one-sided t-tests.
+
+    At a level of 0.05 this rejects exactly if the 90 % interval lies within the margin; see
+    Schuirmann, J. Pharmacokinet. Biopharm. 15 (1987) 657.
+
+    Parameters
+    ----------
+    difference : Estimate
+        As returned by `pooled_difference`.
+    scatter : PooledScatter
+        Of all sets.
+    margin : float
+        Largest difference to either side that does not matter.
+
+    Returns
+    -------
+    float
+        The larger of both p-values; NaN without freedom.
+    """
+    if not scatter.freedom:
+        return NAN
+    distance = margin - abs(difference.mean)
+    error = scatter.sd * math.sqrt(2 / difference.count)
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(stdtr(scatter.freedom, -distance / error))
+
+
+def needed_t(freedom: int, comparisons: int, level: float) -> float:
+    """Return the |t| that the smallest p-value of several needs under Holm's correction.
+
+    Parameters
+    ----------
+    freedom : int
+        Degrees of freedom of each test.
+    comparisons : int
+        Number of comparisons made together.
+    level : float
+        Probability of any false finding.
+    """
+    return float(stdtrit(freedom, 1 - level / (2 * comparisons)))
+
+
 def mean_of_finite(values: Iterable[float]) -> float:
     """Return the mean of those values that are finite; NaN if none is."""
     finite = [value for value in values if math.isfinite(value)]

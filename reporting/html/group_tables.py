@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 
 from records.names import UNTRAINED
+from reporting.compare.baselines import PREDICTORS, Learning, compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import IrrepEffect, block_means
 from reporting.compare.latent_spaces import LatentMeasure
-from reporting.compare.set_comparison import Standing
+from reporting.compare.set_comparison import MARGIN, Standing
 from reporting.compare.statistics import Estimate
 from reporting.html.table import Cell, Column, Table
 from reporting.read.irreps import parse_irreps
@@ -48,6 +49,10 @@ def _interval(estimate: Estimate | None, sign: bool = False) -> Cell:
     return Cell(formatting.plus_minus(estimate, sign), estimate.mean, note)
 
 
+def _share(value: float | None) -> Cell:
+    return Cell(formatting.plain(None) if value is None else formatting.percent(value), value)
+
+
 def _ends(estimate: Estimate | None) -> list[Cell]:
     ends = (None, None) if estimate is None else (estimate.low, estimate.high)
     return [_number(end) for end in ends]
@@ -73,8 +78,11 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
         [
             Column("irreps", "Irreps", numeric=False),
             Column("mae", error_title(group), f"{unit}, 95 %"),
+            Column("mae_pooled", "Pooled", "± over seeds"),
+            Column("baseline_multiple", "Share of", "best baseline"),
             Column("difference", f"Against {reference.label}", f"{unit}, 95 %"),
             Column("p_holm", "p", "Holm"),
+            Column("relation", "Verdict", formatting.within(MARGIN), numeric=False),
             Column("seeds", "Seeds"),
             Column("parameters", "Parameters", "total"),
             Column("reachable_parameters", "Reachable", "parameters"),
@@ -90,10 +98,15 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
             Column("difference_low", "Difference, lower end"),
             Column("difference_high", "Difference, upper end"),
             Column("pairs", "Pairs"),
+            Column("paired_low", "Paired difference, lower end"),
+            Column("paired_high", "Paired difference, upper end"),
+            Column("paired_p", "Paired p, not corrected"),
+            Column("equivalence_p_holm", "Equivalence p, Holm"),
         ],
     )
+    learning = compare_with_baselines(group)
     for row in rows:
-        table.rows.append(_standing_cells(group, row, reference))
+        table.rows.append(_standing_cells(group, row, reference, learning))
     return table
 
 
@@ -106,7 +119,9 @@ def _number_of_channels(group: Group) -> str:
     return f" ({channels} channels of each irrep)"
 
 
-def _standing_cells(group: Group, row: Standing, reference: IrrepSet) -> list[Cell]:
+def _standing_cells(
+    group: Group, row: Standing, reference: IrrepSet, learning: Learning | None
+) -> list[Cell]:
     irrep_set, difference = row.irrep_set, row.difference
     run = irrep_set.runs[0]
     seconds = row.seconds.mean if row.seconds else None
@@ -115,11 +130,20 @@ def _standing_cells(group: Group, row: Standing, reference: IrrepSet) -> list[Ce
     if irrep_set is reference:
         to_reference = Cell("reference", 0.0)
     p_value = difference.adjusted_p if difference else math.nan
+    relation = difference.relation.value if difference else ""
+    multiple = learning.multiples[irrep_set.irreps].mean if learning else None
+    paired = difference.paired if difference else None
+    half = row.pooled.half_width
     return [
         _set_cell(irrep_set, group),
         _interval(row.mae),
+        Cell(formatting.plain(half, 2), half),
+        Cell(
+            formatting.plain(None) if multiple is None else formatting.percent(multiple), multiple
+        ),
         to_reference,
         Cell(formatting.p_value(p_value), p_value),
+        _text(relation),
         Cell(str(row.mae.count), row.mae.count),
         _count(irrep_set.parameters),
         _count(run.number("params/reachable")),
@@ -131,7 +155,45 @@ def _standing_cells(group: Group, row: Standing, reference: IrrepSet) -> list[Ce
         _text(reference.irreps),
         *_ends(difference.estimate if difference else None),
         Cell("", difference.estimate.count if difference else None),
+        *_ends(paired),
+        _number(paired.p_value if paired else None),
+        _number(difference.equivalence_p if difference else None),
     ]
+
+
+def baselines_table(group: Group, learning: Learning) -> Table:
+    """Make the table of what is reached without a network.
+
+    Parameters
+    ----------
+    group : Group
+    learning : Learning
+    """
+    table = Table(
+        "baselines",
+        "Without a network",
+        [
+            Column("predictor", "Predictor", numeric=False),
+            Column("mae", error_title(group), group.unit),
+            *(
+                Column(f"multiple_{one.irreps}", one.label, "share of its error")
+                for one in group.sets
+            ),
+        ],
+    )
+    for baseline in learning.baselines:
+        shares = [
+            learning.multiples[one.irreps].mean * learning.best.mae.mean / baseline.mae.mean
+            for one in group.sets
+        ]
+        table.rows.append(
+            [
+                _text(PREDICTORS[baseline.predictor]),
+                Cell(formatting.plain(baseline.mae.mean, 3), baseline.mae.mean),
+                *(Cell(formatting.percent(share), share) for share in shares),
+            ]
+        )
+    return table
 
 
 def irreps_table(group: Group, effects: Sequence[IrrepEffect]) -> Table:

@@ -10,11 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import irrep_effects, irreps_of
 from reporting.compare.judgement import BestSetJudgement, Lead, judge_best_set
-from reporting.compare.set_comparison import Difference, Standing, compare_with_best, standings
+from reporting.compare.set_comparison import (
+    MARGIN,
+    Difference,
+    Standing,
+    compare_with_best,
+    standings,
+)
 from reporting.words import formatting
+from reporting.words.baselines import describe_learning
 from reporting.words.irreps import describe_irrep
 from reporting.words.open_questions import open_questions, runs_left_out
 from reporting.words.titles import error_name
@@ -26,6 +34,10 @@ class Findings:
 
     Attributes
     ----------
+    learning : list of str
+        Whether the networks have learned enough for their irreps to be judged.
+    too_little_learned : bool
+        Whether even the best set has not.
     best : list of str
         Which set has the lowest error, and by how much.
     irreps : list of str
@@ -36,6 +48,8 @@ class Findings:
         What cannot be concluded yet.
     """
 
+    learning: list[str] = field(default_factory=list)
+    too_little_learned: bool = False
     best: list[str] = field(default_factory=list)
     irreps: list[str] = field(default_factory=list)
     seeds: list[str] = field(default_factory=list)
@@ -59,7 +73,10 @@ def describe_findings(group: Group, reference: IrrepSet | None) -> Findings:
     rows = standings(group, reference)
     to_best = compare_with_best(group, rows[0].irrep_set)
     effects = irrep_effects(group)
+    learning = compare_with_baselines(group)
     return Findings(
+        learning=describe_learning(group, learning, rows),
+        too_little_learned=learning is not None and not learning.learned_enough(rows[0].irrep_set),
         best=_best_set(group, rows, to_best, reference),
         irreps=[describe_irrep(group.unit, irrep, effects) for irrep in irreps_of(effects)],
         seeds=[_number_of_seeds(group)],
@@ -102,10 +119,17 @@ def _lead(group: Group, rows: Sequence[Standing], judgement: BestSetJudgement) -
         return [
             "Every other set is worse, established after correction for the number of comparisons."
         ]
-    texts = [
-        "These seeds do not separate it from the following sets: "
-        f"{_list_differences(judgement.undecided, group.unit)}."
-    ]
+    texts = []
+    if judgement.undecided:
+        texts.append(
+            "These seeds do not separate it from the following sets: "
+            f"{_list_differences(judgement.undecided, group.unit)}."
+        )
+    if judgement.equivalent:
+        texts.append(
+            f"Equivalent to it within {formatting.within(MARGIN)}: "
+            f"{_list_differences(judgement.equivalent, group.unit)}."
+        )
     if judgement.worse:
         texts.append(f"Established as worse: {_list_differences(judgement.worse, group.unit)}.")
     return texts
@@ -140,8 +164,8 @@ def _gain_over_reference(
         for end in (difference.estimate.high, difference.estimate.low)
     )
     return (
-        f"{text} (95 % interval {low} to {high}, paired by seed; {verdict} after correction for "
-        "the number of sets)."
+        f"{text} (95 % interval {low} to {high} from the scatter pooled over all sets; {verdict} "
+        "after correction for the number of sets)."
     )
 
 
@@ -149,6 +173,15 @@ def _number_of_seeds(group: Group) -> str:
     counts = [len(irrep_set.runs) for irrep_set in group.sets]
     sets = f"{len(counts)} set{'s' if len(counts) > 1 else ''} of irreps"
     if len(set(counts)) > 1:
-        return f"{min(counts)} to {max(counts)} seeds in each of {sets}."
-    seeds = "One seed" if counts[0] == 1 else f"{counts[0]} seeds"
-    return f"{seeds} in {'each of ' if len(counts) > 1 else ''}{sets}."
+        text = f"{min(counts)} to {max(counts)} seeds in each of {sets}"
+    else:
+        seeds = "One seed" if counts[0] == 1 else f"{counts[0]} seeds"
+        text = f"{seeds} in {'each of ' if len(counts) > 1 else ''}{sets}"
+    if max(counts) == 1:
+        return f"{text}."
+    if group.seeds_draw_splits:
+        return (
+            f"{text}. Seeds draw new weights, batches and splits; runs of the same seed share a "
+            "split, so they are paired."
+        )
+    return f"{text}. Seeds draw new weights and batches; all runs share one split."

@@ -90,6 +90,11 @@ def percent(value: float, sign: bool = False) -> str:
     return f"{fixed(shown, decimals, sign)}{SPACE}%"
 
 
+def within(margin: float) -> str:
+    """Write a margin given as a fraction: ``±5 %``."""
+    return f"±{100 * margin:g}{SPACE}%"
+
+
 def decimals_for(estimate: Estimate) -> int:
     """Choose how many decimals of an estimate are meaningful.
 

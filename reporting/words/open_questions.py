@@ -9,21 +9,19 @@ from collections.abc import Sequence
 
 from reporting.compare.groups import TEST_MAE, Group
 from reporting.compare.irrep_effects import IrrepEffect, irreps_of
-from reporting.compare.judgement import (
-    Predictor,
-    baseline_of,
-    differ_in_size,
-    learned_too_little,
-    still_falling,
+from reporting.compare.judgement import differ_in_size, still_falling
+from reporting.compare.set_comparison import (
+    LARGEST_T,
+    RECOMMENDED_SEEDS,
+    SIGNIFICANT,
+    Difference,
+    Relation,
+    Standing,
+    paired_test_needs,
 )
-from reporting.compare.set_comparison import Difference, Standing
+from reporting.compare.statistics import needed_t
 from reporting.read.irreps import degree_of, without_irrep
 from reporting.words import formatting
-
-_PREDICTORS = {
-    Predictor.MEAN: "predicting the mean",
-    Predictor.BONDS: "a linear fit to the numbers of elements and bonds",
-}
 
 
 def open_questions(
@@ -51,7 +49,7 @@ def open_questions(
     questions = [
         _untested(group),
         _scatter_over_seeds(group),
-        _too_little_learned(group, rows),
+        _too_few_seeds(to_best),
         _undecided_lead(to_best),
         _longer_training(group),
         _size_or_irreps(rows),
@@ -86,20 +84,23 @@ def _scatter_over_seeds(group: Group) -> str:
     return ""
 
 
-def _too_little_learned(group: Group, rows: Sequence[Standing]) -> str:
-    baseline = baseline_of(group) if group.metric == TEST_MAE else None
-    if baseline is None or not learned_too_little(rows[0], baseline):
+def _too_few_seeds(to_best: Sequence[Difference]) -> str:
+    """Recommend more seeds where the paired test could establish next to nothing."""
+    needed = paired_test_needs(to_best)
+    counts = [d.estimate.count for d in to_best if d.estimate.count > 1]
+    if not needed > LARGEST_T or min(counts) >= RECOMMENDED_SEEDS:
         return ""
-    best = formatting.plain(rows[0].mae.mean, 3)
+    better = needed_t(RECOMMENDED_SEEDS - 1, len(to_best), SIGNIFICANT)
+    comparisons = f"{len(to_best)} comparison{'s' if len(to_best) > 1 else ''}"
     return (
-        f"What well-trained networks do: the best error, {best} {group.unit}, is not far below the "
-        f"{formatting.plain(baseline.mae, 3)} {group.unit} of {_PREDICTORS[baseline.predictor]}. "
-        "These networks have learned too little to say much about their irreps."
+        f"What holds without assuming that all sets scatter alike: with {min(counts)} seeds and "
+        f"{comparisons}, a paired difference must be {needed:.1f} times its standard error. Train "
+        f"{RECOMMENDED_SEEDS} seeds, which lowers this to {better:.1f}."
     )
 
 
 def _undecided_lead(to_best: Sequence[Difference]) -> str:
-    undecided = [d for d in to_best if d.estimate.has_interval and not d.established]
+    undecided = [d for d in to_best if d.estimate.has_interval and d.relation is Relation.UNDECIDED]
     if not undecided:
         return ""
     names = formatting.join_first([f"`{d.irrep_set.label}`" for d in undecided])

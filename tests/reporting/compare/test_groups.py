@@ -54,6 +54,38 @@ def test_any_other_difference_makes_another_group(tmp_path, option):
     assert value in groups[1].name
 
 
+def test_splits_that_go_with_the_seed_are_seeds_of_one_set(tmp_path):
+    for seed in range(3):
+        for irreps in ("16x0e", "16x0e+16x1o"):
+            write_run(tmp_path, irreps, seed, f"--data.split_seed={seed + 5}")
+    group = one_group(tmp_path)
+    assert group.seeds_draw_splits
+    assert [len(known.runs) for known in group.sets] == [3, 3]
+    assert "data.split_seed" not in group.configuration
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(0, 0), (0, 1), (1, 0), (1, 1)],
+        [(0, 0), (0, 1)],
+        [(0, 0), (1, 0), (2, 1)],
+    ],
+)
+def test_splits_that_do_not_go_with_the_seed_are_groups_apart(tmp_path, pairs):
+    for seed, split in pairs:
+        write_run(tmp_path, "16x0e", seed, f"--data.split_seed={split}")
+    groups = groups_in(tmp_path)
+    assert len(groups) == 2
+    assert not any(group.seeds_draw_splits for group in groups)
+    assert {group.configuration["data.split_seed"] for group in groups} == {0, 1}
+
+
+def test_seeds_that_share_a_split_do_not_draw_it(sweep_group):
+    assert not sweep_group.seeds_draw_splits
+    assert sweep_group.configuration["data.split_seed"] == 0
+
+
 def test_multiplicities_are_irreps(tmp_path):
     write_run(tmp_path, "16x0e", 0)
     write_run(tmp_path, "16x0e", 1, "--model.channels_l0=16", "--model.channels_l1=8")

@@ -14,7 +14,9 @@ def findings_of(folder: Path, reference: str | None = None) -> Findings:
 
 
 def everything(findings: Findings) -> str:
-    return "\n".join([*findings.best, *findings.irreps, *findings.seeds, *findings.unknown])
+    return "\n".join(
+        [*findings.learning, *findings.best, *findings.irreps, *findings.seeds, *findings.unknown]
+    )
 
 
 def maes(folder: Path, **errors: list[float]) -> None:
@@ -32,7 +34,7 @@ def test_three_seeds_establish_a_clear_difference(tmp_path):
     assert "less than `0e`" in said.best[1]
     assert "; established after" in said.best[1]
     assert said.best[2].startswith("Every other set is worse, established after correction")
-    assert said.seeds == ["3 seeds in each of 2 sets of irreps."]
+    assert said.seeds[0].startswith("3 seeds in each of 2 sets of irreps.")
     (vectors,) = (text for text in said.irreps if text.startswith("`1o`"))
     assert vectors.startswith("`1o` (vectors): **worth having")
 
@@ -81,18 +83,54 @@ def test_unfinished_runs_sizes_and_falling_curves_stay_open(tmp_path):
     assert "in 6 of 6 runs the validation error was still falling" in open_questions
 
 
-def test_networks_that_learned_nothing_are_called_so(tmp_path):
+def test_networks_that_learned_nothing_are_called_so_first(tmp_path):
     maes(tmp_path, l0=[6900.0], l01=[7000.0])
-    assert any("learned too little" in text for text in findings_of(tmp_path).unknown)
+    said = findings_of(tmp_path)
+    assert said.too_little_learned
+    assert "learned too little" in said.learning[0]
 
 
 def test_a_recorded_baseline_from_bonds_is_the_one_to_beat(tmp_path):
     errors = {f"baseline/{name}_mae": mae for name, mae in (("mean", 7000.0), ("elements", 900.0))}
     write_run(tmp_path / "weak", "16x0e", 0, **errors, **{"baseline/bonds_mae": 90.0})
-    (text,) = (t for t in findings_of(tmp_path / "weak").unknown if "learned too little" in t)
-    assert "90.0 meV of a linear fit to the numbers of elements and bonds" in text
+    (text,) = findings_of(tmp_path / "weak").learning
+    assert "90.0 meV of a linear fit to element and bond counts" in text
     write_run(tmp_path / "good", "16x0e", 0, **errors, **{"baseline/bonds_mae": 200.0})
-    assert "learned too little" not in everything(findings_of(tmp_path / "good"))
+    said = findings_of(tmp_path / "good")
+    assert not said.too_little_learned
+    assert said.learning[0].startswith("Learned enough to be judged: the best error is 4.")
+
+
+def test_sets_that_a_linear_fit_nearly_reaches_are_named(tmp_path):
+    for irreps, mae in (("16x0e", 60.0), ("16x0e+16x1o", 20.0)):
+        write_run(tmp_path, irreps, 0, **{"test/mae": mae, "test/mae_of_mean": 100.0})
+    assert findings_of(tmp_path).learning[1].endswith("not to be judged: `0e`.")
+
+
+def test_seeds_say_what_they_draw(tmp_path):
+    for seed in (0, 1, 2):
+        write_run(tmp_path / "one", "16x0e", seed)
+        write_run(tmp_path / "own", "16x0e", seed, f"--data.split_seed={seed}")
+    assert findings_of(tmp_path / "one").seeds == [
+        "3 seeds in 1 set of irreps. Seeds draw new weights and batches; all runs share one split."
+    ]
+    assert "draw new weights, batches and splits" in findings_of(tmp_path / "own").seeds[0]
+
+
+def test_five_seeds_are_recommended_where_three_decide_little(tmp_path):
+    others = {f"l0{k}": [40.0 + k, 41.0, 42.0] for k in range(1, 7)}
+    maes(tmp_path / "few", l0=[50.0, 51.0, 52.0], l01=[40.0, 41.0, 42.0])
+    assert "Train 5 seeds" not in everything(findings_of(tmp_path / "few"))
+    maes(tmp_path / "many", l0=[50.0] * 3, l012=[39.0] * 3, l013=[38.0, 38.5, 39.0], **others)
+    (text,) = (t for t in findings_of(tmp_path / "many").unknown if "Train 5 seeds" in t)
+    assert "with 3 seeds and 8 comparisons, a paired difference must be 12.6 times" in text
+    assert "lowers this to 5.3" in text
+
+
+def test_an_equivalent_set_is_called_so(tmp_path):
+    maes(tmp_path, l0=[40.0, 40.1, 40.2], l01=[40.1, 40.2, 40.3])
+    said = findings_of(tmp_path).best
+    assert "Equivalent to it within ±5\N{NO-BREAK SPACE}%: `0e+1o` (+0.10 meV)." in said
 
 
 def test_other_code_versions_are_told(tmp_path):
