@@ -32,14 +32,15 @@ NEWER_KEYS = {"run_cap"}
 DESIGNED = {
     "irreps.yaml": 27,
     "graphs.yaml": 30,
-    "paper_lmax.yaml": 16,
-    "paper_single_degree.yaml": 20,
-    "paper_long.yaml": 12,
+    "paper_lmax.yaml": 32,
+    "paper_single_degree.yaml": 40,
+    "paper_long.yaml": 24,
     "tasks.yaml": 60,
     "quickstart.yaml": 4,
     "multiplicities.yaml": 60,
     "recipe.yaml": 72,
     "nested.yaml": 6,
+    "reading.yaml": 12,
 }
 TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
 
