@@ -151,7 +151,7 @@ def build_page(
     from reporting.compare.groups import check_reference, group_runs
     from reporting.html.latent_layouts import pack_layouts
     from reporting.html.page import render_page
-    from reporting.html.table import write_csv
+    from reporting.tables.table import write_csv
 
     groups = group_runs(found.runs)
     if reference is not None:
@@ -186,13 +186,16 @@ def make_section(key: str, group: Group, reference: str | None) -> Section:
     Section
         Still without its latent layouts.
     """
+    from reporting.compare.baselines import compare_with_baselines
+    from reporting.compare.decompositions import decompositions
     from reporting.compare.groups import choose_reference
-    from reporting.compare.irrep_effects import irrep_effects
+    from reporting.compare.irrep_effects import irrep_effects, pair_effects
     from reporting.compare.latent_spaces import latent_measures
+    from reporting.compare.nested_subsets import nested_subsets
     from reporting.compare.set_comparison import standings
-    from reporting.html import group_tables
     from reporting.html.page import Section
     from reporting.plots.group_figures import draw_figures
+    from reporting.tables import group_tables, measure_tables
     from reporting.words.findings import describe_findings
 
     base = choose_reference(group, reference)
@@ -202,21 +205,31 @@ def make_section(key: str, group: Group, reference: str | None) -> Section:
         section.downloads = [runs_table]
         return section
     rows, effects, latent = standings(group, base), irrep_effects(group), latent_measures(group)
-    sets_table = group_tables.sets_table(group, rows, base)
-    irreps_table = group_tables.irreps_table(group, effects)
+    learning = compare_with_baselines(group)
     section.best = rows[0].irrep_set
-    section.sets_table = sets_table
-    section.irreps_table = irreps_table if irreps_table.rows else None
+    sets_table = group_tables.sets_table(group, rows, base)
+    irreps_table = measure_tables.irreps_table(group, effects)
+    section.tables = [sets_table, irreps_table] if irreps_table.rows else [sets_table]
+    further = [
+        group_tables.baselines_table(group, learning) if learning else None,
+        measure_tables.pairs_table(group, pair_effects(group)),
+        measure_tables.subsets_table(group, nested_subsets(group)),
+        measure_tables.decomposition_table(group, decompositions(group)),
+        measure_tables.latent_summary_table(group, latent),
+        measure_tables.scalars_table(group, effects),
+    ]
+    section.further_tables = [table for table in further if table is not None and table.rows]
     section.figures = draw_figures(group, rows, effects, latent)
-    tables = [
+    downloads = [
         sets_table,
         irreps_table,
+        *section.further_tables,
         group_tables.utilization_table(group),
-        group_tables.latent_table(latent),
+        measure_tables.latent_table(latent),
         group_tables.curves_table(group),
         runs_table,
     ]
-    section.downloads = [table for table in tables if table.rows]
+    section.downloads = [table for table in downloads if table.rows]
     return section
 
 

@@ -1,4 +1,4 @@
-"""What each irrep does for a set: removed from the trained networks, and left out of training.
+"""What each irrep does for a set: taken out of trained networks in several ways, or of training.
 
 Imports `records` and this package only.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from records.names import UNTRAINED
-from records.utilization import BlockUtilization
+from records.names import NETWORK, UNTRAINED
+from records.utilization import INTERACTION, PAIR, BlockUtilization, Utilization
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.set_comparison import Difference, compare_pairs
 from reporting.compare.statistics import Estimate, mean_interval, mean_of_finite
 from reporting.read.irreps import degree_of, parse_irreps, without_irrep
 from reporting.read.utilization import (
+    EFFECTS,
     MEASURES,
+    MISSED,
     NOT_MEASURED,
     RELATIVE_RELIANCE,
     RELIANCE,
@@ -25,6 +27,8 @@ from reporting.read.utilization import (
     UNDECIDED,
     is_absent,
     measures,
+    pairs,
+    rms_contribution,
     single_irreps,
     verdict_of,
     whole_network,
@@ -34,6 +38,44 @@ ABSENT = "absent"
 """Verdict of a block that its layer does not have."""
 MIXED = "mixed"
 """Verdict of a block on which the networks of a set do not agree."""
+
+
+@dataclass(frozen=True)
+class MeasuredEffect:
+    """One measure of an effect on the validation MAE, over the trained networks of a set.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        Mean over seeds, reporting units. A single network's interval is over molecules.
+    verdicts : Counter
+        How many of the networks have which verdict.
+    """
+
+    estimate: Estimate
+    verdicts: Counter[str]
+
+
+@dataclass(frozen=True)
+class PairEffect:
+    """What is lost with two irreps at once.
+
+    Attributes
+    ----------
+    irrep_set : IrrepSet
+    irreps : tuple of str
+        Both irreps, for example ``1o`` and ``2e``.
+    effects : dict of str to MeasuredEffect
+        By measure, as of single irreps; `records.utilization.INTERACTION` is the reliance on both
+        minus the sum of the reliances on each.
+    missed_interaction : Estimate or None
+        How much both are missed minus the sum of how much each is missed, over seeds.
+    """
+
+    irrep_set: IrrepSet
+    irreps: tuple[str, str]
+    effects: dict[str, MeasuredEffect]
+    missed_interaction: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +100,11 @@ class IrrepEffect:
     retrained : Difference or None
         Error of the set without this irrep minus error of this set, both trained from the start.
         None if the set without it was not trained.
+    effects : dict of str to MeasuredEffect
+        By measure, see `reporting.read.utilization.EFFECTS`; those that were measured.
+    contribution : Estimate or None
+        Standard deviation over molecules of what the irrep contributes to the prediction, root
+        mean square over layers, reporting units.
     """
 
     irrep_set: IrrepSet
@@ -67,6 +114,14 @@ class IrrepEffect:
     untrained_reliance: float
     verdicts: Counter[str]
     retrained: Difference | None
+    effects: dict[str, MeasuredEffect] = field(default_factory=dict)
+    contribution: Estimate | None = None
+
+    @property
+    def missed(self) -> Counter[str]:
+        """How many of the trained networks have which verdict on what is missed."""
+        effect = self.effects.get(MISSED)
+        return Counter() if effect is None else effect.verdicts
 
     @property
     def measured(self) -> int:
@@ -150,7 +205,68 @@ def _irrep_effect(irrep_set: IrrepSet, irrep: str, retrained: Difference | None)
         untrained_reliance=mean_of_finite(measures(block, mae)[RELIANCE] for block, mae in before),
         verdicts=Counter(v for block, _ in blocks if (v := verdict_of(block)) != NOT_MEASURED),
         retrained=retrained,
+        effects=_measured_effects(irrep_set, irrep, EFFECTS),
+        contribution=_contribution(irrep_set, irrep),
     )
+
+
+def _trained(irrep_set: IrrepSet) -> list[Utilization]:
+    found = [run.final_utilization() for run in irrep_set.runs]
+    return [utilization for utilization in found if utilization is not None]
+
+
+def _measured_effects(
+    irrep_set: IrrepSet, irrep: str, names: Iterable[str]
+) -> dict[str, MeasuredEffect]:
+    rows = [row for u in _trained(irrep_set) for row in whole_network(u, irrep)]
+    found = {}
+    for name in names:
+        effects = [row.effects[name] for row in rows if name in row.effects]
+        effects = [effect for effect in effects if math.isfinite(effect.value)]
+        if not effects:
+            continue
+        estimate = mean_interval([effect.value for effect in effects])
+        if len(effects) == 1:
+            estimate = replace(estimate, low=effects[0].low, high=effects[0].high)
+        found[name] = MeasuredEffect(estimate, Counter(effect.verdict for effect in effects))
+    return found
+
+
+def _contribution(irrep_set: IrrepSet, irrep: str) -> Estimate | None:
+    values = [rms_contribution(utilization, irrep) for utilization in _trained(irrep_set)]
+    known = [value for value in values if math.isfinite(value)]
+    return mean_interval(known) if known else None
+
+
+def pair_effects(group: Group) -> list[PairEffect]:
+    """Measure what is lost with two irreps at once, for every pair that was measured.
+
+    Parameters
+    ----------
+    group : Group
+    """
+    found = []
+    for irrep_set in group.sets:
+        names = dict.fromkeys(name for u in _trained(irrep_set) for name in pairs(u))
+        for name in names:
+            first, second = name.split(PAIR)
+            effects = _measured_effects(irrep_set, name, (*EFFECTS, INTERACTION))
+            interaction = _missed_interaction(irrep_set, name)
+            found.append(PairEffect(irrep_set, (first, second), effects, interaction))
+    return found
+
+
+def _missed_interaction(irrep_set: IrrepSet, pair: str) -> Estimate | None:
+    values = []
+    for utilization in _trained(irrep_set):
+        missed = {
+            row.irrep: row.effects[MISSED].value
+            for row in utilization.rows
+            if row.layer == NETWORK and MISSED in row.effects
+        }
+        if missed.keys() >= {pair, *pair.split(PAIR)}:
+            values.append(missed[pair] - sum(missed[irrep] for irrep in pair.split(PAIR)))
+    return mean_interval(values) if values else None
 
 
 def block_means(irrep_set: IrrepSet) -> list[BlockMean]:

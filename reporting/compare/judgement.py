@@ -6,6 +6,7 @@ Imports this package only.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -14,6 +15,7 @@ from reporting.compare.irrep_effects import IrrepEffect
 from reporting.compare.set_comparison import Difference, Relation
 from reporting.read.irreps import degree_of
 from reporting.read.runs import Run
+from reporting.read.utilization import HARMFUL, MISSED, NEGLIGIBLE
 
 FALLING_GAIN = 0.02
 """A learning curve still falls if the last fifth of the epochs lowers it by more than this part."""
@@ -32,6 +34,17 @@ class Usage(Enum):
     """Too many intervals decide nothing."""
     USED = auto()
     """More than half of the networks rely on it."""
+
+
+class Missing(Enum):
+    """Whether trained networks miss an irrep that is taken out while they are trained on."""
+
+    NOT_MEASURED = auto()
+    MISSED = auto()
+    """More than half of the networks miss it."""
+    NOT_MISSED = auto()
+    """In more than half of the networks its loss is negligible, or even helps."""
+    UNDECIDED = auto()
 
 
 class Need(Enum):
@@ -53,15 +66,17 @@ class Need(Enum):
 
 @dataclass(frozen=True)
 class IrrepJudgement:
-    """What removing an irrep and training without it say together.
+    """What taking an irrep out of trained networks and training without it say together.
 
     Attributes
     ----------
     usage : Usage
+    missing : Missing
     need : Need
     """
 
     usage: Usage
+    missing: Missing
     need: Need
 
 
@@ -76,7 +91,21 @@ def judge_irrep(irrep: str, effects: Sequence[IrrepEffect]) -> IrrepJudgement:
         Effects of this irrep, one per set that has it.
     """
     retrained = [effect.retrained for effect in effects if effect.retrained is not None]
-    return IrrepJudgement(_usage(effects), _need(irrep, retrained))
+    return IrrepJudgement(_usage(effects), _missing(effects), _need(irrep, retrained))
+
+
+def _missing(effects: Sequence[IrrepEffect]) -> Missing:
+    verdicts = sum((effect.missed for effect in effects), Counter[str]())
+    if not verdicts:
+        return Missing.NOT_MEASURED
+    half = verdicts.total() / 2
+    if verdicts[MISSED] > half:
+        return Missing.MISSED
+    return (
+        Missing.NOT_MISSED
+        if verdicts[NEGLIGIBLE] + verdicts[HARMFUL] > half
+        else (Missing.UNDECIDED)
+    )
 
 
 def _usage(effects: Sequence[IrrepEffect]) -> Usage:

@@ -1,1 +1,1 @@
-"""The self-contained HTML page: its tables, molecules, templates, style sheet and script."""
+"""The self-contained HTML page: its molecules, templates, style sheet and script."""

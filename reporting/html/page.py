@@ -19,11 +19,12 @@ from markupsafe import Markup, escape
 from records.targets import describe_target
 from reporting.compare.groups import Group, IrrepSet
 from reporting.html.latent_layouts import LatentData
-from reporting.html.table import Table
 from reporting.plots import palette
 from reporting.plots.figure import Figure
+from reporting.tables.table import Table
 from reporting.words import formatting
 from reporting.words.findings import Findings
+from reporting.words.titles import MEASURE_MEANINGS, MEASURE_TITLES
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -66,8 +67,10 @@ class Section:
         All runs of the group.
     best : IrrepSet or None
         The set with the lowest error; None if there are no sets.
-    sets_table, irreps_table : Table or None
-        The ablation table, and what each irrep is worth to each set; None if there is none.
+    tables : list of Table
+        The ablation table, and what each irrep is worth to each set.
+    further_tables : list of Table
+        Tables that are folded away at first.
     figures : list of Figure
     downloads : list of Table
         Tables offered as CSV files.
@@ -80,8 +83,8 @@ class Section:
     findings: Findings
     runs_table: Table
     best: IrrepSet | None = None
-    sets_table: Table | None = None
-    irreps_table: Table | None = None
+    tables: list[Table] = field(default_factory=list)
+    further_tables: list[Table] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     downloads: list[Table] = field(default_factory=list)
     layouts: list[LayoutChoice] = field(default_factory=list)
@@ -152,6 +155,8 @@ def render_page(
             problems=problems,
             made=made,
             data=data,
+            measure_titles=MEASURE_TITLES,
+            measure_meanings=MEASURE_MEANINGS,
             style=Markup(_style()),
             script=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
             plotly=Markup(_plotly()),

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reporting.compare.decompositions import decompositions
 from reporting.compare.groups import Group
-from reporting.compare.irrep_effects import IrrepEffect
+from reporting.compare.irrep_effects import IrrepEffect, pair_effects
 from reporting.compare.latent_spaces import LatentMeasure
+from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.set_comparison import Standing
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
 from reporting.plots.heatmaps import heatmaps
 from reporting.plots.latents import latent_spaces
+from reporting.plots.paths import decomposition_bars, nested_bars
 from reporting.plots.reliance import reliance_against_retraining
+from reporting.plots.worth import worth_of_irreps
 
 
 def draw_figures(
@@ -36,13 +40,16 @@ def draw_figures(
     Returns
     -------
     list of Figure
-        Figures that would be empty are left out.
+        What the first screen shows comes first. Figures that would be empty are left out.
     """
     drawn = [
+        worth_of_irreps(group, rows, effects, pair_effects(group)),
         error_against_size(group, rows),
         error_against_cost(group, rows),
         learning_curves(group),
         reliance_against_retraining(group, effects),
+        nested_bars(group, nested_subsets(group)),
+        decomposition_bars(group, decompositions(group)),
         heatmaps(group, rows),
         latent_spaces(group, latent),
     ]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from records.latents import ALL
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.latent_spaces import LatentMeasure
+from reporting.compare.statistics import Estimate
 from reporting.plots import palette
 from reporting.plots.figure import Figure, Json, Panel, View, rounded
 from reporting.read.irreps import degree_of
@@ -37,8 +38,9 @@ def latent_spaces(group: Group, measured: Sequence[LatentMeasure]) -> Figure:
     return Figure(
         "latent",
         "Latent space, before and after training",
-        "Filled: trained; open: the same network before training. Means over seeds, for all irreps "
-        "together and for each alone.",
+        "Filled: trained, with 95 % interval; open: the same network before training, a random one "
+        "of the same width; dotted: element counts alone, without a network. Means over seeds, for "
+        "all irreps together and for each alone. Dimensions compare only between equal widths.",
         views,
         wide=True,
     )
@@ -70,14 +72,28 @@ def _latent_panel(sets: Sequence[IrrepSet], measured: Sequence[LatentMeasure], t
             "automargin": True,
             "showgrid": False,
         },
-        "shapes": [_separator(row) for row in separators[:-1]],
+        "shapes": [*(_separator(row) for row in separators[:-1]), *_element_counts(measured)],
     }
     return Panel("", traces, layout, int(70 + ROW_HEIGHT * (next_row + 0.5)))
+
+
+def _mean(estimate: Estimate | None) -> float:
+    return math.nan if estimate is None else estimate.mean
 
 
 def _separator(row: float) -> Json:
     line = {"color": "#e7ebef", "width": 1}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": row, "y1": row, "line": line}
+
+
+def _element_counts(measured: Sequence[LatentMeasure]) -> list[Json]:
+    """Draw what element counts alone reach as a line across all sets."""
+    known = [m.element_counts.mean for m in measured if m.element_counts is not None]
+    if not known:
+        return []
+    (x,) = rounded([sum(known) / len(known)])
+    line = {"color": "#8a4b00", "width": 1.4, "dash": "dot"}
+    return [{"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}]
 
 
 def _block_order(block: str) -> tuple[int, str]:
@@ -92,14 +108,18 @@ def _latent_traces(
     else:
         degree = degree_of(block)
         name, color, symbol = block, palette.color(degree), palette.symbol(degree)
-    both = [(m, row) for m, row in zip(measured, rows) if math.isfinite(m.trained + m.untrained)]
+    both = [
+        (m.untrained.mean, m.trained.mean, row)
+        for m, row in zip(measured, rows)
+        if m.trained is not None and m.untrained is not None
+    ]
     common: Json = {"type": "scatter", "legendgroup": block, "name": name}
     return [
         {
             **common,
             "mode": "lines",
-            "x": [x for m, _ in both for x in (*rounded([m.untrained, m.trained]), None)],
-            "y": [y for _, row in both for y in (row, row, None)],
+            "x": [x for before, after, _ in both for x in (*rounded([before, after]), None)],
+            "y": [y for *_, row in both for y in (row, row, None)],
             "line": {"color": color, "width": 1.2},
             "showlegend": False,
             "hoverinfo": "skip",
@@ -107,7 +127,7 @@ def _latent_traces(
         {
             **common,
             "mode": "markers",
-            "x": rounded(m.untrained for m in measured),
+            "x": rounded(_mean(m.untrained) for m in measured),
             "y": list(rows),
             "marker": {"size": 8, "color": "#ffffff", "symbol": symbol}
             | {"line": {"color": color, "width": 1.5}},
@@ -117,7 +137,14 @@ def _latent_traces(
         {
             **common,
             "mode": "markers",
-            "x": rounded(m.trained for m in measured),
+            "x": rounded(_mean(m.trained) for m in measured),
+            "error_x": {
+                "type": "data",
+                "array": rounded(m.trained.half_width if m.trained else 0.0 for m in measured),
+                "color": color,
+                "thickness": 1.2,
+                "width": 2,
+            },
             "y": list(rows),
             "marker": {"size": 9, "color": color, "symbol": symbol},
             "hovertemplate": f"{name}, trained: %{{x:.3~g}}<extra></extra>",

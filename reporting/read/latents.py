@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from records.latent_paths import epoch_path, epochs_in, final_frame
+from records.latent_tables import LatentMetric, read_metric_table
 from records.latents import LatentEpoch, read_epoch
 from records.names import UNTRAINED
 from reporting.read.runs import Run, read_record
@@ -66,3 +67,18 @@ def read_layouts(run: Run) -> LatentLayouts | None:
     untrained = read_record(read_epoch, epoch_path(directory, UNTRAINED))
     same = np.array_equal(untrained.molecules.idx, trained.molecules.idx)
     return LatentLayouts(trained, untrained if same else None)
+
+
+def read_latent_metrics(run: Run) -> list[LatentMetric]:
+    """Read the measures of a run's latent spaces; empty if the run has no table of them.
+
+    Parameters
+    ----------
+    run : Run
+
+    Raises
+    ------
+    ReportError
+        If the file is damaged.
+    """
+    return [] if run.latent_table is None else read_record(read_metric_table, run.latent_table)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from records.decomposition import Decomposition, read_decomposition
 from records.metrics import Row, read_metrics
 from records.names import UNTRAINED
+from records.nested import NestedEpoch, read_nested
 from records.summary import Summary, read_summary
 from records.utilization import Utilization, read_table
 from reporting.read.irreps import canonical_irreps
@@ -53,6 +55,12 @@ class Run:
         What ``utilization.csv`` holds, by epoch.
     best_utilization : Utilization or None
         What ``utilization_best.csv`` holds: the best checkpoint, with all layers.
+    decomposition : Decomposition or None
+        What ``decomposition.csv`` holds.
+    nested : dict of int to NestedEpoch
+        What ``nested.csv`` holds, by epoch.
+    latent_table : Path or None
+        ``latents/metrics.csv``, if the run has it.
     """
 
     name: str
@@ -62,6 +70,9 @@ class Run:
     metrics: dict[int, Row] = field(default_factory=dict)
     utilization: dict[int, Utilization] = field(default_factory=dict)
     best_utilization: Utilization | None = None
+    decomposition: Decomposition | None = None
+    nested: dict[int, NestedEpoch] = field(default_factory=dict)
+    latent_table: Path | None = None
 
     @property
     def status(self) -> str:
@@ -212,6 +223,7 @@ def read_run(path: Path) -> Run:
         raise ReportError(f"{summary_path} is missing: remove the run's directory, {SKIP_ADVICE}")
     _check_complete(summary, summary_path)
     best = read_record(read_table, path / "utilization_best.csv")
+    latent_table = path / "latents" / "metrics.csv"
     return Run(
         name=summary.run_name or path.name,
         path=path,
@@ -220,6 +232,9 @@ def read_run(path: Path) -> Run:
         metrics=read_record(read_metrics, path / "metrics.csv"),
         utilization=read_record(read_table, path / "utilization.csv"),
         best_utilization=best[max(best)] if best else None,
+        decomposition=read_record(read_decomposition, path / "decomposition.csv"),
+        nested=read_record(read_nested, path / "nested.csv"),
+        latent_table=latent_table if latent_table.is_file() else None,
     )
 
 

@@ -20,7 +20,13 @@ CONTRIBUTION = "contribution_sd"
 MEASURES = (RELIANCE, RELATIVE_RELIANCE, POWER_SHARE, EFFECTIVE_CHANNELS, CONTRIBUTION)
 """What the report shows of each block, in the order of the CSV file's columns."""
 
+EFFECTS = ("missed", "refitted", "resampled", RELIANCE, "probe")
+"""Measures of an effect on the MAE, those that come closest to need first."""
+
 RELIED_ON: Verdict = "relied on"
+MISSED: Verdict = "missed"
+NEGLIGIBLE: Verdict = "negligible"
+HARMFUL: Verdict = "harmful"
 UNDECIDED: Verdict = "undecided"
 UNREACHABLE: Verdict = "unreachable"
 NOT_MEASURED = "not measured"
@@ -72,6 +78,31 @@ def is_absent(block: BlockUtilization) -> bool:
 def single_irreps(utilization: Utilization) -> list[BlockUtilization]:
     """Return the rows of single irreps, without those of pairs."""
     return [row for row in utilization.rows if PAIR not in row.irrep]
+
+
+def pairs(utilization: Utilization) -> list[str]:
+    """List the pairs of irreps that were removed together, for example ``1o&2e``."""
+    return [row.irrep for row in utilization.rows if PAIR in row.irrep]
+
+
+def rms_contribution(utilization: Utilization, irrep: str) -> float:
+    """Average an irrep's contribution over layers.
+
+    Parameters
+    ----------
+    utilization : Utilization
+    irrep : str
+        For example ``1o``.
+
+    Returns
+    -------
+    float
+        Root mean square over layers of the contribution's standard deviation over molecules,
+        reporting units; NaN if it was not measured.
+    """
+    values = [row.contribution_sd for row in utilization.rows if row.irrep == irrep]
+    squares = [value**2 for value in values if math.isfinite(value)]
+    return math.sqrt(math.fsum(squares) / len(squares)) if squares else math.nan
 
 
 def whole_network(utilization: Utilization, irrep: str) -> list[BlockUtilization]:

@@ -48,6 +48,17 @@ def sweep_group(sweep_dir: Path) -> Group:
     return group
 
 
+@pytest.fixture(scope="session")
+def measured_group(tmp_path_factory: pytest.TempPathFactory) -> Group:
+    """Four sets with three seeds each that draw splits, with everything that is measured."""
+    folder = tmp_path_factory.mktemp("measured")
+    for irreps in SETS:
+        for seed in range(3):
+            nested = irreps == SETS[-1]
+            write_run(folder, irreps, seed, split_seed=seed, measures=True, nested=nested)
+    return one_group(folder)
+
+
 def one_group(folder: Path) -> Group:
     """Read a folder whose runs are all comparable."""
     (group,) = group_runs([read_run(path) for path in find_runs([folder])])

@@ -36,6 +36,5 @@ def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
     (shown,) = data["latents"]["runs"].values()
     assert set(shown["blocks"]) == {"all", "0e", "1o"}
     assert len(data["latents"]["drawings"]) == 20
-    assert set(data["figures"]) == {
-        f"g1-{key}" for key in ("size", "cost", "curves", "reliance", "heatmaps", "latent")
-    }
+    figures = ("worth", "size", "cost", "curves", "reliance", "heatmaps", "latent", "decomposition")
+    assert set(data["figures"]) == {f"g1-{key}" for key in figures}

@@ -57,7 +57,7 @@ def test_any_other_difference_makes_another_group(tmp_path, option):
 def test_splits_that_go_with_the_seed_are_seeds_of_one_set(tmp_path):
     for seed in range(3):
         for irreps in ("16x0e", "16x0e+16x1o"):
-            write_run(tmp_path, irreps, seed, f"--data.split_seed={seed + 5}")
+            write_run(tmp_path, irreps, seed, split_seed=seed + 5)
     group = one_group(tmp_path)
     assert group.seeds_draw_splits
     assert [len(known.runs) for known in group.sets] == [3, 3]
@@ -74,7 +74,7 @@ def test_splits_that_go_with_the_seed_are_seeds_of_one_set(tmp_path):
 )
 def test_splits_that_do_not_go_with_the_seed_are_groups_apart(tmp_path, pairs):
     for seed, split in pairs:
-        write_run(tmp_path, "16x0e", seed, f"--data.split_seed={split}")
+        write_run(tmp_path, "16x0e", seed, split_seed=split)
     groups = groups_in(tmp_path)
     assert len(groups) == 2
     assert not any(group.seeds_draw_splits for group in groups)

@@ -1,14 +1,16 @@
 """Judgements on irreps, sets and training, for every case."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from reporting.compare.groups import IrrepSet
-from reporting.compare.irrep_effects import IrrepEffect
+from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect
 from reporting.compare.judgement import (
     IrrepJudgement,
     Lead,
+    Missing,
     Need,
     Usage,
     differ_in_size,
@@ -81,7 +83,22 @@ def test_networks_of_all_sets_are_counted_together():
 )
 def test_an_irrep_is_needed_if_training_without_it_is_established_as_worse(retrained, need):
     effects = [effect(values, 3, 3) for values in retrained]
-    assert judge_irrep("1o", effects) == IrrepJudgement(Usage.USED, need)
+    assert judge_irrep("1o", effects) == IrrepJudgement(Usage.USED, Missing.NOT_MEASURED, need)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "missing"),
+    [
+        ({}, Missing.NOT_MEASURED),
+        ({"missed": 2, "undecided": 1}, Missing.MISSED),
+        ({"negligible": 1, "harmful": 1, "missed": 1}, Missing.NOT_MISSED),
+        ({"missed": 1, "undecided": 1}, Missing.UNDECIDED),
+    ],
+)
+def test_an_irrep_is_missed_if_most_networks_miss_it(verdicts, missing):
+    effects = {"missed": MeasuredEffect(mean_interval([1.0]), Counter(verdicts))}
+    found = replace(effect(None, 3, 3), effects=effects)
+    assert judge_irrep("1o", [found]).missing is missing
 
 
 def test_scalars_are_in_every_set():

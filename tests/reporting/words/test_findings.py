@@ -63,7 +63,7 @@ def test_a_single_set_has_nothing_to_be_compared_with(tmp_path):
     maes(tmp_path, l01=[40.0, 41.0])
     said = findings_of(tmp_path)
     assert "nothing to compare it with" in said.best[0]
-    assert "whether it is needed is open" in everything(said)
+    assert "whether training needs it is open" in everything(said)
     assert any("no otherwise equal set was trained without them" in t for t in said.unknown)
 
 
@@ -110,7 +110,7 @@ def test_sets_that_a_linear_fit_nearly_reaches_are_named(tmp_path):
 def test_seeds_say_what_they_draw(tmp_path):
     for seed in (0, 1, 2):
         write_run(tmp_path / "one", "16x0e", seed)
-        write_run(tmp_path / "own", "16x0e", seed, f"--data.split_seed={seed}")
+        write_run(tmp_path / "own", "16x0e", seed, split_seed=seed)
     assert findings_of(tmp_path / "one").seeds == [
         "3 seeds in 1 set of irreps. Seeds draw new weights and batches; all runs share one split."
     ]

@@ -10,9 +10,9 @@ import pytest
 from reporting.compare.irrep_effects import irrep_effects
 from reporting.compare.latent_spaces import latent_measures
 from reporting.compare.set_comparison import standings
-from reporting.html import group_tables
 from reporting.html.page import make_environment
-from reporting.html.table import Cell, Column, Table, write_csv
+from reporting.tables import group_tables, measure_tables
+from reporting.tables.table import Cell, Column, Table, write_csv
 from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
 
@@ -102,9 +102,9 @@ def test_all_runs_are_listed_with_why_they_are_not_counted(sweep_group):
 def test_every_table_is_written_as_csv(tmp_path, sweep_group, rows):
     made = [
         group_tables.sets_table(sweep_group, rows, sweep_group.sets[0]),
-        group_tables.irreps_table(sweep_group, irrep_effects(sweep_group)),
+        measure_tables.irreps_table(sweep_group, irrep_effects(sweep_group)),
         group_tables.utilization_table(sweep_group),
-        group_tables.latent_table(latent_measures(sweep_group)),
+        measure_tables.latent_table(latent_measures(sweep_group)),
         group_tables.curves_table(sweep_group),
         group_tables.runs_table(sweep_group),
         Table("empty", "", []),

@@ -82,6 +82,8 @@ class Table:
         One cell for each of `columns`, then one for each of `hidden`.
     hidden : list of Column
         Further columns of the CSV file.
+    note : str
+        Explanation below the caption.
     """
 
     key: str
@@ -89,6 +91,20 @@ class Table:
     columns: list[Column]
     rows: list[list[Cell]] = field(default_factory=list)
     hidden: list[Column] = field(default_factory=list)
+    note: str = ""
+
+    def hide(self, key: str) -> None:
+        """Move a column from the page to the further columns of the CSV file.
+
+        Parameters
+        ----------
+        key : str
+            Key of one of `columns`.
+        """
+        number = next(n for n, column in enumerate(self.columns) if column.key == key)
+        self.hidden.append(self.columns.pop(number))
+        for row in self.rows:
+            row.append(row.pop(number))
 
     def to_csv(self) -> str:
         """Write the table as CSV, one line per row; cells without a value are empty."""
@@ -98,6 +114,28 @@ class Table:
         for row in self.rows:
             writer.writerow([cell.plain_value for cell in row])
         return text.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Write the columns that the page shows as a Markdown table.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    str
+        The caption in bold, the explanation, and the table. Notes follow their text.
+    """
+    head = [" ".join(filter(None, (column.heading, column.note))) for column in table.columns]
+    lines = [head, ["---:" if column.numeric else "---" for column in table.columns]]
+    for row in table.rows:
+        shown = row[: len(table.columns)]
+        lines.append([" ".join(filter(None, (cell.text, cell.note))) for cell in shown])
+    rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
+    explanation = [table.note, ""] if table.note else []
+    return "\n".join([f"**{table.caption}**", "", *explanation, *rows])
 
 
 def write_csv(tables: Sequence[Table], directory: Path, prefix: str = "") -> list[Path]:
