@@ -14,6 +14,17 @@ from pathlib import Path
 from records.files import is_leftover_of
 
 LOCK = ".lock"
+SUMMARY = "summary.json"
+REPORTED_FILES = (
+    SUMMARY,
+    "metrics.csv",
+    "utilization.csv",
+    "utilization_best.csv",
+    "decomposition.csv",
+    "nested.csv",
+    "latents/metrics.csv",
+)
+"""What ``report.py`` computes from; W&B gets these files, too."""
 RUN_FILES = {
     "": (
         "config.yaml",

@@ -22,6 +22,7 @@ from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.epoch_lines import EpochLines
 from callbacks.finite_guard import FiniteGuard
 from callbacks.throughput import Throughput
+from callbacks.wandb_files import WandbFiles
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.checkpoints import WholeCheckpointIO
 from runtime.errors import UsageError, one_line
@@ -93,6 +94,7 @@ class TrainerFactory:
         if self.training:
             checkpoint = EpochCheckpoint(self.directory / "checkpoints", self.deferring_stop)
             own += [*self.callbacks, FiniteGuard(), Throughput(), checkpoint, *callbacks]
+            own.append(WandbFiles())  # last, when the others have written their files
         else:
             options["enable_checkpointing"] = False
         options["callbacks"] = [*_as_list(options.get("callbacks")), *own]

@@ -6,6 +6,8 @@ engine with them. Imports nothing of this project.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import json
 import math
@@ -104,7 +106,28 @@ class RunRecord:
         lines = self.lines.get(name, {})
         return [json.loads(lines[number]) for number in sorted(lines)]
 
-    def node(self) -> dict[str, Any]:
+    def file_nodes(self, url: str, names: list[str]) -> dict[str, Any]:
+        """Uploaded files as GraphQL data; all of them if no names are given."""
+        found = [name for name in sorted(self.files) if not names or name in names]
+        edges = [
+            {
+                "node": {
+                    "id": name,
+                    "name": name,
+                    "url": f"{url}/storage/run/{self.id}/{name}",
+                    "directUrl": f"{url}/storage/run/{self.id}/{name}",
+                    "sizeBytes": len(self.files[name]),
+                    "mimetype": "text/plain",
+                    "updatedAt": "2026-01-01T00:00:00",
+                    "md5": base64.b64encode(hashlib.md5(self.files[name]).digest()).decode(),
+                },
+                "cursor": name,
+            }
+            for name in found
+        ]
+        return {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+
+    def node(self, url: str = "") -> dict[str, Any]:
         """The run as GraphQL data (both as `Run` and as the older `Bucket`)."""
         history = self.lines.get("wandb-history.jsonl", {})
         events = self.lines.get("wandb-events.jsonl", {})
@@ -136,6 +159,8 @@ class RunRecord:
                 "lastStep": len(history) - 1,
                 "keys": {key: {} for row in self.history for key in row},
             },
+            "fileCount": len(self.files),
+            "files": lambda names=(), **_: self.file_nodes(url, list(names or ())),
             "user": {"name": "tester", "username": "tester"},
             "projectId": "1",
             "project": {"id": "project", "name": self.project, "entity": {"name": self.entity}},

@@ -338,7 +338,7 @@ class WandbServer:
     def _run_node(self, name: str, **_: Any) -> dict[str, Any] | None:
         # W&B also calls a run missing that the sweep has only announced.
         run = self.runs.get(name)
-        return run.node() if run and run.attempts else None
+        return run.node(self.url) if run and run.attempts else None
 
     def _sweep_node(self, name: str) -> dict[str, Any] | None:
         sweep = self.sweeps.get(name)
@@ -652,6 +652,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/storage/") and self.command == "PUT":
             wandb.store(path.removeprefix("/storage/"), body)
             return 200, {}
+        if path.startswith("/storage/run/") and self.command == "GET":
+            _, _, _, owner, name = path.split("/", 4)
+            if name in wandb.runs[owner].files:
+                return 200, wandb.runs[owner].files[name]
         wandb.unknown.append(f"{self.command} {path}")
         return 404, {"error": f"unknown {path}"}
 
@@ -683,7 +687,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self, request: Request, status: int, answer: Any) -> None:
         request.status = status
-        content = json.dumps(answer).encode()
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -166,7 +166,16 @@ def _without(options: dict[str, Any], varied: Sequence[str]) -> dict[str, Any]:
 
 def _common_key(run: Run, varied: Sequence[str]) -> str:
     shared = _without(run.configuration, varied)
-    return json.dumps([run.target, run.unit, shared], sort_keys=True, default=str)
+    return f"{run.target} {run.unit} {_as_text(shared)}"
+
+
+def _as_text(value: Any) -> str:
+    """Write options so that equal ones are equal: W&B returns 6.0 as 6."""
+    if isinstance(value, dict):
+        return json.dumps({key: _as_text(one) for key, one in sorted(value.items())})
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, default=str)
 
 
 def _seeds_draw_splits(runs: Sequence[Run]) -> bool:
@@ -236,7 +245,7 @@ def differing_options(groups: Sequence[Group]) -> list[str]:
         key
         for key in keys
         if key not in LINKED_OPTIONS
-        and len({json.dumps(g.configuration.get(key), default=str) for g in groups}) > 1
+        and len({_as_text(group.configuration.get(key)) for group in groups}) > 1
     ]
 
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from records.latent_paths import epoch_path, epochs_in, final_frame
+from records.latent_paths import METRIC_TABLE, epoch_path, epochs_in, final_frame
 from records.latent_tables import LatentMetric, read_metric_table
 from records.latents import LatentEpoch, read_epoch
 from records.names import UNTRAINED
 from reporting.read.runs import Run, read_record
+
+LATENTS = "latents"
+"""Folder within a run's directory."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def read_layouts(run: Run) -> LatentLayouts | None:
     """
     if run.path is None:
         return None
-    directory = run.path / "latents"
+    directory = run.path / LATENTS
     frame = final_frame(directory)
     if frame is None or frame == UNTRAINED:
         return None
@@ -81,4 +84,8 @@ def read_latent_metrics(run: Run) -> list[LatentMetric]:
     ReportError
         If the file is damaged.
     """
-    return [] if run.latent_table is None else read_record(read_metric_table, run.latent_table)
+    if run.latent_metrics is not None:
+        return run.latent_metrics
+    if run.path is None or not (run.path / LATENTS / METRIC_TABLE).is_file():
+        return []
+    return read_record(read_metric_table, run.path / LATENTS / METRIC_TABLE)

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from records.decomposition import Decomposition, read_decomposition
 from records.metrics import Row, read_metrics
@@ -20,6 +20,9 @@ from records.nested import NestedEpoch, read_nested
 from records.summary import Summary, read_summary
 from records.utilization import Utilization, read_table
 from reporting.read.irreps import canonical_irreps
+
+if TYPE_CHECKING:
+    from records.latent_tables import LatentMetric
 
 RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
 """A directory that holds any of these is a run's directory."""
@@ -59,8 +62,9 @@ class Run:
         What ``decomposition.csv`` holds.
     nested : dict of int to NestedEpoch
         What ``nested.csv`` holds, by epoch.
-    latent_table : Path or None
-        ``latents/metrics.csv``, if the run has it.
+    latent_metrics : list of LatentMetric or None
+        What ``latents/metrics.csv`` holds; None if it has not been read, see
+        `reporting.read.latents.read_latent_metrics`.
     """
 
     name: str
@@ -72,7 +76,7 @@ class Run:
     best_utilization: Utilization | None = None
     decomposition: Decomposition | None = None
     nested: dict[int, NestedEpoch] = field(default_factory=dict)
-    latent_table: Path | None = None
+    latent_metrics: list[LatentMetric] | None = None
 
     @property
     def status(self) -> str:
@@ -223,7 +227,6 @@ def read_run(path: Path) -> Run:
         raise ReportError(f"{summary_path} is missing: remove the run's directory, {SKIP_ADVICE}")
     _check_complete(summary, summary_path)
     best = read_record(read_table, path / "utilization_best.csv")
-    latent_table = path / "latents" / "metrics.csv"
     return Run(
         name=summary.run_name or path.name,
         path=path,
@@ -234,7 +237,6 @@ def read_run(path: Path) -> Run:
         best_utilization=best[max(best)] if best else None,
         decomposition=read_record(read_decomposition, path / "decomposition.csv"),
         nested=read_record(read_nested, path / "nested.csv"),
-        latent_table=latent_table if latent_table.is_file() else None,
     )
 
 

@@ -10,15 +10,16 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from reporting.build import make_section
 from reporting.compare.groups import (
     Group,
     check_reference,
-    choose_reference,
     differing_options,
     group_runs,
 )
+from reporting.tables.table import to_markdown
 from reporting.wandb.runs import Project, read_project, server_errors
-from reporting.words.findings import Findings, describe_findings
+from reporting.words.findings import Findings
 
 NAME = "Irrepscope"
 MARK = "Written by Irrepscope's report.py, which replaces its text."
@@ -264,19 +265,21 @@ def _blocks(
         wr.TableOfContents(),
     ]
     for group in groups:
+        section = make_section("", group, reference)
         blocks.append(wr.H1(group.name))
-        findings = describe_findings(group, choose_reference(group, reference))
-        blocks.append(wr.MarkdownBlock(text=to_markdown(findings)))
-    for section in panel_sections(project):
-        blocks.append(wr.H1(section.name))
-        _lay_out(section.panels, section.columns)
-        blocks.append(wr.PanelGrid(runsets=[_runset(project, groups)], panels=section.panels))
+        blocks.append(wr.MarkdownBlock(text=findings_in_markdown(section.findings)))
+        tables = [*section.tables, *section.further_tables]
+        blocks += [wr.MarkdownBlock(text=to_markdown(table)) for table in tables]
+    for panels in panel_sections(project):
+        blocks.append(wr.H1(panels.name))
+        _lay_out(panels.panels, panels.columns)
+        blocks.append(wr.PanelGrid(runsets=[_runset(project, groups)], panels=panels.panels))
     return blocks
 
 
-def to_markdown(findings: Findings) -> str:
+def findings_in_markdown(findings: Findings) -> str:
     """Write findings as Markdown."""
-    parts = [*findings.best, *findings.seeds]
+    parts = [*findings.opening]
     for title, texts in (
         ("What each irrep is worth", findings.irreps),
         ("What cannot be concluded yet", findings.unknown),

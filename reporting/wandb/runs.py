@@ -10,14 +10,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from records.configuration import identity
 from records.names import NETWORK
+from records.run_files import REPORTED_FILES, SUMMARY
 from records.summary import Summary, from_json
 from records.utilization import BlockUtilization, Utilization
 from reporting.read.irreps import canonical_irreps, parse_irreps
-from reporting.read.runs import ReportError, Run
+from reporting.read.latents import read_latent_metrics
+from reporting.read.runs import ReportError, Run, read_run
 from reporting.read.utilization import block_from_logged
 
 TIMEOUT = 30
@@ -168,20 +172,44 @@ def read_project(path: str, sweep: str | None) -> Project:
         filters = {"sweep": sweep} if sweep else {}
         api = wandb.Api(timeout=TIMEOUT)
         found = list(api.runs(path, filters=filters, per_page=RUNS_PER_REQUEST, lazy=False))
-        for entry in found:
-            _add_run(project, entry)
+        with TemporaryDirectory(prefix="irrepscope-report-") as folder:
+            for entry in found:
+                _add_run(project, entry, Path(folder))
     if not project.runs:
         what = f"sweep {sweep} of {path}" if sweep else path
         raise ReportError(f"{what} has no runs: train with W&B online, or upload runs with `wandb sync`")
     return project
 
 
-def _add_run(project: Project, entry: Any) -> None:
+def _add_run(project: Project, entry: Any, folder: Path) -> None:
     config = {key: value for key, value in dict(entry.config).items() if key != "_wandb"}
     summary = {key: value for key, value in dict(entry.summary).items() if key[0] != "_"}
     project.config.update(config)
     project.keys.update(summary)
-    project.runs.append(to_run(str(entry.name), str(entry.state), config, summary))
+    run = _from_files(entry, folder)
+    project.runs.append(run or to_run(str(entry.name), str(entry.state), config, summary))
+
+
+def _from_files(entry: Any, folder: Path) -> Run | None:
+    """Read a run from the same files that its directory has.
+
+    Returns
+    -------
+    Run or None
+        None if W&B does not have the run's summary, because the run has not ended or an earlier
+        version of this program trained it.
+    """
+    directory = folder / str(entry.id)
+    directory.mkdir()
+    for file in entry.files(names=list(REPORTED_FILES)):
+        if file.size > 0:
+            file.download(root=str(directory)).close()
+    if not (directory / SUMMARY).is_file():
+        return None
+    run = read_run(directory)
+    run.latent_metrics = read_latent_metrics(run)
+    run.path = None
+    return run
 
 
 def to_run(name: str, state: str, config: dict[str, Any], logged: dict[str, Any]) -> Run:
@@ -199,7 +227,8 @@ def to_run(name: str, state: str, config: dict[str, Any], logged: dict[str, Any]
     Returns
     -------
     Run
-        Without metrics by epoch, and with the last measured utilization only.
+        Without metrics by epoch, and with the last measured utilization only, which is all that is
+        known of a run whose files W&B does not have.
 
     Raises
     ------

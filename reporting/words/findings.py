@@ -55,6 +55,13 @@ class Findings:
     seeds: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    @property
+    def opening(self) -> list[str]:
+        """What is said first: whether the networks can be judged, and which set is best."""
+        if self.too_little_learned:
+            return [*self.learning, *self.best, *self.seeds]
+        return [*self.best, *self.learning, *self.seeds]
+
 
 def describe_findings(group: Group, reference: IrrepSet | None) -> Findings:
     """Describe what a group of runs shows.

@@ -11,7 +11,8 @@ import wandb
 
 import report
 from reporting.compare.groups import group_runs
-from reporting.read.runs import ReportError
+from reporting.read.latents import read_latent_metrics
+from reporting.read.runs import ReportError, find_runs, read_run
 from reporting.read.utilization import whole_network
 from reporting.wandb.dashboards import view_name
 from reporting.wandb.runs import read_project, split_path, to_run
@@ -176,10 +177,28 @@ def test_the_report_has_the_summary_in_words(server):
 
 
 def test_runs_are_read_from_wandb_as_from_disk(server, trained):
-    from reporting.read.runs import find_runs, read_run
-
     on_disk = {run.name: run for run in map(read_run, find_runs([trained.runs_dir]))}
-    (group,) = group_runs(read_project(PATH, None).runs)
+    found = read_project(PATH, None).runs
+    assert len(found) == len(on_disk) == 2
+    for run in found:
+        local = on_disk[run.name]
+        for name in ("irreps", "metrics", "utilization", "best_utilization", "decomposition"):
+            assert repr(getattr(run, name)) == repr(getattr(local, name)), name
+        assert repr(run.latent_metrics) == repr(read_latent_metrics(local))  # NaN is unequal
+        assert run.summary.results == local.summary.results
+        assert (run.finished, run.configuration) == (True, local.configuration)
+
+
+def test_a_run_whose_files_are_not_in_wandb_is_read_from_what_was_logged(server, trained):
+    on_disk = {run.name: run for run in map(read_run, find_runs([trained.runs_dir]))}
+    kept = {key: dict(record.files) for key, record in server.runs.items()}
+    for record in server.runs.values():
+        record.files.clear()
+    try:
+        (group,) = group_runs(read_project(PATH, None).runs)
+    finally:
+        for key, record in server.runs.items():
+            record.files.update(kept[key])
     assert len(group.sets) == len(on_disk) == 2
     for known in group.sets:
         (run,) = known.runs
@@ -199,7 +218,8 @@ def test_different_targets_are_grouped_apart(server):
     other = json.loads(json.dumps(next(iter(server.runs.values())).config))
     changed = {"target": "gap", "data.target": "gap", "model.target": "gap"}
     record = next(iter(server.runs.values()))
-    clone = type(record)(**{**vars(record), "id": "clone", "config": {**other, **changed}})
+    own = {"id": "clone", "files": {}, "config": {**other, **changed}}
+    clone = type(record)(**{**vars(record), **own})
     server.runs["clone"] = clone
     report.main(["--wandb", PATH])
     (runs,) = saved(server, "project-view").spec["section"]["runSets"]
