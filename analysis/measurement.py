@@ -119,7 +119,7 @@ class _Pass:
     features: list[Tensor]  # [n, dim] per layer
     prediction: Tensor  # [g] standardized
     target: Tensor  # [g] target units
-    contribution: list[dict[str, Tensor]]  # per layer, by irrep: [g] standardized
+    contribution: list[dict[str, Tensor]]  # per layer, by irrep: [g] standardized; or empty
 
 
 def measure_utilization(
@@ -134,10 +134,10 @@ def measure_utilization(
 ) -> Utilization:
     """Measure what every block carries, and what is lost when it is taken away.
 
-    The intact network runs once, forward and backward. A block is then replaced, and only the
-    layers behind it are run again on what `prepare` has already computed. For `NETWORK` rows the
-    irrep is replaced at each layer's output, before the next layer sees it. A block that is
-    unreachable, or that no path fills, has an effect of exactly 0 and is not run.
+    The intact network runs once; on the molecules to measure on, backward too. A block is then
+    replaced, and only the layers behind it are run again on what `prepare` has already computed.
+    For `NETWORK` rows the irrep is replaced at each layer's output, before the next layer sees it.
+    A block that is unreachable, or that no path fills, has an effect of exactly 0 and is not run.
 
     - ``reliance``: the block at its invariant mean over all molecules given (zero for l > 0).
     - ``resampled``: each atom's block from an atom of the same element in another molecule, in a
@@ -191,7 +191,7 @@ def measure_utilization(
     if scope.resampled:
         increases |= measuring.resampled(_removals(network, scope, pairs=False))
     if scope.probes and training:
-        training_passes = [_run_intact(network, batch) for batch in training]
+        training_passes = [_run_forward(network, batch) for batch in training]
         increases |= measuring.refitted(training_passes)
         increases |= measuring.probes(training_passes, _rows_to_measure(network, scope))
     for layer, name in _rows_to_measure(network, scope):
@@ -201,6 +201,14 @@ def measure_utilization(
     effects = _intervals(network, increases, error_g, num_bootstrap, seed)
     rows = _rows(network, _content(network, passes, scale), effects, scope)
     return Utilization(rows=rows, mae=float(error_g.mean()), num_molecules=error_g.numel())
+
+
+@torch.no_grad()
+def _run_forward(network: LayeredNetwork, batch: Batch) -> _Pass:
+    """Run the intact network on a batch that no contributions are needed of."""
+    prepared = network.prepare(batch)
+    features, prediction_g = network.run_recording(prepared)
+    return _Pass(prepared, batch.z, features, prediction_g, batch.y, [])
 
 
 def _run_intact(network: LayeredNetwork, batch: Batch) -> _Pass:

@@ -30,7 +30,8 @@ class Removed:
     prediction : Tensor
         [g] standardized.
     last : Tensor
-        [n, layer_irreps[-1].dim] output of the last layer.
+        [n, layer_irreps[-1].dim] output of the last layer; right in ``0e`` and in what the readout
+        takes.
     """
 
     prediction: Tensor
@@ -66,7 +67,8 @@ def run_without(
 ) -> Removed:
     """Run the network with blocks replaced as they appear.
 
-    Only the layers behind the first replaced one run.
+    Only the layers behind the first replaced one run. None does if the last layer keeps nothing
+    of what the readout takes, as without ``0e``.
 
     Parameters
     ----------
@@ -97,7 +99,10 @@ def run_without(
         last[:] = [x]
         return x
 
-    start = min(names)
+    last_layer = len(network.layer_irreps) - 1
+    taken = {name for name, is_read in network.reachable[last_layer].items() if is_read} | {"0e"}
+    present = set(block_columns(network.layer_irreps[last_layer]))
+    start = last_layer if taken & present <= set(names.get(last_layer, ())) else min(names)
     prediction = network.run(prepared, edit=edit, start=(start, edit(start, features[start])))
     return Removed(prediction, last[0])
 

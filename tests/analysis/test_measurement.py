@@ -10,7 +10,7 @@ from e3nn import o3
 from torch import Tensor
 
 from analysis.measurement import Scope, TargetScale, measure_utilization
-from analysis.removal import choose_donors
+from analysis.removal import choose_donors, expanded, invariant_means, run_without
 from networks.convnet import EquivariantConvNet
 from networks.layered import measuring
 from records.names import NETWORK
@@ -112,6 +112,20 @@ def test_reliance_equals_a_full_run_with_the_block_replaced(
             brute = (replaced_by_hooks(network, layers, row.irrep) - intact).mean().item()
             assert reliance(row).value == pytest.approx(brute, rel=1e-9), row
             assert reliance(row).low < reliance(row).value < reliance(row).high
+
+
+def test_without_scalars_no_layer_is_run_again(
+    network: EquivariantConvNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The readout takes the last layer's scalars only, and they are replaced."""
+    prepared = network.prepare(BATCH)
+    features, _ = network.run_recording(prepared)
+    means = expanded(invariant_means([features], network), len(BATCH.z))
+    monkeypatch.setattr(network.layers[1], "forward", None)
+    monkeypatch.setattr(network.layers[2], "forward", None)
+    with torch.no_grad():
+        found = run_without(network, prepared, features, [(k, "0e") for k in range(3)], means)
+    assert torch.equal(found.last[:, :4], means[2]["0e"])
 
 
 def test_reliance_on_one_layer_equals_its_closed_form(

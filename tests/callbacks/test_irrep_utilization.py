@@ -279,6 +279,14 @@ def test_last_rows_are_the_trained_networks_on_molecules_that_select_nothing(run
     assert_same(read_table(path / "utilization.csv")[1], direct, rel=1e-4)
 
 
+def test_epochs_are_measured_on_fewer_molecules_than_the_start_and_the_end(tmp_path: Path) -> None:
+    fit(tmp_path, utilization(epoch_molecules=6))
+    table = read_table(tmp_path / "utilization.csv")
+    assert {epoch: u.num_molecules for epoch, u in table.items()} == {-1: 10, 0: 6, 1: 6}
+    (best,) = read_table(tmp_path / "utilization_best.csv").values()
+    assert best.num_molecules == 10
+
+
 class EvaluatedNetwork(Callback):
     """Keeps a copy of the weights that validation runs on, epoch by epoch."""
 
@@ -529,7 +537,10 @@ def test_checkpoint_with_the_callback_loads_weights_only(tmp_path: Path) -> None
     assert checkpoint["callbacks"]["IrrepUtilization"] == {"measured": 0}
 
 
-@pytest.mark.parametrize("name", ["num_molecules", "every_n_epochs", "num_bootstrap", "batch_size"])
+@pytest.mark.parametrize(
+    "name",
+    ["num_molecules", "epoch_molecules", "every_n_epochs", "num_bootstrap", "batch_size"],
+)
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is 0: it must be at least 1"):
         IrrepUtilization(**{name: 0})
