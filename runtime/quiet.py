@@ -9,16 +9,32 @@ import logging
 import warnings
 
 
+NOISE = (
+    "Tip:",
+    "to estimate number of stepping",
+    # Lightning says so whenever it saves a checkpoint. Ours are read with weights_only=True.
+    "`weights_only` was not set",
+    "GPU available: False",
+    "TPU available: False",
+)
+# A logger's filter does not apply to its children's records, hence every name.
+LOGGERS = (
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector",
+)
+
+
+def _is_about_the_run(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(noise in message for noise in NOISE)
+
+
 def quiet_libraries() -> None:
     """Silence messages that say nothing about the run. All others stay visible."""
-
-    def no_tips(record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        return not any(noise in message for noise in ("Tip:", "to estimate number of stepping"))
-
-    # A logger's filter does not apply to its children's records, hence every name.
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).addFilter(no_tips)
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_is_about_the_run)
     # Batches are collated from flat tensors in this process; workers would only add copies.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # torch_geometric.typing uses TorchScript, which torch now calls deprecated.

@@ -1,5 +1,7 @@
 """Fixtures that the tests of several rooms share."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,11 @@ from qm9.cache import PreparedData, load_or_build
 # Examples have no deadline: how long they take depends on what else the machine does.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# A shell starts jobs in the background deaf to Ctrl-C, and so would be all programs that the tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
