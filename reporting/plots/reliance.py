@@ -42,7 +42,7 @@ def reliance_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
         for effect in effects
         if effect.reliance is not None and effect.retrained is not None
     ]
-    unit = group.unit
+    unit, diagonal = group.unit, _diagonal(points)
     layout: Json = {
         "xaxis": value_axis(
             f"Trained without it: {error_name(group)}, {unit} more",
@@ -51,7 +51,7 @@ def reliance_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
         "yaxis": value_axis(
             f"Removed after training: MAE, {unit} more", [point.reliance.mean for point in points]
         ),
-        "shapes": _diagonal(points),
+        "shapes": diagonal,
     }
     for axis in ("xaxis", "yaxis"):
         layout[axis] |= {"zeroline": True, "zerolinecolor": LINE_COLOR}
@@ -60,8 +60,9 @@ def reliance_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
         "Relied on, or needed?",
         "Each marker is one irrep of one set. Vertical axis: how much the validation error of a "
         "trained network grows when the irrep is removed. Horizontal axis: how much larger the "
-        f"{error_name(group)} is when networks are trained without it from the start. Above the "
-        "dotted diagonal, networks rely on an irrep more than they need it.",
+        f"{error_name(group)} is when networks are trained without it from the start. Networks "
+        "rely on an irrep more than they need it "
+        + ("above the dotted diagonal." if diagonal else "where the first is larger."),
         [View("", [Panel("", _traces(unit, points), layout, 420)])] if points else [],
     )
 
