@@ -12,7 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeping.command import CommandBuilder, visible_devices
+from sweeping.command import (
+    CommandBuilder,
+    available_cores,
+    default_workers,
+    machine_has_gpu,
+    visible_devices,
+)
 from sweeping.file import load_sweep_file
 from sweeping.options import parse_options
 from sweeping.progress import SweepProgress
@@ -44,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"error: {error}", code=2)
     state = SweepState(options.runs_dir / sweep.name)
     trials = [(trial_key(sweep.program, sweep.command, c), c) for c in wanted]
-    workers = options.workers or len(devices) or 1
+    default = default_workers(devices, available_cores(), machine_has_gpu())
+    workers = options.workers or default
     prepare = CommandBuilder(sweep, state, devices, workers)
     if options.dry_run:
         for number, (key, configuration) in enumerate(trials):

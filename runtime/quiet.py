@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import warnings
 
-
 NOISE = (
     "Tip:",
     "to estimate number of stepping",

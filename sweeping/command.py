@@ -19,6 +19,8 @@ from sweeping.file import SweepFile
 from sweeping.state import SweepState, Trial
 
 _ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+GPU_NODES = ("/dev/nvidiactl", "/dev/kfd")
+"""Device nodes of NVIDIA's and AMD's drivers."""
 # A W&B agent or an earlier run may have set these. They would make all trials one run.
 _RUN_VARIABLES = (
     "WANDB_NAME",
@@ -186,6 +188,31 @@ def visible_devices(given: str, environ: Mapping[str, str]) -> list[str]:
     return chosen
 
 
+def default_workers(devices: Sequence[str], cores: int, has_gpu: bool) -> int:
+    """Choose how many trials run at the same time if `--workers` does not say it.
+
+    A small network keeps one core busy and gains little from a second one. So without a GPU two
+    trials share the cores, if there are two; more would multiply the memory.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        As `--devices` names them; one trial runs on each.
+    cores : int
+        Cores that this process may use.
+    has_gpu : bool
+        Whether the machine has a GPU, which trials without `--devices` would share.
+    """
+    if devices:
+        return len(devices)
+    return 1 if has_gpu else min(2, cores)
+
+
+def machine_has_gpu() -> bool:
+    """Say whether a driver of NVIDIA or AMD, or Apple's GPU, is there, without importing torch."""
+    return sys.platform == "darwin" or any(Path(node).exists() for node in GPU_NODES)
+
+
 class CommandBuilder:
     """Builds the command line and the environment of each trial of a sweep.
 
@@ -208,7 +235,7 @@ class CommandBuilder:
         self.state = state
         self.devices = devices
         # Each of several trials would otherwise start a thread on every core.
-        self.threads = max(1, _available_cores() // workers) if workers > 1 else None
+        self.threads = max(1, available_cores() // workers) if workers > 1 else None
 
     def __call__(self, trial: Trial, worker: int) -> tuple[list[str], dict[str, str]]:
         """Return the command line and the environment of a trial on worker number `worker`."""
@@ -238,7 +265,8 @@ class CommandBuilder:
         return [*rendered, f"--runs_dir={self.state.folder}"]
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -55,7 +55,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--workers",
         type=int,
-        help="number of trials at the same time (default: one per device, or 1)",
+        help="number of trials at the same time (default: one per device; 2 without a GPU)",
     )
     parser.add_argument("--devices", help="GPUs, one trial at a time on each, e.g. 0,1")
     parser.add_argument(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweeping.command import render_command, trial_environment, visible_devices
+from sweeping.command import default_workers, render_command, trial_environment, visible_devices
 
 CONFIGURATION = {"model.irreps": "16x0e+16x1o", "data.size": 10, "flag": True, "off": False}
 
@@ -79,3 +79,10 @@ def test_numbers_count_the_visible_devices():
 def test_impossible_devices_are_refused(given):
     with pytest.raises(ValueError, match="--devices"):
         visible_devices(given, {"CUDA_VISIBLE_DEVICES": "4,6"})
+
+
+def test_two_trials_share_the_cores_of_a_machine_without_a_gpu():
+    assert default_workers([], cores=64, has_gpu=False) == 2
+    assert default_workers([], cores=1, has_gpu=False) == 1
+    assert default_workers([], cores=64, has_gpu=True) == 1
+    assert default_workers(["0", "3", "5"], cores=2, has_gpu=True) == 3
