@@ -6,6 +6,7 @@ Imports torch, e3nn and this package only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -74,6 +75,33 @@ class E3nnConvolution(Convolution):
         self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
             _add_tensor_product_buffers
         )
+        self._compiled: Callable[..., Tensor] | None = None
+
+    def compile_tensor_product(self, backend: str | Callable[..., Any]) -> None:
+        """Compile the tensor product, for batches of any size. A copy of this layer will not be.
+
+        Parameters
+        ----------
+        backend : str or callable
+            See `torch.compile`.
+        """
+        tensor_product = self.tensor_product
+
+        def multiply(x: Tensor, harmonics: Tensor, weights: Tensor) -> Tensor:
+            product: Tensor = tensor_product(x, harmonics, weights)
+            return product
+
+        # After eight compilations of one code object torch runs it uncompiled. Layers that shared
+        # one would get there: each is compiled once with gradients and once without.
+        own = FunctionType(
+            multiply.__code__.replace(), multiply.__globals__, closure=multiply.__closure__
+        )
+        self._compiled = torch.compile(own, dynamic=True, backend=backend)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was compiled, which belongs to this layer alone."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {**state, "_compiled": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> E3nnConvolution:
         """Convert dtype or device, and recompute the 3j symbols in the new dtype.
@@ -110,7 +138,8 @@ class E3nnConvolution(Convolution):
         source, target = geometry.edge_index
         harmonics = edge_harmonics(geometry.vectors, self.edge_irreps)
         weights = self.radial(radial_basis(geometry.lengths, self.num_radial, self.cutoff))
-        messages = self.tensor_product(x.index_select(0, source), harmonics, weights)
+        multiply = self._compiled or self.tensor_product
+        messages = multiply(x.index_select(0, source), harmonics, weights)
         out: Tensor = messages.new_zeros(geometry.num_nodes, messages.shape[-1])
         out = out.index_add(0, target, messages)
         return out / self.neighbor_norm
