@@ -79,7 +79,7 @@ class EquivariantRegressor(LightningModule):
         training part, or a least-squares fit on element counts. By default ``composition`` for the
         atomization energies ``U0 U H G`` and ``mean`` for other targets.
     num_layers, embedding_dim, num_elements, num_radial, radial_hidden, cutoff, neighbor_norm, \
-convolution, trim_unreachable
+convolution, trim_unreachable, edge_irreps, kept
         See `EquivariantConvNet`.
     loss : {"mse", "l1", "huber"}
         Loss of the standardized target; ``huber`` is linear beyond one standard deviation.
@@ -135,6 +135,8 @@ convolution, trim_unreachable
         neighbor_norm: float = NEIGHBOR_NORM,
         convolution: ConvolutionName = "fast",
         trim_unreachable: bool = True,
+        edge_irreps: str | None = None,
+        kept: list[dict[str, Any]] | None = None,
         loss: LossName = "mse",
         lr: float = 1e-3,
         weight_decay: float = 0.0,
@@ -175,6 +177,8 @@ convolution, trim_unreachable
             neighbor_norm=neighbor_norm,
             convolution=convolution,
             trim_unreachable=trim_unreachable,
+            edge_irreps=edge_irreps,
+            kept=kept,
         )
         nested = NestedNetworks(self.network)
         check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)

@@ -36,6 +36,7 @@ from networks.restriction import (
     keep_all,
     kept_from_json,
     kept_to_json,
+    natural_irreps,
     readout_weights,
     residual_columns,
 )
@@ -132,7 +133,7 @@ class EquivariantConvNet(LayeredNetwork):
         super().__init__(
             irreps,
             [layer.irreps for layer in stays],
-            [_natural(layer.edge_degrees) for layer in stays],
+            [natural_irreps(layer.edge_degrees) for layer in stays],
             readout,
             embedding,
         )
@@ -375,35 +376,20 @@ class EquivariantConvNet(LayeredNetwork):
             By the smaller network's parameter names; differentiable functions of this network's
             parameters, for `torch.func.functional_call`.
         """
-        selections = self.weight_selections(smaller)
+        selections = self.weight_selections(smaller.kept)
         return {
             name: selections[name].of(weight) if name in selections else weight
             for name, weight in self.named_parameters()
         }
 
-    def weight_selections(self, smaller: EquivariantConvNet) -> dict[str, WeightSelection]:
-        """Find the weights that a smaller network keeps, which takes a few milliseconds.
-
-        Parameters
-        ----------
-        smaller : EquivariantConvNet
-            Made by `restricted`.
-
-        Returns
-        -------
-        dict of str to WeightSelection
-            By parameter name. Both networks share the parameters that are not in it.
-        """
+    def weight_selections(self, kept: Kept) -> dict[str, WeightSelection]:
+        """Find the weights that a smaller network keeps, which takes a few milliseconds."""
         found = {}
         for k in range(len(self.layers)):
             name = f"layers.{k}.radial.layer1.weight"
-            columns, factors = convolution_weights(
-                self._paths(k, self.kept), smaller._paths(k, smaller.kept)
-            )
+            columns, factors = convolution_weights(self._paths(k, self.kept), self._paths(k, kept))
             found[name] = self._selection(name, 1, columns, factors)
-        rows, factors = readout_weights(
-            self.kept[-1].channels["0e"], smaller.kept[-1].channels["0e"]
-        )
+        rows, factors = readout_weights(self.kept[-1].channels["0e"], kept[-1].channels["0e"])
         found["readout.weight"] = self._selection("readout.weight", 0, rows, factors)
         return found
 
@@ -413,7 +399,7 @@ class EquivariantConvNet(LayeredNetwork):
         weight = self.get_parameter(name)
         return WeightSelection(axis, positions.to(weight.device), factors.to(weight))
 
-    def operations(self, prepared: Any) -> int:
+    def operations(self, prepared: Any, kept: Kept | None = None) -> int:
         """Count the multiply-adds of e3nn's order of summation, layer by layer and path by path.
 
         Forming an edge's weights takes hidden * mul_in * mul_out per path, applying them
@@ -424,7 +410,7 @@ class EquivariantConvNet(LayeredNetwork):
         per_edge = 0
         for k, layer in enumerate(self.layers):
             hidden = layer.get_parameter("radial.layer1.weight").shape[0]
-            for (name_in, degree, name_out), path in self._paths(k, self.kept).items():
+            for (name_in, degree, name_out), path in self._paths(k, kept or self.kept).items():
                 dim_in, dim_out = o3.Irrep(name_in).dim, o3.Irrep(name_out).dim
                 per_edge += path.num_weights * (hidden + dim_out)
                 per_edge += len(path.channels_in) * dim_in * (2 * degree + 1) * dim_out
@@ -469,7 +455,9 @@ def _checked(kept: Kept, whole: Kept) -> Kept:
 def _trimmed(kept: Kept, readout: o3.Irreps) -> Kept:
     """Drop the blocks that no path connects with the readout."""
     reachable = reachable_blocks(
-        [_natural(layer.edge_degrees) for layer in kept], [layer.irreps for layer in kept], readout
+        [natural_irreps(layer.edge_degrees) for layer in kept],
+        [layer.irreps for layer in kept],
+        readout,
     )
     if not reachable[-1]:
         raise ValueError(
@@ -479,10 +467,6 @@ def _trimmed(kept: Kept, readout: o3.Irreps) -> Kept:
     return tuple(
         layer.restricted(str(ir) for ir in blocks) for layer, blocks in zip(kept, reachable)
     )
-
-
-def _natural(degrees: frozenset[int]) -> o3.Irreps:
-    return o3.Irreps([(1, (degree, (-1) ** degree)) for degree in sorted(degrees)])
 
 
 def _num_weights(paths: Mapping[Any, Any]) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from networks.irreps import filled_blocks, reachable_blocks
-from networks.restriction import Kept, KeptLayer
+from networks.restriction import Kept, KeptLayer, WeightSelection
 
 Edit = Callable[[int, Tensor], Tensor]
 """From a layer k and its output [n, layer_irreps[k].dim] to what the next layer gets instead."""
@@ -78,9 +78,14 @@ class LayeredNetwork(nn.Module, ABC):
         What the readout takes from the last layer, ``1x0e`` for a scalar.
     irreps_embedding : str or o3.Irreps
         Of the first layer's input.
+    gated : bool
+        Whether layers are gated (`networks.irreps.filled_blocks`), for `reachable` and `filled`.
 
     Attributes
     ----------
+    linear_in_features : bool
+        Whether, for given positions, the prediction is linear in every layer's features. Only then
+        is it a sum over paths.
     irreps, irreps_readout, irreps_embedding : o3.Irreps
         As given.
     layer_irreps, layer_edge_irreps : list of o3.Irreps
@@ -128,6 +133,8 @@ class LayeredNetwork(nn.Module, ABC):
     ...         )
     """
 
+    linear_in_features: bool = False
+
     def __init__(
         self,
         irreps: str | o3.Irreps,
@@ -135,6 +142,7 @@ class LayeredNetwork(nn.Module, ABC):
         edge_irreps: o3.Irreps | Sequence[o3.Irreps],
         irreps_readout: str | o3.Irreps = "1x0e",
         irreps_embedding: str | o3.Irreps = "1x0e",
+        gated: bool = False,
     ) -> None:
         super().__init__()
         self.irreps = o3.Irreps(irreps)
@@ -149,8 +157,10 @@ class LayeredNetwork(nn.Module, ABC):
         )
         self.irreps_readout = o3.Irreps(irreps_readout)
         self.irreps_embedding = o3.Irreps(irreps_embedding)
-        reachable = reachable_blocks(self.layer_edge_irreps, self.layer_irreps, self.irreps_readout)
-        filled = filled_blocks(self.irreps_embedding, self.layer_edge_irreps, self.layer_irreps)
+        self.gated = gated
+        edges, layers = self.layer_edge_irreps, self.layer_irreps
+        reachable = reachable_blocks(edges, layers, self.irreps_readout, gated)
+        filled = filled_blocks(self.irreps_embedding, edges, layers, gated)
         self.kept: Kept = tuple(
             KeptLayer({str(ir): tuple(range(mul)) for mul, ir in irreps}, frozenset(edges.ls))
             for irreps, edges in zip(self.layer_irreps, self.layer_edge_irreps)
@@ -279,13 +289,35 @@ class LayeredNetwork(nn.Module, ABC):
         """
         raise self._not_offered("restricted", "pruning and nested training need")
 
-    def operations(self, prepared: Prepared) -> int:
+    def weight_selections(self, kept: Kept) -> dict[str, WeightSelection]:
+        """Find the weights that a smaller network has from this one.
+
+        Parameters
+        ----------
+        kept : Kept
+            What stays in the smaller network, as for `restricted`.
+
+        Returns
+        -------
+        dict of str to WeightSelection
+            By parameter name. Both networks share the parameters that are not in it.
+
+        Raises
+        ------
+        TypeError
+            If the network does not offer this.
+        """
+        raise self._not_offered("weight_selections", "pruning and nested training need")
+
+    def operations(self, prepared: Prepared, kept: Kept | None = None) -> int:
         """Count the multiply-adds of one forward pass, for cost axes.
 
         Parameters
         ----------
         prepared : Prepared
             The batch.
+        kept : Kept, optional
+            Count those of the network that `restricted` would make of this.
 
         Returns
         -------

@@ -91,6 +91,6 @@ class NestedNetworks:
             if (built.device, built.dtype) == (now.device, now.dtype):
                 return known
         smaller = self._network.restricted(keep_degrees(self._network.kept, (0, *degrees)))
-        known = _Smaller(smaller, self._network.weight_selections(smaller))
+        known = _Smaller(smaller, self._network.weight_selections(smaller.kept))
         self._smaller[degrees] = known
         return known

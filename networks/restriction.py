@@ -1,6 +1,7 @@
 """Networks of a subset of blocks: what stays, and which weights of the larger network it keeps.
 
-Trimming, nested training and pruning are all restrictions. Imports torch and e3nn only.
+Trimming, nested training and pruning are all restrictions. Imports torch, e3nn and
+`networks.irreps` only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from e3nn import o3
 from torch import Tensor
+
+from networks.irreps import filled_blocks, natural_parity, reachable_blocks
 
 Channels = Mapping[str, tuple[int, ...]]
 """Irrep name to the channels that stay, ascending, counted in the unrestricted network."""
@@ -157,6 +160,59 @@ def kept_to_json(kept: Kept) -> list[dict[str, Any]]:
         }
         for layer in kept
     ]
+
+
+def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps) -> Kept:
+    """Drop everything that cannot change the prediction, by the selection rules.
+
+    Parameters
+    ----------
+    kept : Kept
+        What there is.
+    embedding : o3.Irreps
+        Irreps of the first layer's input.
+    readout : o3.Irreps
+        Irreps that the readout takes from the last layer.
+
+    Returns
+    -------
+    Kept
+        Without the blocks that no path fills or that reach no readout, and without the edge
+        degrees that no path between two other blocks uses. The last layer may end up empty.
+    """
+    while True:
+        blocks = [layer.irreps for layer in kept]
+        edges = [natural_irreps(layer.edge_degrees) for layer in kept]
+        filled = filled_blocks(embedding, edges, blocks)
+        reachable = reachable_blocks(edges, blocks, readout)
+        live = tuple(
+            layer.restricted(str(ir) for ir in full & useful)
+            for layer, full, useful in zip(kept, filled, reachable)
+        )
+        sources = [[ir for _, ir in embedding], *([ir for _, ir in x.irreps] for x in live[:-1])]
+        live = tuple(
+            KeptLayer(layer.channels, _used_degrees(source, layer))
+            for source, layer in zip(sources, live)
+        )
+        if live == kept:
+            return kept
+        kept = live
+
+
+def _used_degrees(source: Sequence[o3.Irrep], layer: KeptLayer) -> frozenset[int]:
+    """Edge degrees of a layer that couple an input block with an output block."""
+    targets = [ir for _, ir in layer.irreps]
+    return frozenset(
+        degree
+        for degree in layer.edge_degrees
+        for edge in (o3.Irrep(degree, natural_parity(degree)),)
+        if any(target in one * edge for one in source for target in targets)
+    )
+
+
+def natural_irreps(degrees: Iterable[int]) -> o3.Irreps:
+    """Make the irreps of spherical harmonics, one per degree, ascending."""
+    return o3.Irreps([(1, (degree, natural_parity(degree))) for degree in sorted(degrees)])
 
 
 def check_kept(kept: Kept, whole: Kept) -> None:

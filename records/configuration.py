@@ -22,6 +22,8 @@ NEUTRAL_KEYS = (
     "data.predict_split",
 )
 """Options that change where a run reads its data or how fast it is, but not what it computes."""
+LATER_KEYS = ("init_from", "model.edge_irreps", "model.kept")
+"""Options that older runs do not know. Where they are not given, a run's identity is as before."""
 TRAINER_KEYS = (
     "max_epochs",
     "max_steps",
@@ -64,8 +66,9 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in sorted(flat.items())
         if key not in NEUTRAL_KEYS
+        and not (key in LATER_KEYS and value is None)
         and (
-            key == "seed_everything"
+            key in ("seed_everything", "init_from")
             or key.startswith(("model.", "data."))
             or key.removeprefix("trainer.") in TRAINER_KEYS
         )
