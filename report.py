@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from records.user_folders import prepare_user_folders
 from reporting.build import write_report
 from reporting.read.runs import ReportError
 
@@ -56,10 +57,21 @@ def default_output(runs: Sequence[Path]) -> Path:
     return (runs[0] if len(runs) == 1 else Path()) / "report.html"
 
 
+def _prepare_folders() -> None:
+    """Find folders for the caches of libraries, before these are imported."""
+    try:
+        note = prepare_user_folders()
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    if note:
+        print(note, file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns 0 if done, 1 if disk or network failed, 2 for unusable input."""
     try:
         given = parse_arguments(arguments)
+        _prepare_folders()
         if given.runs:
             output = given.output or default_output(given.runs)
             page = write_report(given.runs, output, given.reference, given.csv, given.skip_broken)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from records.user_folders import prepare_user_folders
 from sweeping.command import (
     CommandBuilder,
     available_cores,
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = parse_options(arguments)
+        if note := prepare_user_folders():
+            _complain(note)
         sweep = load_sweep_file(options.file)
         wanted = configurations(sweep, options.count, options.seed)
         devices = visible_devices(options.devices, os.environ) if options.devices else []

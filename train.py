@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from records.user_folders import prepare_user_folders
+from runtime.errors import UsageError, fail
 from runtime.quiet import quiet_libraries
 from runtime.signals import StopRequestedError, StopSignals
 from runtime.threads import leave_a_core
@@ -33,10 +35,10 @@ def main(arguments: list[str]) -> int:
     signals = StopSignals()
     signals.install()
     try:
+        _prepare_folders()
         # Imported late: these imports take seconds, in which a signal must be handled, and the
         # number of threads must be set before torch is imported.
         from runtime.cli import IrrepscopeCLI
-        from runtime.errors import UsageError, fail
         from runtime.run import Run
 
         try:
@@ -49,6 +51,16 @@ def main(arguments: list[str]) -> int:
     except StopRequestedError as stop:
         hand_trial_back(stop.exit_code)
         return stop.exit_code
+
+
+def _prepare_folders() -> None:
+    """Find folders for the caches of libraries, before these are imported."""
+    try:
+        note = prepare_user_folders()
+    except ValueError as error:
+        fail(str(error))
+    if note:
+        print(note, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ from records.latents import (
     read_snapshot,
     write_epoch,
 )
+from records.user_folders import prepare_user_folders
 
 Job = dict[str, Any]
 SAME_PREDICTION = 1e-6
@@ -431,6 +432,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--finish", action="store_true", help="draw what is left, then end")
     options = parser.parse_args(arguments)
     if options.finish:
+        if note := prepare_user_folders():
+            print(note, file=sys.stderr)
         finish_alone(options.directory)
         return
     # Ctrl-C in the terminal is for the training process, which then closes the pipe.

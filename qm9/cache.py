@@ -33,6 +33,8 @@ FORMAT_VERSION = 1
 
 FILE_NAME = "qm9.cache"
 LOCK_NAME = "qm9.lock"
+VARIABLE = "IRREPSCOPE_CACHE_DIR"
+"""Environment variable that names the folder of the cache."""
 
 _MAGIC = b"IRREPSCOPE-QM9\n\0"
 _ALIGNMENT = 64
@@ -100,8 +102,11 @@ class PreparedData:
 
 
 def default_cache_dir() -> Path:
-    """Get the folder of the cache that is used if none is given."""
-    return Path(platformdirs.user_cache_dir("irrepscope"))
+    """Get the folder of the cache that is used if none is given.
+
+    It is in the user's cache folder, unless the environment variable IRREPSCOPE_CACHE_DIR names it.
+    """
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("irrepscope"))
 
 
 def load_or_build(
