@@ -24,7 +24,7 @@ from qm9.composition import element_counts
 from qm9.graphs import radius_edges
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
-from qm9.targets import get_target
+from qm9.targets import Target, get_target
 from records.baselines import Baselines
 from records.splits import Splits, read_splits, write_splits
 
@@ -44,18 +44,25 @@ class QM9DataModule(LightningDataModule):
     Parameters
     ----------
     target : str
-        Name of the target, as in `qm9.targets.TARGETS`.
+        One of U0, U, H, G, homo, lumo, gap, zpve, mu, alpha, r2, cv, alpha_aniso; they are
+        described in `qm9.targets.TARGETS`.
     graph : {"bonds", "radius"}
-        Edges between bonded atoms (the published choice), or between all atoms within `cutoff`.
+        ``bonds``: edges between bonded atoms (the published choice); ``radius``: between all atoms
+        within `cutoff`.
     cutoff : float
         Radius of the radius graph, angstrom; without effect on bonds.
     split : {"standard", "published"}
-        110,000 / 10,000 / the rest, or 80 / 10 / 10 per cent of the molecules.
+        ``standard``: 110,000 / 10,000 / the rest; ``published``: 80 / 10 / 10 per cent of the
+        molecules.
     split_seed : int
         Seed of the permutation that is cut into the three parts.
-    train_size, val_size, test_size : int, optional
-        Use only this many molecules of a part, from its beginning, so that smaller sets nest in
-        larger ones. `val_size` counts both halves of the validation part and is at least 2.
+    train_size : int, optional
+        Use only this many training molecules, from the beginning of the part, so that smaller sets
+        nest in larger ones; by default all.
+    val_size : int, optional
+        As `train_size`, for validation. Counts both halves of the part and is at least 2.
+    test_size : int, optional
+        As `train_size`, for the test.
     batch_size : int
         Molecules per training step, over all processes: each of two processes takes half of them.
     eval_batch_size : int
@@ -69,8 +76,6 @@ class QM9DataModule(LightningDataModule):
 
     Attributes
     ----------
-    target : Target
-        Name, unit, reporting unit and factor.
     data : PreparedData
         All molecules as flat tensors; set by `setup`.
     splits : dict of str to Tensor
@@ -85,6 +90,8 @@ class QM9DataModule(LightningDataModule):
         If an argument is unusable; says what is allowed. No data is read before that.
     """
 
+    target: Target
+    """Name, unit, reporting unit and factor."""
     data: PreparedData
     splits: dict[str, Tensor]
     target_mean: float

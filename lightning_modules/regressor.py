@@ -78,9 +78,32 @@ class EquivariantRegressor(LightningModule):
         What is subtracted from the target before the network learns it: nothing, the mean over the
         training part, or a least-squares fit on element counts. By default ``composition`` for the
         atomization energies ``U0 U H G`` and ``mean`` for other targets.
-    num_layers, embedding_dim, num_elements, num_radial, radial_hidden, cutoff, neighbor_norm, \
-convolution, trim_unreachable, edge_irreps, kept
-        See `EquivariantConvNet`.
+    num_layers : int
+        Number of convolutions.
+    embedding_dim : int
+        Channels of the atom embedding.
+    num_elements : int
+        Rows of the atom embedding; atomic numbers must be smaller.
+    num_radial : int
+        Number of Bessel functions of an edge's length.
+    radial_hidden : int, optional
+        Hidden width of the radial MLPs; by default the largest multiplicity in `irreps`.
+    cutoff : float
+        Length over which the Bessel functions are defined, angstrom; also the radius of
+        ``graph: radius``.
+    neighbor_norm : float
+        Sums over neighbours are divided by this.
+    convolution : {"fast", "e3nn"}
+        The same function computed in two ways; parameters and state dict are the same.
+    trim_unreachable : bool
+        Leave out of each layer the blocks that no path connects with the readout. Predictions and
+        the remaining weights' gradients are the same.
+    edge_irreps : str, optional
+        Irreps of the edges' spherical harmonics, e.g. ``0e+1o+2e``; by default the degrees present
+        in `irreps`.
+    kept : list of dict, optional
+        What stays of every layer, as a run with fewer paths or channels has it in its
+        configuration; by default everything.
     loss : {"mse", "l1", "huber"}
         Loss of the standardized target; ``huber`` is linear beyond one standard deviation.
     lr : float
@@ -108,9 +131,17 @@ convolution, trim_unreachable, edge_irreps, kept
     cuda_graph : bool
         Record a training step on the GPU and replay it, with batches padded to one shape
         (`networks.cuda_graph`); for one GPU and full precision.
-    channels_l0, channels_l1, channels_l2, channels_l3, channels_l4 : int, optional
-        For searches over multiplicities. If any is given, they replace `irreps`, with natural
-        parity; 0 leaves a degree out.
+    channels_l0 : int, optional
+        Multiplicity of degree 0, for searches over multiplicities. If any of ``channels_l0`` to
+        ``channels_l4`` is given, they replace `irreps`, with natural parity; 0 leaves a degree out.
+    channels_l1 : int, optional
+        Multiplicity of degree 1; see ``channels_l0``.
+    channels_l2 : int, optional
+        Multiplicity of degree 2; see ``channels_l0``.
+    channels_l3 : int, optional
+        Multiplicity of degree 3; see ``channels_l0``.
+    channels_l4 : int, optional
+        Multiplicity of degree 4; see ``channels_l0``.
     compute_weight : float
         If positive, ``val/objective`` is logged: ``val/mae`` times (tensor product operations
         relative to 32x0e+32x1o+32x2e) ** compute_weight.
