@@ -12,6 +12,8 @@ from e3nn import o3
 MAX_DEGREE = 11
 """Largest degree l for which e3nn carries Clebsch-Gordan coefficients."""
 
+SCALAR = o3.Irrep("0e")
+
 
 def natural_parity(degree: int) -> int:
     """Compute the parity (-1)^l of the spherical harmonics of degree l.
@@ -86,7 +88,10 @@ def default_edge_irreps(irreps: o3.Irreps) -> o3.Irreps:
 
 
 def filled_blocks(
-    embedding: o3.Irreps, edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps]
+    embedding: o3.Irreps,
+    edge_irreps: Sequence[o3.Irreps],
+    layer_irreps: Sequence[o3.Irreps],
+    gated: bool = False,
 ) -> list[set[o3.Irrep]]:
     """Find the irreps that some chain of tensor product paths can make non-zero.
 
@@ -98,25 +103,36 @@ def filled_blocks(
         Irreps of the edges that each layer sees.
     layer_irreps : sequence of o3.Irreps
         Irreps of each layer's output.
+    gated : bool
+        Whether layers are gated: every layer, the first included, has a self-connection, and
+        multiplies its blocks of l > 0 by scalars that it makes of its input.
 
     Returns
     -------
     list of set of o3.Irrep
-        For each layer's output, the irreps that can be non-zero. The residual connection keeps a
-        filled block filled in the next layer, if that layer has it.
+        For each layer's output, the irreps that can be non-zero. The residual connection or the
+        self-connection keeps a filled block filled in the next layer, if that layer has it.
     """
     current = {ir for _, ir in embedding}
     layers: list[set[o3.Irrep]] = []
     for k, (edges, irreps) in enumerate(zip(edge_irreps, layer_irreps, strict=True)):
-        made = {ir for _, ir in irreps if any(_couples(source, edges, ir) for source in current)}
-        residual = {ir for _, ir in irreps if ir in current} if k > 0 else set()
-        current = made | residual
+        carried = current if k > 0 or gated else set()
+        fed = {
+            ir
+            for ir in {SCALAR, *(ir for _, ir in irreps)}
+            if ir in carried or any(_couples(source, edges, ir) for source in current)
+        }
+        closed = gated and SCALAR not in fed  # gates are zero
+        current = {ir for _, ir in irreps if ir in fed and not (closed and ir.l > 0)}
         layers.append(current)
     return layers
 
 
 def reachable_blocks(
-    edge_irreps: Sequence[o3.Irreps], layer_irreps: Sequence[o3.Irreps], readout: o3.Irreps
+    edge_irreps: Sequence[o3.Irreps],
+    layer_irreps: Sequence[o3.Irreps],
+    readout: o3.Irreps,
+    gated: bool = False,
 ) -> list[set[o3.Irrep]]:
     """Find the irreps from which some chain of tensor product paths leads to the readout.
 
@@ -128,6 +144,8 @@ def reachable_blocks(
         Irreps of each layer's output.
     readout : o3.Irreps
         Irreps that the readout takes from the last layer (``1x0e`` for a scalar target).
+    gated : bool
+        Whether layers are gated, see `filled_blocks`.
 
     Returns
     -------
@@ -138,11 +156,13 @@ def reachable_blocks(
     layers = [current]
     for k in range(len(layer_irreps) - 2, -1, -1):
         # The residual connection carries a block to itself; paths of the next layer carry it to
-        # others.
+        # others. A block that feeds scalars changes all gates.
+        feeds_gates = gated and any(later.l > 0 for later in current)
+        ends = current | ({SCALAR} if feeds_gates else set())
         current = {
             ir
             for _, ir in layer_irreps[k]
-            if ir in current or any(_couples(ir, edge_irreps[k + 1], later) for later in current)
+            if ir in ends or any(_couples(ir, edge_irreps[k + 1], later) for later in ends)
         }
         layers.append(current)
     return layers[::-1]
@@ -159,6 +179,7 @@ def check_irreps(
     readout: o3.Irreps,
     num_layers: int,
     edge_irreps: o3.Irreps | None = None,
+    gated: bool = False,
 ) -> None:
     """Refuse irreps if a part of them could never be used.
 
@@ -174,6 +195,8 @@ def check_irreps(
         Number of convolutions.
     edge_irreps : o3.Irreps, optional
         Irreps of the edges; by default `default_edge_irreps`.
+    gated : bool
+        Whether layers are gated, see `filled_blocks`.
 
     Raises
     ------
@@ -189,8 +212,9 @@ def check_irreps(
                 f"e.g. 32x{ir}+{irreps}"
             )
     harmonics = default_edge_irreps(irreps) if edge_irreps is None else edge_irreps
-    filled = filled_blocks(embedding, [harmonics] * num_layers, [irreps] * num_layers)
-    reachable = reachable_blocks([harmonics] * num_layers, [irreps] * num_layers, readout)
+    edges, layers = [harmonics] * num_layers, [irreps] * num_layers
+    filled = filled_blocks(embedding, edges, layers, gated)
+    reachable = reachable_blocks(edges, layers, readout, gated)
     for _, ir in irreps:
         if not any(ir in blocks for blocks in filled):
             raise ValueError(
