@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 from reporting.build import write_report
 from reporting.read.runs import ReportError
@@ -69,6 +70,7 @@ def _prepare_folders() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns 0 if done, 1 if disk or network failed, 2 for unusable input."""
+    make_standard_streams_safe()
     try:
         given = parse_arguments(arguments)
         _prepare_folders()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 from sweeping.command import (
     CommandBuilder,
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 all trials finished, 1 a trial failed, 2 unusable input, 128 + signal when stopped.
     """
+    make_standard_streams_safe()
     try:
         options = parse_options(arguments)
         if note := prepare_user_folders():

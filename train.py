@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 from runtime.errors import UsageError, fail
 from runtime.quiet import quiet_libraries
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
         Exit code: 0 for success, 1 for a failure, 2 for unusable input, 143 after SIGTERM and 130
         after Ctrl-C.
     """
+    make_standard_streams_safe()
     quiet_libraries()
     leave_a_core()
     signals = StopSignals()

@@ -55,6 +55,7 @@ from records.latents import (
     read_snapshot,
     write_epoch,
 )
+from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 
 Job = dict[str, Any]
@@ -427,6 +428,7 @@ def main(arguments: list[str]) -> None:
     arguments : list of str
         Command line without the program.
     """
+    make_standard_streams_safe()
     parser = argparse.ArgumentParser(prog="python -m latents.worker", description=__doc__)
     parser.add_argument("directory", type=Path, help="the run's latents directory")
     parser.add_argument("--finish", action="store_true", help="draw what is left, then end")
