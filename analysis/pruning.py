@@ -55,9 +55,7 @@ def irrep_removals(network: LayeredNetwork) -> list[Removal]:
     kept = network.kept
     names = list(dict.fromkeys(name for layer in kept for name in layer.channels))
     degrees = sorted({degree for layer in kept for degree in layer.edge_degrees})
-    found: list[tuple[str, Kept]] = []
-    for degree in sorted({o3.Irrep(name).l for name in names} - {0}):
-        found.append((f"l = {degree} from all layers", _without_degree(kept, degree)))
+    found = [(removal.label, removal.kept) for removal in degree_removals(network)]
     for name in names:
         if name != "0e":
             found.append((f"{name} from all layers", _edited(kept, lambda _, x: _without(x, name))))  # noqa: B023
@@ -68,6 +66,22 @@ def irrep_removals(network: LayeredNetwork) -> list[Removal]:
         for k in (k for k, layer in enumerate(kept) if degree in layer.edge_degrees):
             label = f"edge degree {degree} from layer {k}"
             found.append((label, _edited(kept, lambda j, x: _blind(x, degree) if j == k else x)))  # noqa: B023
+    return list(_possible(network, found))
+
+
+def degree_removals(network: LayeredNetwork) -> list[Removal]:
+    """List what can go in one step: a degree above 0, of features and edges in all layers.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+        Network.
+    """
+    degrees = sorted({o3.Irrep(name).l for layer in network.kept for name in layer.channels} - {0})
+    found = [
+        (f"l = {degree} from all layers", _without_degree(network.kept, degree))
+        for degree in degrees
+    ]
     return list(_possible(network, found))
 
 

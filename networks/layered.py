@@ -330,6 +330,10 @@ class LayeredNetwork(nn.Module, ABC):
         """
         raise self._not_offered("operations", "cost axes need")
 
+    def num_parameters(self) -> int:
+        """Count the trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def _not_offered(self, method: str, use: str) -> TypeError:
         return TypeError(f"{type(self).__name__} does not implement `{method}`, which {use}")
 

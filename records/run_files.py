@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from records.files import is_leftover_of
+from records.locks import MARKER_SUFFIX
 
 LOCK = ".lock"
 SUMMARY = "summary.json"
@@ -25,7 +26,20 @@ REPORTED_FILES = (
     "latents/metrics.csv",
 )
 """What ``report.py`` computes from; W&B gets these files, too."""
-RUN_FILES = {
+PRUNED_FILES = (
+    "state.json",
+    "point_*.ckpt",
+    "point_*.npz",
+    "control_*.ckpt",
+    "front.csv",
+    "front.png",
+)
+"""What ``prune.py`` writes into its folder."""
+PRUNED_FOLDERS = tuple(
+    f"pruned/{way}" for way in ("missed", "nested", "taylor", "magnitude", "random", "chosen")
+)
+"""Folders of a run that ``prune.py`` writes into."""
+RUN_FILES: dict[str, tuple[str, ...]] = {
     "": (
         "config.yaml",
         "summary.json",
@@ -53,6 +67,8 @@ RUN_FILES = {
         "animation.gif",
         "worker.log",
     ),
+    **dict.fromkeys(PRUNED_FOLDERS, PRUNED_FILES),
+    "pruned": (),
 }
 """Patterns of file names by folder of the run's directory."""
 WANDB_ENTRIES = ("run-*-*", "offline-run-*-*", "latest-run", "debug.log", "debug-internal.log")
@@ -104,7 +120,8 @@ def holds_files(directory: Path) -> bool:
     if not directory.is_dir():
         return False
     leftovers = set(_leftovers(directory, RUN_FILES))
-    return any(entry.name != LOCK and entry not in leftovers for entry in directory.iterdir())
+    locks = (LOCK, LOCK + MARKER_SUFFIX)
+    return any(entry.name not in locks and entry not in leftovers for entry in directory.iterdir())
 
 
 def remove_run_files(directory: Path) -> None:
@@ -117,9 +134,36 @@ def remove_run_files(directory: Path) -> None:
     """
     remove_leftovers(directory)
     for folder, patterns in RUN_FILES.items():
-        for path in _entries(directory / folder):
-            if _matches(path, patterns) and (path.is_symlink() or path.is_file()):
-                path.unlink(missing_ok=True)
+        remove_files(directory / folder, patterns)
+    for folder in ("", *PRUNED_FOLDERS):
+        remove_wandb_files(directory / folder)
+    for name in (folder for folder in RUN_FILES if folder):
+        _remove_if_empty(directory / name)
+
+
+def remove_files(folder: Path, patterns: Sequence[str]) -> None:
+    """Remove the files of a folder whose names match; links are removed, not followed.
+
+    Parameters
+    ----------
+    folder : Path
+        May be missing.
+    patterns : sequence of str
+        As in `fnmatch`.
+    """
+    for path in _entries(folder):
+        if _matches(path, patterns) and (path.is_symlink() or path.is_file()):
+            path.unlink(missing_ok=True)
+
+
+def remove_wandb_files(directory: Path) -> None:
+    """Remove what W&B has written below ``wandb``, and the folder if it is empty then.
+
+    Parameters
+    ----------
+    directory : Path
+        Folder that holds ``wandb``.
+    """
     for path in _entries(directory / "wandb"):
         if not _matches(path, WANDB_ENTRIES):
             continue
@@ -127,10 +171,12 @@ def remove_run_files(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for name in (*(folder for folder in RUN_FILES if folder), "wandb"):
-        folder_path = directory / name
-        if folder_path.is_dir() and not folder_path.is_symlink() and not any(folder_path.iterdir()):
-            folder_path.rmdir()
+    _remove_if_empty(directory / "wandb")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def remove_leftovers(directory: Path, files: Mapping[str, Sequence[str]] = RUN_FILES) -> None:

@@ -46,13 +46,31 @@ class WholeCheckpointIO(TorchCheckpointIO):
         CannotWriteError
             If the disk is full.
         """
-        # In memory first: torch's writer of files does not report a full disk as such.
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        write_checkpoint(Path(path), checkpoint)
+
+
+def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint beside its destination, and move it there once it is on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        Destination.
+    checkpoint : dict
+        Anything that `torch.save` accepts.
+
+    Raises
+    ------
+    CannotWriteError
+        If the disk is full.
+    """
+    # In memory first: torch's writer of files does not report a full disk as such.
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

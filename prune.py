@@ -1,0 +1,80 @@
+"""Which irreps can go, and what it costs: ``python prune.py RUN [RUN …]``.
+
+Takes irreps, then channels, out of a trained network step by step, beside the intact network that
+is trained on alike. The same command continues after a kill. Runs that differ in their seed are
+pruned together, with intervals over them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from runtime.quiet import quiet_libraries
+from runtime.signals import StopRequestedError, StopSignals
+from runtime.threads import leave_a_core
+
+WAYS = ("missed", "nested", "taylor", "magnitude", "random")
+USAGE_ERROR = 2
+FAILED = 1
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{' '.join(message.split())}; see python prune.py --help")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; a `ValueError` says which option is wrong."""
+    parser = _OneLineParser(
+        prog="prune.py",
+        description="Find out which irreps a trained network can do without, and what that costs.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, help="a finished run, or several that differ in their seed")
+    add("--by", default="missed", choices=WAYS, help="how removals are chosen (default: missed)")
+    add("--tolerance", type=float, default=0.02, help="largest increase of the MAE (default: 0.02)")
+    add("--fine-tune", type=float, default=0.5, metavar="EPOCHS", help="per round (default: 0.5)")
+    add("--max-increase", type=float, default=0.25, help="where to stop (default: 0.25)")
+    add("--irreps", help="keep these and remove the rest at once, e.g. 8x0e+4x1o")
+    add("--num-molecules", type=int, default=5000, help="test molecules (default: 5000)")
+    add("--seed", type=int, default=0, help="of the order of training molecules (default: 0)")
+    add("--output", type=Path, help="folder (default: pruned/BY in the run, or beside the runs)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--fresh", action="store_true", help="start over: remove what an earlier pruning has left")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Returns
+    -------
+    int
+        0 if done, 1 for a failure, 2 for unusable input, 128 + signal when stopped.
+    """
+    quiet_libraries()
+    leave_a_core()
+    signals = StopSignals()
+    signals.install()
+    try:
+        given = parse_arguments(arguments)
+        # Late: these imports take seconds, and the number of threads must be set before.
+        from pruning.program import prune
+
+        prune(given)
+    except StopRequestedError as stop:
+        print("prune.py: stopped; the same command continues", file=sys.stderr)
+        return stop.exit_code
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR if isinstance(error, ValueError) else FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
