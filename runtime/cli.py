@@ -39,14 +39,26 @@ from runtime.run_name import default_run_name
 from runtime.signals import StopSignals
 from runtime.trainer import TrainerFactory
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+SUBCOMMANDS = {
+    "fit": "Train. An interrupted run continues after its last finished epoch.",
+    "validate": "Measure the errors of a checkpoint on the validation part.",
+    "test": "Measure the errors of a checkpoint on the test part.",
+    "predict": "Write the predictions of a checkpoint for the test part to a CSV file.",
+}
+DESCRIPTION = (
+    "Train and examine an equivariant molecular network. Without a subcommand, the options are "
+    "those of fit, and the best checkpoint is tested after training."
+)
+LIGHTNING_OPTIONS = {
+    "model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path",
+    "weights_only", "verbose", "return_predictions",
+}  # fmt: skip
+"""Arguments of the trainer's methods that the program decides on itself."""
 MAX_SEED = 2**32 - 1
 """NumPy's largest seed."""
 TRANSIENT_OPTIONS = (
     "config",
     "ckpt_path",
-    "weights_only",
-    "return_predictions",
     "fresh",
     "output",
 )
@@ -107,12 +119,28 @@ class IrrepscopeCLI(CustomizableCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=OneLineParser,
-            parser_kwargs={"description": "Train and examine an equivariant molecular network."},
+            parser_kwargs={"description": DESCRIPTION},
             args=["fit", *arguments] if self._bare else arguments,
             run=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        """List the subcommands, and the arguments of the trainer that are no options."""
+        return {name: set(LIGHTNING_OPTIONS) for name in SUBCOMMANDS}
+
+    @override
+    def descriptions(self) -> dict[str, str]:
+        """Describe each subcommand."""
+        return SUBCOMMANDS
+
+    @override
+    def without_subcommand(self) -> str:
+        """Say what happens if no subcommand is given."""
+        return "default: fit, then test the best checkpoint"
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -308,6 +336,13 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         type=str | None,
         default=None,
         help="predict: CSV file to write (default: predictions.csv in the run's directory)",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        type=str | None,
+        default=None,
+        help="validate, test, predict: checkpoint to use, with its own options of model and data "
+        "(default: the run's best); fit takes none",
     )
     parser.add_argument(
         "--provenance",

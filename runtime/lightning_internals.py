@@ -1,4 +1,4 @@
-"""The only place that touches private parts of Lightning: three steps of its command line.
+"""The only place that touches private parts of Lightning: four steps of its command line.
 
 `tests/runtime/test_lightning_internals.py` fails when a release of Lightning changes them.
 Imports Lightning only.
@@ -6,6 +6,9 @@ Imports Lightning only.
 
 from __future__ import annotations
 
+from typing import Any
+
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
@@ -17,6 +20,14 @@ class CustomizableCLI(LightningCLI):
     `instantiate_classes`. Nothing is run afterwards.
     """
 
+    def descriptions(self) -> dict[str, str]:
+        """Describe each subcommand. Their names are those of Lightning's `subcommands`."""
+        return {name: name for name in self.subcommands()}
+
+    def without_subcommand(self) -> str:
+        """Say what happens if no subcommand is given, which `parse_arguments` has to add then."""
+        return ""
+
     def take_checkpoint_options(self) -> None:
         """Take options from the checkpoint that ``--ckpt_path`` names."""
 
@@ -27,6 +38,16 @@ class CustomizableCLI(LightningCLI):
     def subcommand_parser(self) -> LightningArgumentParser:
         """The parser of the options after the subcommand."""
         return self._parser(self.config["subcommand"])
+
+    @override
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Add the subcommands under descriptions of their own, and do not call them required."""
+        self._subcommand_parsers = {}
+        subcommands = parser.add_subcommands(required=False, help=self.without_subcommand())
+        for name, description in self.descriptions().items():
+            added = self._prepare_subcommand_parser(Trainer, name, description=description)
+            self._subcommand_parsers[name] = added
+            subcommands.add_subcommand(name, added, help=description)
 
     @override
     def _parse_ckpt_path(self) -> None:

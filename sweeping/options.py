@@ -59,9 +59,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--devices", help="GPUs, one trial at a time on each, e.g. 0,1")
     parser.add_argument(
-        "--runs_dir", "--runs-dir", type=Path, default=Path("runs"), help="default: runs"
+        "--runs_dir",
+        "--runs-dir",
+        type=Path,
+        default=Path("runs"),
+        help="directory of all runs (default: runs)",
     )
-    parser.add_argument("--count", type=int, help="run at most this many configurations")
+    parser.add_argument(
+        "--count", type=int, help="run at most this many configurations (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of method random (default: 0)")
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
     parser.add_argument(

@@ -52,6 +52,16 @@ def test_the_subcommands_parser_knows_the_subcommands_options() -> None:
     assert "ckpt_path" in parser.get_defaults()
 
 
-@pytest.mark.parametrize("name", ["_parse_ckpt_path", "_set_seed", "_run_subcommand", "_parser"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_add_subcommands",
+        "_parse_ckpt_path",
+        "_parser",
+        "_prepare_subcommand_parser",
+        "_run_subcommand",
+        "_set_seed",
+    ],
+)
 def test_lightning_still_has_the_private_method(name: str) -> None:
     assert callable(getattr(LightningCLI, name)), f"runtime.lightning_internals relies on {name}"
