@@ -66,6 +66,10 @@ def front_figure(front: PrunedFront, title: str) -> Figure:
     for axes, (name, shares_p) in zip(panels.flat, shares):
         _panel(axes, front, np.array(shares_p))
         axes.set_xlabel(f"{name}, share of the intact network's", fontsize=9, color=INK)
+    on_front = sorted(
+        (s, 100 * p.increase) for s, p in zip(shares[0][1], front.points) if p.on_front
+    )
+    panels[0, 0].plot(*zip(*on_front), color=GREY, linewidth=1, linestyle=":", zorder=1)
     for axes in panels[:, 0]:
         axes.set_ylabel("increase of the test MAE, %", fontsize=9, color=INK)
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -82,8 +86,6 @@ def _panel(axes: Axes, front: PrunedFront, shares: np.ndarray) -> None:
         label=f"within the tolerance of {100 * front.tolerance:g} %",
     )
     axes.axhline(0, color=GREY, linewidth=0.8)
-    on_front = sorted((s, 100 * p.increase) for s, p in zip(shares, front.points) if p.on_front)
-    axes.plot(*zip(*on_front), color=GREY, linewidth=1, linestyle=":", zorder=1)
     for phase, color in COLORS.items():
         chosen = [i for i, point in enumerate(front.points) if point.phase == phase]
         if chosen:

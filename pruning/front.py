@@ -138,8 +138,8 @@ def _judged(points: Sequence[PrunedPoint], tolerance: float) -> list[PrunedPoint
         for point in points
         if not any(
             other.operations <= point.operations
-            and other.mae <= point.mae
-            and (other.operations, other.mae) != (point.operations, point.mae)
+            and other.increase <= point.increase
+            and (other.operations, other.increase) != (point.operations, point.increase)
             for other in points
         )
     }

@@ -54,7 +54,7 @@ class PrunedPoint:
     runs : int
         Number of runs that the numbers are means of.
     on_front : bool
-        Whether no other point has both fewer operations and a lower MAE.
+        Whether no other point has both fewer operations and a smaller increase.
     recommended : bool
         Whether it is the cheapest point whose increase stays below the tolerance.
     checkpoint : str

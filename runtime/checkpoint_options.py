@@ -16,6 +16,24 @@ from runtime.checkpoints import read_checkpoint
 
 GROUPS = ("model", "data")
 """Groups of options that a checkpoint fixes."""
+NETWORK_KEYS = tuple(
+    f"model.{name}"
+    for name in (
+        "irreps",
+        "edge_irreps",
+        "kept",
+        "num_layers",
+        "embedding_dim",
+        "num_elements",
+        "num_radial",
+        "radial_hidden",
+        "cutoff",
+        "neighbor_norm",
+        "trim_unreachable",
+        *(f"channels_l{degree}" for degree in range(5)),
+    )
+)
+"""Options that a network's weights fix."""
 SIZES = ("data.val_size", "data.test_size")
 """Options of the evaluation that may differ from the checkpoint's, which is said in one line."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
@@ -105,6 +106,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path} is not a checkpoint of train.py: name another")
     return checkpoint
+
+
+def load_network(module: LightningModule, path: Path) -> None:
+    """Load the network of a checkpoint, and nothing else of it.
+
+    Parameters
+    ----------
+    module : LightningModule
+        Has a ``network``, which gets the weights.
+    path : Path
+        Written by `train.py` or `prune.py`.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is unusable, or holds another network.
+    """
+    prefix = "network."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in read_checkpoint(path)["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    try:
+        module.get_submodule("network").load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"checkpoint {path} holds another network ({reason})") from error
 
 
 def _check_crc(path: Path) -> None:

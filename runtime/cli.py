@@ -22,6 +22,7 @@ from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from runtime.checkpoint_options import (
     GROUPS,
+    NETWORK_KEYS,
     SIZES,
     config_files,
     conflicts,
@@ -30,6 +31,7 @@ from runtime.checkpoint_options import (
     options_of_checkpoint,
     run_of_checkpoint,
 )
+from runtime.checkpoints import load_network
 from runtime.configuration import RunConfiguration, expand_directory
 from runtime.errors import UsageError, one_line
 from runtime.lightning_internals import CustomizableCLI
@@ -183,16 +185,14 @@ class IrrepscopeCLI(CustomizableCLI):
         """Take the options of model and data from the checkpoint that ``--ckpt_path`` names."""
         path, options = self._options.get("ckpt_path"), self._options
         if not path:
+            self._take_initial_options()
             return
         if self.config["subcommand"] == "fit":
             raise UsageError(
                 "fit takes no --ckpt_path: the same command continues its own run after the last "
                 "finished epoch; validate, test and predict take one"
             )
-        try:
-            trained = options_of_checkpoint(Path(path))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        trained = _trained_options(path)
         self._refuse_conflicts(trained)
         for key, value in trained.items():
             group, _, name = key.partition(".")
@@ -203,6 +203,42 @@ class IrrepscopeCLI(CustomizableCLI):
             options["runs_dir"], options["run_name"] = str(run.parent), run.name
         self.config = self.parser.parse_object(self.config)
 
+    def _take_initial_options(self) -> None:
+        """Take what is not given from the checkpoint that ``--init_from`` names.
+
+        Raises
+        ------
+        UsageError
+            If the options given describe another network than the checkpoint's.
+        """
+        path, options = self._options.get("init_from"), self._options
+        if not path or self.config["subcommand"] != "fit":
+            return
+        trained = _trained_options(path)
+        found = self._conflicts(trained)
+        refused = [text for key, text in found.items() if key in NETWORK_KEYS]
+        if refused:
+            raise UsageError(
+                f"--init_from {path} holds another network ({', '.join(refused[:4])}): leave "
+                "these options out, as they come with the checkpoint"
+            )
+        for key, value in trained.items():
+            group, _, name = key.partition(".")
+            if name in options[group] and key not in found:
+                options[group][name] = value
+        self.config = self.parser.parse_object(self.config)
+
+    def _conflicts(self, trained: dict[str, Any]) -> dict[str, str]:
+        """Compare what was given with the options of a checkpoint, see `conflicts`."""
+        options = {
+            f"{group}.{name}": value
+            for group in GROUPS
+            for name, value in self._options[group].items(branches=False)
+        }
+        defaults = self.subcommand_parser.get_defaults(skip_validation=True)
+        self._given |= {key for key in options if options[key] != defaults.get(key)}
+        return conflicts(trained, options, self._given)
+
     def _refuse_conflicts(self, trained: dict[str, Any]) -> None:
         """Refuse options that contradict the checkpoint, and mention another number of molecules.
 
@@ -211,14 +247,7 @@ class IrrepscopeCLI(CustomizableCLI):
         UsageError
             Names the options.
         """
-        options = {
-            f"{group}.{name}": value
-            for group in GROUPS
-            for name, value in self._options[group].items(branches=False)
-        }
-        defaults = self.subcommand_parser.get_defaults(skip_validation=True)
-        self._given |= {key for key in options if options[key] != defaults.get(key)}
-        found = conflicts(trained, options, self._given)
+        found = self._conflicts(trained)
         refused = [text for key, text in found.items() if key not in SIZES]
         if refused:
             raise UsageError(
@@ -246,6 +275,8 @@ class IrrepscopeCLI(CustomizableCLI):
             built = self.config_init[self.subcommand]
             self.datamodule, self.model = built["data"], built["model"]
             built["latent"].check_network(self.model.network)
+            if (start := self._options["init_from"]) and self.subcommand == "fit":
+                load_network(self.model, Path(start))
             self.configuration = self._resolve()
         except (ValueError, TypeError, MemoryError, MisconfigurationException) as error:
             raise UsageError(one_line(error)) from error
@@ -308,6 +339,13 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         default=None,
         help="Name of the run's directory (default: made from the configuration)",
     )
+    parser.add_argument(
+        "--init_from",
+        type=str | None,
+        default=None,
+        help="fit: start from the network in this checkpoint, e.g. one of prune.py; options that "
+        "are not given come from it, too",
+    )
     parser.add_argument("--runs_dir", type=str, default="runs", help="Directory of all runs")
     parser.add_argument(
         "--fresh", type=bool, default=False, nargs="?", const=True,
@@ -350,6 +388,14 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         default=None,
         help="Written into config.yaml by a run (irreps, parameters, versions), and ignored here",
     )
+
+
+def _trained_options(path: str) -> dict[str, Any]:
+    """Read the options of a checkpoint; its damage is the user's to know."""
+    try:
+        return options_of_checkpoint(Path(path))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_config_files(arguments: list[str]) -> None:
