@@ -27,7 +27,7 @@ from sweeping.progress import SweepProgress
 from sweeping.results import conclude, count_unsettled
 from sweeping.runner import Runner
 from sweeping.space import configurations
-from sweeping.state import SweepState, Trial, trial_key
+from sweeping.state import NoLocksError, SweepState, Trial, trial_key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         state.create()
         keys = state.register(trials, retry=options.retry_failed)
+    except NoLocksError as error:
+        return _complain(f"error: {error}; choose another --runs_dir, or use wandb agent", code=2)
     except (OSError, ValueError) as error:
         return _complain(
             f"error: cannot write in {state.folder}: {error}; choose another --runs_dir", code=2

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import sys
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ LOCK_NAME = "qm9.lock"
 VARIABLE = "IRREPSCOPE_CACHE_DIR"
 """Environment variable that names the folder of the cache."""
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What file systems without locks answer."""
 _MAGIC = b"IRREPSCOPE-QM9\n\0"
 _ALIGNMENT = 64
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -142,7 +145,7 @@ def load_or_build(
     path = directory / FILE_NAME
     with contextlib.suppress(FileNotFoundError, CacheDamagedError, CacheOutdatedError):
         return read_cache(path, source)
-    with _locked(directory):
+    with _locked(directory) as locked:
         # Another process may have built it in the meantime. Only the process that builds warns.
         try:
             return read_cache(path, source)
@@ -150,6 +153,8 @@ def load_or_build(
             pass
         except (CacheDamagedError, CacheOutdatedError) as error:
             warnings.warn(f"{path} {error}: it is built anew", stacklevel=2)
+        if locked:
+            _remove_leftovers(path)
         write_cache(path, prepare(source, progress=progress), source)
         return read_cache(path, source)
 
@@ -215,11 +220,8 @@ def write_cache(path: Path, data: PreparedData, source: Source) -> None:
         If it cannot be written; a file that was at `path` before is unchanged.
     """
     arrays = {name: tensor.numpy() for name, tensor in vars(data).items()}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-        # Written by a process that was killed: we hold the lock, so nobody is writing now.
-        if leftover.name.removeprefix(f"{path.name}.").removesuffix(".tmp").isdigit():
-            leftover.unlink(missing_ok=True)
+    # Where there are no locks, processes of several machines may write at the same time.
+    temporary = path.with_name(f"{path.name}.{secrets.randbits(64)}.tmp")
     try:
         with temporary.open("wb") as file:
             _write(file, _header(arrays, source), arrays)
@@ -235,6 +237,13 @@ def write_cache(path: Path, data: PreparedData, source: Source) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes have left; nobody may be writing now."""
+    for leftover in path.parent.glob(f"{path.name}.*.tmp"):
+        if leftover.name.removeprefix(f"{path.name}.").removesuffix(".tmp").isdigit():
+            leftover.unlink(missing_ok=True)
 
 
 def _header(arrays: dict[str, NDArray[Any]], source: Source) -> bytes:
@@ -340,23 +349,27 @@ def _verified_header(content: NDArray[np.uint8]) -> tuple[Any, int]:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock; create the folder if it is missing.
+def _locked(directory: Path) -> Iterator[bool]:
+    """Hold the folder's lock, and yield whether there is one; create the folder if it is missing.
 
     The operating system keeps the lock (flock), and releases it when the process ends in any way.
+    Where the file system has no locks, each process prepares the data itself: all write the same,
+    and move it into place.
     """
+    # Instead of a lock, filelock could take a marker file, but that may outlive its process.
+    lock = FileLock(directory / LOCK_NAME, fallback_to_soft=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / LOCK_NAME)
         try:
             lock.acquire(timeout=_WAITING_NOTICE, poll_interval=0.1)
         except Timeout:
             print(f"Another process is preparing QM9 in {directory}: waiting", file=sys.stderr)
             lock.acquire(poll_interval=0.2)
     except OSError as error:
-        raise _unusable(directory, error) from error
+        if error.errno not in _NO_LOCKS:
+            raise _unusable(directory, error) from error
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 

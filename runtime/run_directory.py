@@ -1,15 +1,15 @@
 """`RunDirectory`: where the files of one run are, and which process may write them.
 
-Imports filelock and `records` only.
+Imports `records` only.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from records.locks import LockHeldError, take_lock
 from records.run_files import (
     LOCK,
     holds_files,
@@ -41,7 +41,7 @@ class RunDirectory:
         self.name = name
         self.given = runs_dir / name
         self.path = self.given.resolve()
-        self._lock = FileLock(self.path / LOCK)
+        self._release: Callable[[], None] | None = None
 
     @property
     def best(self) -> Path:
@@ -94,11 +94,11 @@ class RunDirectory:
         existed = self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
+            self._release = take_lock(self.path / LOCK).release
+        except LockHeldError as error:
             raise ValueError(
-                f"run {self.name} is being trained by another process: wait for it, or give this "
-                "one another --run_name"
+                f"run {self.name} is being trained by another process: {error}, or give this one "
+                "another --run_name"
             ) from error
         except OSError as error:
             if not existed and self.path.is_dir() and not any(self.path.iterdir()):
@@ -113,12 +113,10 @@ class RunDirectory:
             )
 
     def release(self) -> None:
-        """Let other processes have the run.
-
-        The lock's file stays: removing it while another process is waiting for it would let two
-        processes hold the lock.
-        """
-        self._lock.release()
+        """Let other processes have the run, if this one has it."""
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def check_clearable(self) -> None:
         """Check that `clear` would remove a run, and nothing else.

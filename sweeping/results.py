@@ -1,6 +1,6 @@
 """What a local sweep prints at its end: the table of trials, failures, and the next commands.
 
-Imports filelock, `records` and this package only.
+Imports `records` and this package only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from records.locks import LockHeldError, take_lock
+from records.run_files import LOCK
 from records.wandb_files import repair_offline_files
 from sweeping.file import SweepFile
 from sweeping.state import FAILED, FINISHED, SETTLED, SweepState, Trial
@@ -115,10 +115,13 @@ def upload_command(folder: Path) -> str | None:
     pattern = "*/wandb/offline-run-*"
     for run in sorted({path.parents[1] for path in folder.glob(pattern)}):
         try:
-            with FileLock(run / ".lock", timeout=0):
-                repair_offline_files(run / "wandb")
-        except Timeout:
+            lock = take_lock(run / LOCK)
+        except LockHeldError:
             continue  # another process is training this run
+        try:
+            repair_offline_files(run / "wandb")
+        finally:
+            lock.release()
     if next(folder.glob(pattern), None) is None:
         return None
     return f"wandb sync {shlex.quote(str(folder))}/{pattern}"

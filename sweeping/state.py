@@ -23,9 +23,11 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from records.files import write_json
+from records.locks import UNSUPPORTED
 from records.summary import Summary, read_summary
 from sweeping.errors import describe, first_problem
 
+LOCK = ".sweep.lock"
 Status = Literal["pending", "running", "finished", "failed", "interrupted"]
 """An interrupted trial was stopped from outside; the next `sweep.py` continues it."""
 PENDING: Final = "pending"
@@ -35,6 +37,10 @@ FAILED: Final = "failed"
 INTERRUPTED: Final = "interrupted"
 SETTLED = (FINISHED, FAILED)
 """Statuses of trials that are not started again unless the user asks for it."""
+
+
+class NoLocksError(OSError):
+    """The file system cannot lock files."""
 
 
 @dataclass
@@ -116,11 +122,37 @@ class SweepState:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "sweep.json"
-        self._lock = FileLock(folder / ".sweep.lock")
+        # An existence marker, which filelock takes instead of a lock where there are none, would
+        # outlive its process.
+        self._lock = FileLock(folder / LOCK, fallback_to_soft=False)
 
     def create(self) -> None:
-        """Make the folder."""
-        (self.folder / "trials").mkdir(parents=True, exist_ok=True)
+        """Make the folder.
+
+        Raises
+        ------
+        NoLocksError
+            If its file system cannot lock. Nothing is left there then.
+        OSError
+            If it cannot be written.
+        """
+        existed = self.folder.exists()
+        trials = self.folder / "trials"
+        trials.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._lock:
+                pass
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            if not existed:
+                (self.folder / LOCK).unlink(missing_ok=True)
+                trials.rmdir()
+                self.folder.rmdir()
+            raise NoLocksError(
+                f"the file system of {self.folder} cannot lock files ({error.strerror}), without "
+                "which a trial whose process is gone could not be told from one that runs"
+            ) from error
 
     def log_file(self, trial: Trial) -> Path:
         """Path of the log that all attempts at a trial append to."""
