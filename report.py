@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from records.announcement import announce
 from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 from reporting.build import write_report
@@ -91,4 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
+    announce("report.py: reading the runs", sys.argv[1:])
     sys.exit(main())

@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"error: cannot write in {state.folder}: {error}; choose another --runs_dir", code=2
         )
+    _complain(f"{len(keys)} trial{'s' * (len(keys) != 1)}, {workers} at a time")
     for note in sweep.notes:
         _complain(f"note: {note}")
     progress = SweepProgress(sweep, state, keys)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from records.announcement import announce
 from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
 from runtime.errors import UsageError, fail
@@ -66,4 +67,6 @@ def _prepare_folders() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
+    announce("train.py: starting; PyTorch and Lightning take a few seconds to load", sys.argv[1:])
     sys.exit(main(sys.argv[1:]))

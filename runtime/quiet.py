@@ -15,6 +15,9 @@ NOISE = (
     "`weights_only` was not set",
     "GPU available: False",
     "TPU available: False",
+    # The program says itself what has stopped it, and what to do.
+    "Received SIGTERM",
+    "Bypassing SIGTERM",
 )
 # A logger's filter does not apply to its children's records, hence every name.
 LOGGERS = (
@@ -22,6 +25,7 @@ LOGGERS = (
     "lightning.fabric",
     "lightning.pytorch.utilities.rank_zero",
     "lightning.pytorch.trainer.connectors.checkpoint_connector",
+    "lightning.pytorch.trainer.connectors.signal_connector",
 )
 
 

@@ -301,7 +301,9 @@ def start_wandb(
             resume="allow",
             settings=settings,
         )
-        run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
+        # W&B warns of each value that a sweep has set, even if it stays the same.
+        new = {k: v for k, v in config.items() if k not in run.config or run.config[k] != v}
+        run.config.update(new, allow_val_change=True)  # type: ignore[no-untyped-call]
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         run.define_metric("val/mae", summary="min", step_metric="epoch")

@@ -51,8 +51,9 @@ class SweepProgress:
 
     def started(self, trial: Trial, running: int) -> None:
         """Say that a trial has started."""
-        continued = " continues" if trial.attempts > 1 else ""
-        self.say(f"trial {trial.number}{continued}: {self.label(trial)}")
+        begins = "continues" if trial.attempts > 1 else "starts"
+        label = self.label(trial)
+        self.say(f"trial {trial.number} {begins}{label and f': {label}'}")
         self._refresh(running)
 
     def ended(self, trial: Trial, running: int) -> None:
@@ -83,9 +84,9 @@ class SweepProgress:
         self.bar.close()
 
     def label(self, trial: Trial) -> str:
-        """Name the values of the parameters that differ between trials."""
+        """Name the values of the parameters that differ between trials; empty if none does."""
         shown = {name: trial.configuration.get(name) for name in self.varying}
-        return ", ".join(f"{name}={value}" for name, value in shown.items()) or "single trial"
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     def _metric(self, trial: Trial) -> float | None:
         return self.state.summary(trial).number(self.sweep.metric.name)

@@ -112,9 +112,9 @@ def test_config_that_is_not_yaml(tmp_path: Path) -> None:
         IrrepscopeCLI([f"--config={config}"], StopSignals())
 
 
-def test_process_ends_with_2_and_one_line_and_no_traceback() -> None:
+def test_process_says_a_word_before_it_loads_torch_and_ends_with_2_and_one_line() -> None:
     result = subprocess.run(
-        [sys.executable, "train.py", "--model.irreps=16x0e+foo"],
+        [sys.executable, "-X", "importtime", "train.py", "--model.irreps=16x0e+foo"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -122,7 +122,12 @@ def test_process_ends_with_2_and_one_line_and_no_traceback() -> None:
     )
     assert result.returncode == 2
     assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
+    lines = result.stderr.splitlines()
+    imports = [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+    first, line = (line for line in lines if not line.startswith("import time:"))
+    assert first.startswith("train.py: starting")
+    before = [line.rpartition("|")[2].strip() for line in lines[: lines.index(first)]]
+    assert {"torch", "numpy", "lightning"} <= set(imports) - set(before)
     assert line.startswith("error: ")
     assert "16x0e+foo" in line
 

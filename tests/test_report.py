@@ -160,7 +160,9 @@ def test_the_process_ends_with_2_and_one_line(tmp_path):
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
+    first, line = done.stderr.splitlines()
+    assert first == "report.py: reading the runs"
+    assert line.startswith("error: ")
 
 
 # ---- what it imports ------------------------------------------------------------------------

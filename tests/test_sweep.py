@@ -140,6 +140,18 @@ def test_a_grid_runs_once_and_ends_with_a_table(sweep):
     assert len(sweep.starts()) == 4
 
 
+def test_a_trial_is_announced_by_what_distinguishes_it(sweep):
+    sweep.write(lr=0.1, seed=[0, 1])
+    lines = sweep.run("--workers=1").stderr.splitlines()
+    assert lines[0] == "sweep.py: 2 trials, 1 at a time"
+    assert [line for line in lines if "starts" in line] == [
+        "trial 0 starts: seed=0",
+        "trial 1 starts: seed=1",
+    ]
+    sweep.write(lr=0.3, seed=2)
+    assert "trial 2 starts" in sweep.run().stderr.splitlines()
+
+
 def test_trials_run_in_the_order_of_the_grid(sweep):
     sweep.run()
     given = [trial["configuration"] for trial in sweep.trials()]

@@ -368,6 +368,10 @@ def test_train_py_is_preempted_and_resumed_by_the_next_agent(outcome):
     assert steps == list(range(len(steps)))
 
 
+def test_a_value_that_the_sweep_has_set_is_no_reason_to_warn(outcome):
+    assert "locked by" not in outcome[1]["train"].place.log()
+
+
 def test_a_run_of_train_py_arrives_completely(outcome):
     run = outcome[1]["train"].run
     assert run.config["model.irreps"] == "8x0e+8x1o"
