@@ -134,11 +134,12 @@ def _prune(subjects: list[Subject], plan: PruningPlan, folder: Path, fresh: bool
     with replacing(folder / "front.png") as temporary:
         draw_front(front, _title(front), temporary)
     _say(_table(front))
-    upload = _log_to_wandb(front, subjects[0], folder)
     _say(f"\n{sentence(front)}")
     if front.recommended is not None:
         _say(_use(folder / front.recommended.checkpoint))
-    _say(upload)
+    if elimination.state.logged < len(front.points):
+        _say(_log_to_wandb(front, subjects[0], folder))
+        elimination.state.note_logged()
     _say(f"Files: {folder}")
 
 
@@ -204,7 +205,9 @@ def _log_to_wandb(front: PrunedFront, subject: Subject, folder: Path) -> str:
         return reason
     project = str(read_configuration(subject.path / "config.yaml").get("project") or "irrepscope")
     name = f"{'-'.join(front.of)[:80]}-pruned-{front.by}"
-    identity = hashlib.sha256(f"{folder}".encode()).hexdigest()[:8]
+    # Each time that points are added, W&B gets all of them as a run of its own.
+    text = f"{subject.digest} {front.by} {len(front.points)}"
+    identity = hashlib.sha256(text.encode()).hexdigest()[:8]
     session = start_wandb(
         mode,
         reason,

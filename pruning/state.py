@@ -64,6 +64,8 @@ class PruningState:
     points : list of PointState
     ended : list of str
         Phases in which nothing more can be taken out.
+    logged : int
+        Number of points that W&B has been given.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class PruningState:
     digests: list[str]
     points: list[PointState] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    logged: int = 0
 
     @classmethod
     def open(cls, folder: Path, plan: PruningPlan, digests: Sequence[str]) -> PruningState:
@@ -92,6 +95,7 @@ class PruningState:
                 list(found["digests"]),
                 [PointState(**point) for point in found["points"]],
                 list(found["ended"]),
+                int(found["logged"]),
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{state.path} is damaged: start over with --fresh") from error
@@ -123,6 +127,11 @@ class PruningState:
         self.ended.append(phase)
         self._write()
 
+    def note_logged(self) -> None:
+        """Note that W&B has been given all points, and write the file."""
+        self.logged = len(self.points)
+        self._write()
+
     def _write(self) -> None:
         write_json(
             self.path,
@@ -131,5 +140,6 @@ class PruningState:
                 "digests": self.digests,
                 "points": [asdict(point) for point in self.points],
                 "ended": self.ended,
+                "logged": self.logged,
             },
         )

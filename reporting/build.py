@@ -192,10 +192,12 @@ def make_section(key: str, group: Group, reference: str | None) -> Section:
     from reporting.compare.irrep_effects import irrep_effects, pair_effects
     from reporting.compare.latent_spaces import latent_measures
     from reporting.compare.nested_subsets import nested_subsets
+    from reporting.compare.pruned_fronts import pruned_fronts
     from reporting.compare.set_comparison import standings
     from reporting.html.page import Section
     from reporting.plots.group_figures import draw_figures
     from reporting.tables import group_tables, measure_tables
+    from reporting.tables.pruned_table import pruned_table
     from reporting.words.findings import describe_findings
 
     base = choose_reference(group, reference)
@@ -214,6 +216,7 @@ def make_section(key: str, group: Group, reference: str | None) -> Section:
         group_tables.baselines_table(group, learning) if learning else None,
         measure_tables.pairs_table(group, pair_effects(group)),
         measure_tables.subsets_table(group, nested_subsets(group)),
+        pruned_table(group, pruned_fronts(group)),
         measure_tables.decomposition_table(group, decompositions(group)),
         measure_tables.latent_summary_table(group, latent),
         measure_tables.scalars_table(group, effects),

@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "lightning_modules": {"analysis", "networks", "qm9", "records"},
     "callbacks": {"analysis", "figures", "latents", "lightning_modules", "networks", "records"},
     "runtime": {"callbacks", "lightning_modules", "records"},
+    "pruning": {"analysis", "figures", "lightning_modules", "networks", "records", "runtime"},
     "sweeping": {"records"},
     "reporting": {"records"},
 }

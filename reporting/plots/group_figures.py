@@ -12,12 +12,14 @@ from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect, pair_effects
 from reporting.compare.latent_spaces import LatentMeasure
 from reporting.compare.nested_subsets import nested_subsets
+from reporting.compare.pruned_fronts import pruned_fronts
 from reporting.compare.set_comparison import Standing
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
 from reporting.plots.heatmaps import heatmaps
 from reporting.plots.latents import latent_spaces
 from reporting.plots.paths import decomposition_bars, nested_bars
+from reporting.plots.pruned import pruned_figure
 from reporting.plots.reliance import reliance_against_retraining
 from reporting.plots.worth import worth_of_irreps
 
@@ -49,6 +51,7 @@ def draw_figures(
         learning_curves(group),
         reliance_against_retraining(group, effects),
         nested_bars(group, nested_subsets(group)),
+        pruned_figure(pruned_fronts(group)),
         decomposition_bars(group, decompositions(group)),
         heatmaps(group, rows),
         latent_spaces(group, latent),

@@ -17,6 +17,7 @@ from records.decomposition import Decomposition, read_decomposition
 from records.metrics import Row, read_metrics
 from records.names import UNTRAINED
 from records.nested import NestedEpoch, read_nested
+from records.pruning import PrunedFront, read_fronts
 from records.summary import Summary, read_summary
 from records.utilization import Utilization, read_table
 from reporting.read.irreps import canonical_irreps
@@ -62,6 +63,9 @@ class Run:
         What ``decomposition.csv`` holds.
     nested : dict of int to NestedEpoch
         What ``nested.csv`` holds, by epoch.
+    pruned : list of PrunedFront
+        What ``prune.py`` has written into the run, or beside it for several runs of which this is
+        one.
     latent_metrics : list of LatentMetric or None
         What ``latents/metrics.csv`` holds; None if it has not been read, see
         `reporting.read.latents.read_latent_metrics`.
@@ -76,6 +80,7 @@ class Run:
     best_utilization: Utilization | None = None
     decomposition: Decomposition | None = None
     nested: dict[int, NestedEpoch] = field(default_factory=dict)
+    pruned: list[PrunedFront] = field(default_factory=list)
     latent_metrics: list[LatentMetric] | None = None
 
     @property
@@ -237,7 +242,13 @@ def read_run(path: Path) -> Run:
         best_utilization=best[max(best)] if best else None,
         decomposition=read_record(read_decomposition, path / "decomposition.csv"),
         nested=read_record(read_nested, path / "nested.csv"),
+        pruned=_read_pruned(path),
     )
+
+
+def _read_pruned(path: Path) -> list[PrunedFront]:
+    shared = read_record(read_fronts, path.parent)
+    return [*read_record(read_fronts, path), *(front for front in shared if path.name in front.of)]
 
 
 def read_record(reader: Callable[[Path], Content], path: Path) -> Content:
