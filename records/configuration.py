@@ -1,6 +1,6 @@
 """``config.yaml``: a run's resolved configuration, and the part of it that determines its result.
 
-Imports the standard library, PyYAML and this package only.
+Imports the standard library and this package only.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from records.bounded import read_text
+from records.bounded_yaml import LARGEST_YAML, parse_yaml
 from records.files import write_text
 from records.irreps import canonical_irreps
 
@@ -152,12 +152,12 @@ def read_configuration(path: Path) -> dict[str, Any]:
         If the file is damaged. The message names it.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = parse_yaml(read_text(path, LARGEST_YAML))
         if not isinstance(config, dict):
             raise ValueError("it is not a mapping")
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
     return config
 

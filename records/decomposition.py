@@ -10,6 +10,7 @@ import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from records.bounded import open_table
 from records.files import write_text
 
 
@@ -96,8 +97,8 @@ def read_decomposition(path: Path) -> Decomposition | None:
         return None
     terms: list[Term] = []
     count = 0
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open_table(path) as lines:
+        reader = csv.DictReader(lines, strict=True)
         try:
             for record in reader:
                 numbers = {name: float(record[name]) for name in ("sd", "share", "covariance")}

@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from records.bounded import open_table
 from records.files import write_text
 from records.latents import LatentEpoch
 
@@ -91,8 +92,8 @@ def read_metric_table(path: Path) -> list[LatentMetric]:
         If it is damaged; names file and line.
     """
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
+    with open_table(path) as lines:
+        for number, row in enumerate(csv.DictReader(lines), start=2):
             try:
                 rows.append(
                     LatentMetric(

@@ -7,17 +7,16 @@ Imports NumPy and this package only.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from records.arrays import open_arrays
 from records.files import replacing
 from records.latent_paths import BEST, MOLECULES, Frame, epoch_path, snapshot_path
 
@@ -375,10 +374,9 @@ def _with_prefix(arrays: Mapping[str, Any], prefix: str) -> dict[str, NDArray[np
 def _reading(path: Path) -> Iterator[Mapping[str, Any]]:
     """Open an archive; whatever is wrong with its content is a ValueError that names the file."""
     try:
-        # Opened here, because np.load leaves the file open when the archive is damaged.
-        with path.open("rb") as file, np.load(file) as arrays:
+        with open_arrays(path) as arrays:
             yield arrays
-    except (BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): remove it") from error
 
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from records.bounded import open_table
 from records.files import write_text
 
 Row = dict[str, float]
@@ -39,8 +40,8 @@ def read_metrics(path: Path) -> dict[int, Row]:
         return rows
     # With surrogate escapes an undecodable byte is an error of its own row. Without them it would
     # be an error of the whole block of rows that is read at once.
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open_table(path) as lines:
+        reader = csv.DictReader(lines, strict=True)
         try:
             for record in reader:
                 row = {key: float(value) for key, value in record.items() if value != ""}

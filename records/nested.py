@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from records.bounded import open_table
 from records.files import write_text
 
 COLUMNS = ("epoch", "quantity", "degrees", "value", "low", "high", "unit", "num_molecules")
@@ -138,8 +139,8 @@ def read_nested(path: Path) -> dict[int, NestedEpoch]:
     if not path.exists():
         return {}
     epochs: dict[int, tuple[dict[str, Estimate], dict[int, Estimate], int]] = {}
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open_table(path) as lines:
+        reader = csv.DictReader(lines, strict=True)
         try:
             for record in reader:
                 count = int(record["num_molecules"])

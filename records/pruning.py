@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from records.bounded import open_table
 from records.files import write_text
 
 FOLDER = "pruned"
@@ -207,8 +208,8 @@ def read_front(path: Path) -> PrunedFront | None:
         return None
     points: list[PrunedPoint] = []
     shared: tuple[str, float, str, int, tuple[str, ...]] = ("", math.nan, "", 0, ())
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open_table(path) as lines:
+        reader = csv.DictReader(lines, strict=True)
         try:
             for record in reader:
                 points.append(_point(record))

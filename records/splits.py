@@ -5,14 +5,13 @@ Imports NumPy and this package only.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from records.arrays import open_arrays
 from records.files import replacing
 
 
@@ -61,14 +60,12 @@ def read_splits(path: Path) -> Splits:
         If the file cannot be read, or a part is not a list of whole numbers.
     """
     try:
-        # We open the file ourselves: NumPy leaves its own handle open if the file is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+        with open_arrays(path) as saved:
             parts = {part: saved[part] for part in ("train", "val", "test")}
         for part, numbers in parts.items():
             if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
                 raise ValueError(f"{part} is {numbers.dtype} of shape {numbers.shape}")
-    # A file that is no archive at all makes NumPy return an array, which is no context manager.
-    except (OSError, TypeError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as a saved split ({error}): remove it to write it anew"
         ) from error

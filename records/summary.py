@@ -5,7 +5,6 @@ Imports the standard library and this package only.
 
 from __future__ import annotations
 
-import json
 import math
 import types
 import typing
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from records.bounded import parse_json, read_text
 from records.files import write_json
 from records.names import FINISHED
 
@@ -217,13 +217,13 @@ def read_summary(path: Path) -> Summary | None:
         If the file is damaged. The message names it and says what to do.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_text(path))
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
         return from_json(values)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): remove it, or start the run over with --fresh"
         ) from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from records.bounded import open_table
 from records.files import write_text
 
 Measure = Literal["reliance", "resampled", "refitted", "probe", "missed"]
@@ -260,8 +261,8 @@ def read_table(path: Path) -> dict[int, Utilization]:
     epochs: dict[int, Utilization] = {}
     if not path.exists():
         return epochs
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with open_table(path) as lines:
+        reader = csv.DictReader(lines, strict=True)
         try:
             for record in reader:
                 epoch, mae = int(record["epoch"]), float(record["mae"])

@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from records.bounded import read_text
+from records.bounded_yaml import LARGEST_YAML, parse_yaml
 from sweeping.distributions import (
     DISTRIBUTIONS,
     Categorical,
@@ -389,24 +391,21 @@ def _explain_method(path: Path, method: object) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST_YAML)
     except FileNotFoundError:
         raise ValueError(
             f"no sweep file {path}; give the path of a YAML file such as sweeps/quickstart.yaml"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read the sweep file {path}: {error}") from None
-    try:
-        return _through_json(path, _parse_yaml(path, text))
-    except RecursionError:
-        raise ValueError(f"{path} nests its values too deeply to be read; flatten it") from None
+    return _through_json(path, _parse_yaml(path, text))
 
 
 def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        config = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(
             f"{path} holds no sweep; it needs at least `method:`, `program:` and `parameters:`"

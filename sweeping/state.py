@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from records.bounded import read_text
 from records.files import write_json
 from records.locks import UNSUPPORTED
 from records.summary import Summary, read_summary
@@ -242,8 +243,8 @@ class SweepState:
     def find_run(self, trial: Trial) -> None:
         """Set a trial's run directory from its result file, if the program has written one."""
         try:
-            line = self.result_file(trial).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            line = read_text(self.result_file(trial)).strip()
+        except (OSError, ValueError):
             return
         if line:
             trial.run_dir = _relative(Path(line))
@@ -277,13 +278,14 @@ class SweepState:
 
     def _read(self) -> dict[str, Trial]:
         try:
-            content = self.path.read_bytes()
+            stored = _StoredSweep.model_validate_json(read_text(self.path))
         except FileNotFoundError:
             return {}
-        try:
-            stored = _StoredSweep.model_validate_json(content)
-        except ValidationError as error:
-            problem = describe(first_problem(error))
+        except ValueError as error:  # a ValidationError is one, too
+            if isinstance(error, ValidationError):
+                problem = describe(first_problem(error))
+            else:
+                problem = str(error)
             # The program recognizes its finished runs, so starting over trains nothing twice.
             aside = self.path.with_suffix(".json.damaged")
             os.replace(self.path, aside)
