@@ -95,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no checkpoint {path}: train first, or name another")
     try:
-        _check_crc(path)
+        _check_archive(path)
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     # For a damaged file, torch's reader raises anything from KeyError to MemoryError.
     except Exception as error:
@@ -136,9 +136,12 @@ def load_network(module: LightningModule, path: Path) -> None:
         raise ValueError(f"checkpoint {path} holds another network ({reason})") from error
 
 
-def _check_crc(path: Path) -> None:
+def _check_archive(path: Path) -> None:
     """Compare each part with its CRC-32, which `torch.save` writes and `torch.load` ignores."""
     with zipfile.ZipFile(path) as archive:
+        # `torch.save` does not compress, so what is larger than its file would fill the memory.
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("its parts are larger than the file")
         damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")

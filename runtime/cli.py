@@ -20,6 +20,8 @@ from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from records.bounded import read_text
+from records.bounded_yaml import LARGEST_YAML, parse_yaml
 from runtime.checkpoint_options import (
     GROUPS,
     NETWORK_KEYS,
@@ -403,7 +405,7 @@ def _check_config_files(arguments: list[str]) -> None:
     for _, path in config_files(arguments):
         try:
             if path.is_file():
-                yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
+                parse_yaml(read_text(path, LARGEST_YAML))
+        except (OSError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise UsageError(f"configuration file {path} cannot be read ({problem})") from error
