@@ -88,8 +88,14 @@ def restricted_predictions(
     Raises
     ------
     ValueError
-        If there are more than `MAX_DEGREES` degrees above 0.
+        If the network is not linear in its features, so that the prediction is no sum over paths,
+        or if there are more than `MAX_DEGREES` degrees above 0.
     """
+    if not network.linear_in_features:
+        raise ValueError(
+            f"{type(network).__name__} is not linear in its features: its prediction is no sum "
+            "over paths, so there is no decomposition"
+        )
     degrees = sorted({ir.l for _, ir in network.irreps} - {0})
     if len(degrees) > MAX_DEGREES:
         raise ValueError(

@@ -12,31 +12,18 @@ import torch
 from e3nn import nn as e3nn_nn
 from e3nn import o3
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from networks.convolution.fast import FastConvolution
 from networks.convolution.interface import Convolution
 from networks.convolution.reference import E3nnConvolution
-from networks.geometry import Geometry, edge_vectors
-from networks.irreps import (
-    check_irreps,
-    default_edge_irreps,
-    parse_edge_irreps,
-    parse_irreps,
-    reachable_blocks,
-)
-from networks.layered import BlockWeights, Edit, LayeredNetwork
+from networks.geometry import Geometry
+from networks.layered import BlockWeights, Edit
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import (
     Kept,
-    KeptLayer,
     WeightSelection,
-    check_kept,
     convolution_paths,
     convolution_weights,
-    keep_all,
-    kept_from_json,
-    kept_to_json,
-    natural_irreps,
     readout_weights,
     residual_columns,
 )
@@ -47,7 +34,7 @@ NEIGHBOR_NORM = 6.08275253
 """The published normalization of the sum over neighbours, meant as sqrt(37) = 6.08276253."""
 
 
-class EquivariantConvNet(LayeredNetwork):
+class EquivariantConvNet(RestrictableNetwork):
     """Atom embedding, equivariant convolutions with residuals, a linear scalar readout.
 
     x_0 = embedding(z); x_1 = conv_0(x_0); x_{k+1} = conv_k(x_k) + x_k; an atom's scalar is a
@@ -92,6 +79,8 @@ class EquivariantConvNet(LayeredNetwork):
         `kept` asks for what is not there or leaves nothing that reaches the readout.
     """
 
+    linear_in_features = True
+
     def __init__(
         self,
         irreps: str | o3.Irreps = "32x0e+32x1o+32x2e",
@@ -107,44 +96,13 @@ class EquivariantConvNet(LayeredNetwork):
         edge_irreps: str | o3.Irreps | None = None,
         kept: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        _check_numbers(
-            num_layers=num_layers,
-            embedding_dim=embedding_dim,
-            num_elements=num_elements,
-            num_radial=num_radial,
-            radial_hidden=1 if radial_hidden is None else radial_hidden,
-            cutoff=cutoff,
-            neighbor_norm=neighbor_norm,
-        )
         if convolution not in get_args(ConvolutionName):
             raise ValueError(
                 f"convolution {convolution!r} is unknown: choose one of "
                 f"{', '.join(get_args(ConvolutionName))}"
             )
-        irreps = parse_irreps(irreps)
-        edges = (
-            default_edge_irreps(irreps) if edge_irreps is None else parse_edge_irreps(edge_irreps)
-        )
-        embedding, readout = o3.Irreps(f"{embedding_dim}x0e"), o3.Irreps("1x0e")
-        check_irreps(irreps, embedding, readout, num_layers, edges)
-        whole = keep_all(irreps, edges, num_layers)
-        stays = whole if kept is None else _checked(kept_from_json(kept), whole)
-        stays = _trimmed(stays, readout) if trim_unreachable else stays
-        super().__init__(
-            irreps,
-            [layer.irreps for layer in stays],
-            [natural_irreps(layer.edge_degrees) for layer in stays],
-            readout,
-            embedding,
-        )
-        self._check_connected()
-        radial_hidden = radial_hidden or max(mul for mul, _ in irreps)
-        self.kept = stays
-        self.num_radial = num_radial
-        self.cutoff = cutoff
-        self.convolution = convolution
-        self._options: dict[str, Any] = {
-            "irreps": str(irreps),
+        options = {
+            "irreps": irreps,
             "num_layers": num_layers,
             "embedding_dim": embedding_dim,
             "num_elements": num_elements,
@@ -154,23 +112,19 @@ class EquivariantConvNet(LayeredNetwork):
             "neighbor_norm": neighbor_norm,
             "convolution": convolution,
             "trim_unreachable": trim_unreachable,
-            "edge_irreps": str(edges),
+            "edge_irreps": edge_irreps,
         }
+        super().__init__(options, kept)
+        radial_hidden = radial_hidden or max(mul for mul, _ in self.irreps)
+        self._options["radial_hidden"] = radial_hidden
+        self.convolution = convolution
         self.embedding = nn.Embedding(num_elements, embedding_dim, padding_idx=0)
         self.layers = nn.ModuleList(
-            self._layer(k, whole, radial_hidden, neighbor_norm) for k in range(num_layers)
+            self._layer(k, radial_hidden, neighbor_norm) for k in range(num_layers)
         )
         self._register_residuals()
         self.readout = o3.Linear(self.layer_irreps[-1], self.irreps_readout)
         self.output = nn.Linear(1, 1)
-
-    def _check_connected(self) -> None:
-        """Refuse a network whose prediction is constant, which only `kept` can cause."""
-        if not all(self.filled[-1].get(str(ir), False) for _, ir in self.irreps_readout):
-            raise ValueError(
-                f"kept leaves no path from the embedding ({self.irreps_embedding}) to the readout "
-                f"({self.irreps_readout}): keep channels and edge degrees that connect them"
-            )
 
     def _register_residuals(self) -> None:
         """Find which columns each layer's residual carries, and where it puts them."""
@@ -179,10 +133,10 @@ class EquivariantConvNet(LayeredNetwork):
             self.register_buffer(f"_residual_source_{k}", source, persistent=False)
             self.register_buffer(f"_residual_target_{k}", target, persistent=False)
 
-    def _layer(self, k: int, whole: Kept, radial_hidden: int, neighbor_norm: float) -> nn.Module:
+    def _layer(self, k: int, radial_hidden: int, neighbor_norm: float) -> nn.Module:
         """Build layer k with the initial weights that the whole network's layer would have."""
         paths = self._paths(k, self.kept)
-        whole_paths = self._paths(k, whole)
+        whole_paths = self._paths(k, self._whole)
         columns, _ = convolution_weights(whole_paths, paths)
         initial = e3nn_nn.FullyConnectedNet(
             [self.num_radial, radial_hidden, _num_weights(whole_paths)], nn.functional.silu
@@ -234,42 +188,6 @@ class EquivariantConvNet(LayeredNetwork):
         for layer in self.layers:
             cast(E3nnConvolution, layer).compile_tensor_product(backend)
 
-    def prepare(self, data: Data) -> Geometry:
-        """Expand a batch's edges on spherical harmonics and radial functions.
-
-        Parameters
-        ----------
-        data : Data or Batch
-            With ``z`` [n], ``pos`` [n, 3] (angstrom), ``edge_index`` [2, e] and, for several
-            molecules, ``batch`` [n] and ``num_graphs``. If the edges are sorted by target, then
-            source, and each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into each node)
-            says so. ``elements`` [t] may hold the atomic numbers that occur, ascending.
-            ``num_padding_nodes`` says how many nodes at the end are padding, see `Geometry`.
-
-        Returns
-        -------
-        Geometry
-        """
-        vectors = edge_vectors(data.pos, data.edge_index)
-        lengths = vectors.norm(dim=-1)
-        batch = data.batch if "batch" in data else None
-        num_nodes = data.pos.shape[0]
-        return Geometry(
-            z=data.z,
-            edge_index=data.edge_index,
-            vectors=vectors,
-            lengths=lengths,
-            batch=data.pos.new_zeros(num_nodes, dtype=torch.int64) if batch is None else batch,
-            num_nodes=num_nodes,
-            num_graphs=1 if batch is None else data.num_graphs,
-            edge_irreps=self.edge_irreps,
-            num_radial=self.num_radial,
-            cutoff=self.cutoff,
-            neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
-            num_padding_nodes=data.num_padding_nodes if "num_padding_nodes" in data else 0,
-            elements=data.elements if "elements" in data else None,
-        )
-
     def run(
         self, prepared: Any, edit: Edit | None = None, start: tuple[int, Tensor] | None = None
     ) -> Tensor:
@@ -290,11 +208,7 @@ class EquivariantConvNet(LayeredNetwork):
             x = self._next_layer(later, x, geometry)
             x = x if edit is None else edit(later, x)
         atom_n1 = self._folded_readout(x, geometry) if folded else self.readout(x)
-        molecule_g1 = atom_n1.new_zeros(geometry.num_graphs, 1).index_add(
-            0, geometry.batch, atom_n1
-        )
-        prediction: Tensor = self.output(molecule_g1)
-        return prediction.squeeze(-1)
+        return self._sum_and_scale(atom_n1, geometry)
 
     def _convolution(self, k: int) -> Convolution:
         return cast(Convolution, self.layers[k])
@@ -350,38 +264,6 @@ class EquivariantConvNet(LayeredNetwork):
             found.append(BlockWeights(cast(Tensor, self.readout.weight), rows, writes=False))
         return found
 
-    def restricted(self, kept: Kept) -> EquivariantConvNet:
-        """Make the smaller network that computes what this one computes with the rest at zero."""
-        check_kept(kept, self.kept)
-        with torch.random.fork_rng(devices=[]):
-            smaller = EquivariantConvNet(**self._options, kept=kept_to_json(kept))
-        reference = self.embedding.weight
-        smaller.to(device=reference.device, dtype=reference.dtype).train(self.training)
-        with torch.no_grad():
-            for name, value in self.restricted_parameters(smaller).items():
-                smaller.get_parameter(name).copy_(value)
-        return smaller
-
-    def restricted_parameters(self, smaller: EquivariantConvNet) -> dict[str, Tensor]:
-        """Weights with which a smaller network computes what this one does with the rest at zero.
-
-        Parameters
-        ----------
-        smaller : EquivariantConvNet
-            Made by `restricted`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            By the smaller network's parameter names; differentiable functions of this network's
-            parameters, for `torch.func.functional_call`.
-        """
-        selections = self.weight_selections(smaller.kept)
-        return {
-            name: selections[name].of(weight) if name in selections else weight
-            for name, weight in self.named_parameters()
-        }
-
     def weight_selections(self, kept: Kept) -> dict[str, WeightSelection]:
         """Find the weights that a smaller network keeps, which takes a few milliseconds."""
         found = {}
@@ -392,12 +274,6 @@ class EquivariantConvNet(LayeredNetwork):
         rows, factors = readout_weights(self.kept[-1].channels["0e"], kept[-1].channels["0e"])
         found["readout.weight"] = self._selection("readout.weight", 0, rows, factors)
         return found
-
-    def _selection(
-        self, name: str, axis: int, positions: Tensor, factors: Tensor
-    ) -> WeightSelection:
-        weight = self.get_parameter(name)
-        return WeightSelection(axis, positions.to(weight.device), factors.to(weight))
 
     def operations(self, prepared: Any, kept: Kept | None = None) -> int:
         """Count the multiply-adds of e3nn's order of summation, layer by layer and path by path.
@@ -415,11 +291,6 @@ class EquivariantConvNet(LayeredNetwork):
                 per_edge += path.num_weights * (hidden + dim_out)
                 per_edge += len(path.channels_in) * dim_in * (2 * degree + 1) * dim_out
         return per_edge * int(geometry.edge_index.shape[1])
-
-    def num_parameters(self) -> int:
-        """Trainable parameters without the two of the affine output, as published counts do."""
-        total = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        return total - sum(p.numel() for p in self.output.parameters())
 
     def num_reachable_parameters(self) -> int:
         """Those of `num_parameters` that can change the prediction, by the selection rules.
@@ -440,40 +311,5 @@ class EquivariantConvNet(LayeredNetwork):
         return total
 
 
-def _checked(kept: Kept, whole: Kept) -> Kept:
-    """Refuse what is not there; bring irreps into the network's order."""
-    check_kept(kept, whole)
-    return tuple(
-        KeptLayer(
-            {name: layer.channels[name] for name in there.channels if layer.channels.get(name)},
-            layer.edge_degrees,
-        )
-        for layer, there in zip(kept, whole)
-    )
-
-
-def _trimmed(kept: Kept, readout: o3.Irreps) -> Kept:
-    """Drop the blocks that no path connects with the readout."""
-    reachable = reachable_blocks(
-        [natural_irreps(layer.edge_degrees) for layer in kept],
-        [layer.irreps for layer in kept],
-        readout,
-    )
-    if not reachable[-1]:
-        raise ValueError(
-            f"kept leaves no {readout} in the last layer, which the readout needs: keep channels "
-            "of it"
-        )
-    return tuple(
-        layer.restricted(str(ir) for ir in blocks) for layer, blocks in zip(kept, reachable)
-    )
-
-
 def _num_weights(paths: Mapping[Any, Any]) -> int:
     return sum(path.num_weights for path in paths.values())
-
-
-def _check_numbers(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value > 0 or value == float("inf"):
-            raise ValueError(f"{name} is {value}: it must be a positive number")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from networks.convnet import EquivariantConvNet
+from networks.restrictable import RestrictableNetwork
 
 NUM_PADDING_NODES = 2
 """A padded batch ends with this many extra nodes. All padding edges run between them."""
@@ -107,13 +107,13 @@ class PaddedNetwork:
 
     Parameters
     ----------
-    network : EquivariantConvNet
+    network : RestrictableNetwork
         Its parameters must keep their memory and be updated in place.
     shape : BatchShape
         Shape of the padded batches.
     """
 
-    def __init__(self, network: EquivariantConvNet, shape: BatchShape) -> None:
+    def __init__(self, network: RestrictableNetwork, shape: BatchShape) -> None:
         self.network = network
         self.shape = shape
         self._padded: _PaddedBatchNetwork | None = None
@@ -142,7 +142,7 @@ class PaddedNetwork:
 class _PaddedBatchNetwork:
     """The network on one padded batch, into whose tensors every batch is copied."""
 
-    def __init__(self, network: EquivariantConvNet, shape: BatchShape, example: Batch) -> None:
+    def __init__(self, network: RestrictableNetwork, shape: BatchShape, example: Batch) -> None:
         n, half = shape.num_nodes + NUM_PADDING_NODES, shape.num_edges // 2
         pos = example.pos.new_zeros(n, 3)
         pos[-1, 0] = 2 * network.cutoff
@@ -182,7 +182,7 @@ class _PaddedBatchNetwork:
 class _OnBatch(nn.Module):
     """The network as a function of the positions of one batch."""
 
-    def __init__(self, network: EquivariantConvNet, batch: Batch) -> None:
+    def __init__(self, network: RestrictableNetwork, batch: Batch) -> None:
         super().__init__()
         self.network = network
         self.batch = batch
@@ -193,7 +193,7 @@ class _OnBatch(nn.Module):
         return prediction
 
 
-def _record(network: EquivariantConvNet, batch: Batch) -> Callable[[Tensor], Tensor]:
+def _record(network: RestrictableNetwork, batch: Batch) -> Callable[[Tensor], Tensor]:
     """Make the function from the batch's positions to its predictions [g]; recorded on CUDA."""
     module: Any = _OnBatch(network, batch)
     if batch.pos.device.type == "cuda":

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch_geometric.data import Batch
 
-from networks.convnet import EquivariantConvNet
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import WeightSelection, keep_degrees
 
 
@@ -20,7 +20,7 @@ from networks.restriction import WeightSelection, keep_degrees
 class _Smaller:
     """A restricted network, and which of the large network's weights it computes with."""
 
-    network: EquivariantConvNet
+    network: RestrictableNetwork
     selections: Mapping[str, WeightSelection]
 
 
@@ -34,7 +34,7 @@ class NestedNetworks:
 
     Parameters
     ----------
-    network : EquivariantConvNet
+    network : RestrictableNetwork
         The large network.
 
     Attributes
@@ -43,7 +43,7 @@ class NestedNetworks:
         Degrees above 0 of its features, ascending.
     """
 
-    def __init__(self, network: EquivariantConvNet) -> None:
+    def __init__(self, network: RestrictableNetwork) -> None:
         self.degrees = tuple(sorted({ir.l for _, ir in network.irreps} - {0}))
         self._network = network
         self._smaller: dict[frozenset[int], _Smaller] = {}

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks.convnet import EquivariantConvNet
 from networks.nested import NestedNetworks
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import keep_degrees
 from tests.analysis.molecules import random_molecules
+from tests.networks.variants import VARIANTS, small_network
 
 MOLECULES = random_molecules(4, dtype=torch.float64)
 TARGET = torch.linspace(-1.0, 1.0, 4, dtype=torch.float64)
@@ -20,16 +21,8 @@ IRREPS = "3x0e+2x1o+2x1e+2x2e+1x3o"
 
 
 @cache
-def network(convolution: str) -> EquivariantConvNet:
-    torch.manual_seed(0)
-    options = {"embedding_dim": 5, "num_elements": 10, "num_radial": 4, "radial_hidden": 6}
-    found = EquivariantConvNet(
-        IRREPS,
-        num_layers=4,
-        convolution=convolution,  # type: ignore[arg-type]
-        **options,  # type: ignore[arg-type]
-    )
-    return found.double()
+def network(variant: str) -> RestrictableNetwork:
+    return small_network(variant, IRREPS, num_layers=4)
 
 
 def gradients(module: nn.Module, prediction: Tensor) -> dict[str, Tensor]:
@@ -41,12 +34,12 @@ def gradients(module: nn.Module, prediction: Tensor) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("convolution", ["fast", "e3nn"])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("subset", [(), (1,), (2, 3), (1, 2, 3)])
 def test_values_and_gradients_are_the_restricted_networks_own(
-    convolution: str, subset: tuple[int, ...]
+    variant: str, subset: tuple[int, ...]
 ) -> None:
-    whole = network(convolution)
+    whole = network(variant)
     alone = whole.restricted(keep_degrees(whole.kept, (0, *subset)))
     predicted = NestedNetworks(whole)(subset, MOLECULES)
     torch.testing.assert_close(predicted, alone(MOLECULES), rtol=1e-10, atol=1e-10)
@@ -65,7 +58,7 @@ def test_values_and_gradients_are_the_restricted_networks_own(
 
 
 def test_the_weights_of_the_moment_are_used() -> None:
-    whole = copy.deepcopy(network("fast"))
+    whole = copy.deepcopy(network("convnet, fast"))
     nested = NestedNetworks(whole)
     before = nested((1,), MOLECULES)
     with torch.no_grad():
@@ -81,11 +74,11 @@ def test_a_network_is_built_once_and_again_in_another_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     built = []
-    restricted = EquivariantConvNet.restricted
+    restricted = RestrictableNetwork.restricted
     monkeypatch.setattr(
-        EquivariantConvNet, "restricted", lambda *args: built.append(args) or restricted(*args)
+        RestrictableNetwork, "restricted", lambda *args: built.append(args) or restricted(*args)
     )
-    whole = copy.deepcopy(network("fast"))
+    whole = copy.deepcopy(network("convnet, fast"))
     nested = NestedNetworks(whole)
     for degrees in ((), (1,), (), (0, 1), (1, 2, 3)):
         nested(degrees, MOLECULES)
@@ -96,8 +89,9 @@ def test_a_network_is_built_once_and_again_in_another_precision(
     assert len(built) == 3
 
 
-def test_a_subset_costs_fewer_operations() -> None:
-    whole = network("fast")
+@pytest.mark.parametrize("variant", ["convnet, fast", "gated, auto"])
+def test_a_subset_costs_fewer_operations(variant: str) -> None:
+    whole = network(variant)
     costs = [
         (small := whole.restricted(keep_degrees(whole.kept, (0, *s)))).operations(
             small.prepare(MOLECULES)
@@ -109,4 +103,4 @@ def test_a_subset_costs_fewer_operations() -> None:
 
 def test_degrees_that_are_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no degrees \[4\]: choose among \(1, 2, 3\)"):
-        NestedNetworks(network("fast"))((1, 4), MOLECULES)
+        NestedNetworks(network("convnet, fast"))((1, 4), MOLECULES)

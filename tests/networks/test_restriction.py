@@ -12,57 +12,37 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from networks.convnet import EquivariantConvNet
+from networks.channelwise.e3nn_product import path_instructions
+from networks.gated import GatedNetwork
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import Kept, KeptLayer, keep_degrees, kept_from_json, kept_to_json
 from tests.analysis.molecules import random_molecules
+from tests.networks.variants import VARIANTS, small_network
 
 MOLECULES = random_molecules(4, dtype=torch.float64)
 IRREPS = ("4x0e+3x1o+2x2e", "3x0e+2x1o+1x1e+2x2e", "3x0e+2x3o+1x4e")
 
 
-def network(irreps: str, convolution: str, trim: bool = True, **more: Any) -> EquivariantConvNet:
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return EquivariantConvNet(
-            irreps,
-            num_layers=4,
-            embedding_dim=5,
-            num_elements=10,
-            num_radial=4,
-            radial_hidden=6,
-            neighbor_norm=1.0,
-            convolution=convolution,  # type: ignore[arg-type]
-            trim_unreachable=trim,
-            **more,
-        )
-    finally:
-        torch.set_default_dtype(default)
+def network(
+    irreps: str, variant: str = "convnet, fast", trim: bool = True, **more: Any
+) -> RestrictableNetwork:
+    options = {"num_layers": 4, "neighbor_norm": 1.0, "trim_unreachable": trim}
+    return small_network(variant, irreps, **options, **more)
 
 
-def silenced(whole: EquivariantConvNet, kept: Kept) -> Tensor:
+def silenced(whole: RestrictableNetwork, kept: Kept) -> Tensor:
     """Predictions of the whole network with everything that is not kept at zero.
 
-    Features are zeroed by edits. An edge degree that a layer no longer sees is silenced in e3nn's
-    own tensor product, by zeroing the weights of its paths.
+    Features are zeroed by edits. An edge degree that a layer no longer sees is silenced by zeroing
+    the radial weights of its paths, in the order in which e3nn's own tensor product takes them.
     """
     weights = dict(whole.named_parameters())
     for k, layer in enumerate(kept):
-        product = o3.FullyConnectedTensorProduct(
-            whole.layer_irreps[k - 1] if k > 0 else whole.irreps_embedding,
-            whole.layer_edge_irreps[k],
-            whole.layer_irreps[k],
-            shared_weights=False,
-        )
-        mask, start = torch.ones(product.weight_numel, dtype=torch.float64), 0
-        for path in product.instructions:
-            stop = start + path.path_shape[0] * path.path_shape[2]
-            if whole.layer_edge_irreps[k][path.i_in2].ir.l not in layer.edge_degrees:
-                mask[start:stop] = 0.0
-            start = stop
+        mask: list[float] = []
+        for degree, count in weights_by_path(whole, k):
+            mask += [float(degree in layer.edge_degrees)] * count
         name = f"layers.{k}.radial.layer1.weight"
-        weights[name] = weights[name] * mask
+        weights[name] = weights[name] * torch.tensor(mask, dtype=torch.float64)
 
     def edit(k: int, x: Tensor) -> Tensor:
         columns = []
@@ -79,8 +59,26 @@ def silenced(whole: EquivariantConvNet, kept: Kept) -> Tensor:
     return predicted
 
 
+def weights_by_path(whole: RestrictableNetwork, k: int) -> list[tuple[int, int]]:
+    """Edge degree and number of radial weights of every path of a layer, in e3nn's order."""
+    if isinstance(whole, GatedNetwork):
+        layout = whole._layout(k)
+        irreps, instructions = path_instructions(layout.paths, whole.edge_irreps)
+        return [(irreps[1][j].ir.l, irreps[0][i].mul) for i, j, *_ in instructions]
+    product = o3.FullyConnectedTensorProduct(
+        whole.layer_irreps[k - 1] if k > 0 else whole.irreps_embedding,
+        whole.layer_edge_irreps[k],
+        whole.layer_irreps[k],
+        shared_weights=False,
+    )
+    return [
+        (whole.layer_edge_irreps[k][path.i_in2].ir.l, path.path_shape[0] * path.path_shape[2])
+        for path in product.instructions
+    ]
+
+
 class _Runs(torch.nn.Module):
-    def __init__(self, network: EquivariantConvNet) -> None:
+    def __init__(self, network: RestrictableNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -106,14 +104,14 @@ def kept_parts(draw: st.DrawFn, whole: Kept) -> Kept:
     )
 
 
-@pytest.mark.parametrize("convolution", ["fast", "e3nn"])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("irreps", IRREPS)
 @given(data=st.data())
 @settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_values_and_gradients_are_those_of_the_whole_network(
-    convolution: str, irreps: str, data: st.DataObject
+    variant: str, irreps: str, data: st.DataObject
 ) -> None:
-    whole = network(irreps, convolution, trim=data.draw(st.booleans()))
+    whole = network(irreps, variant, trim=data.draw(st.booleans()))
     kept = data.draw(kept_parts(whole.kept))
     try:
         smaller = whole.restricted(kept)
@@ -135,8 +133,9 @@ def test_values_and_gradients_are_those_of_the_whole_network(
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9 * float(one.abs().max() + 1))
 
 
-def test_a_restriction_of_a_restriction_is_one() -> None:
-    whole = network(IRREPS[0], "fast")
+@pytest.mark.parametrize("variant", ["convnet, fast", "gated, auto"])
+def test_a_restriction_of_a_restriction_is_one(variant: str) -> None:
+    whole = network(IRREPS[0], variant)
     once = whole.restricted(keep_degrees(whole.kept, (0, 1)))
     twice = once.restricted(keep_degrees(once.kept, (0,)))
     at_once = whole.restricted(keep_degrees(whole.kept, (0,)))
@@ -146,18 +145,20 @@ def test_a_restriction_of_a_restriction_is_one() -> None:
 
 
 def test_kept_survives_json() -> None:
-    kept = keep_degrees(network(IRREPS[0], "fast").kept, (0, 2))
+    kept = keep_degrees(network(IRREPS[0], "convnet, fast").kept, (0, 2))
     assert kept_from_json(kept_to_json(kept)) == kept
 
 
-def test_a_restricted_network_is_rebuilt_from_its_description() -> None:
-    whole = network(IRREPS[0], "fast")
+@pytest.mark.parametrize("variant", ["convnet, fast", "gated, auto"])
+def test_a_restricted_network_is_rebuilt_from_its_description(variant: str) -> None:
+    whole = network(IRREPS[0], variant)
     smaller = whole.restricted(keep_degrees(whole.kept, (0, 2)))
-    again = network(IRREPS[0], "fast", kept=kept_to_json(smaller.kept))
+    again = network(IRREPS[0], variant, kept=kept_to_json(smaller.kept))
     again.load_state_dict(smaller.state_dict())
     assert torch.equal(again(MOLECULES), smaller(MOLECULES))
 
 
+@pytest.mark.parametrize("variant", ["convnet, fast", "gated, auto"])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -174,35 +175,37 @@ def test_a_restricted_network_is_rebuilt_from_its_description() -> None:
         (lambda kept: (*kept[:-1], KeptLayer({}, frozenset({0}))), "no 1x0e in the last layer"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(change: Any, words: str) -> None:
-    whole = network(IRREPS[0], "fast")
+def test_what_cannot_be_kept_is_refused(variant: str, change: Any, words: str) -> None:
+    whole = network(IRREPS[0], variant)
     with pytest.raises(ValueError, match=words):
         whole.restricted(change(whole.kept))
 
 
-def test_weights_of_a_block_are_those_that_its_values_and_gradients_depend_on() -> None:
-    whole = network(IRREPS[0], "e3nn")
+@pytest.mark.parametrize("variant", ["convnet, e3nn", "gated, auto"])
+def test_weights_of_a_block_are_those_that_its_values_and_gradients_depend_on(variant: str) -> None:
+    whole = network(IRREPS[0], variant)
     prepared = whole.prepare(MOLECULES)
     for k, irrep in ((0, "1o"), (1, "2e"), (3, "0e")):
         features, _ = whole.run_recording(prepared)
         block = whole.layer_irreps[k].slices()[
             [str(ir) for _, ir in whole.layer_irreps[k]].index(irrep)
         ]
-        written = {id(w.parameter): w for w in whole.block_parameters(k, irrep) if w.writes}
-        (weights,) = written.values()
-        gradient = torch.autograd.grad(features[k][:, block].square().sum(), weights.parameter)[0]
-        touched = gradient.abs().sum(0).nonzero()[:, 0]
-        assert set(touched.tolist()) == set(weights.columns.tolist())
-        reads = [w for w in whole.block_parameters(k, irrep) if not w.writes]
-        assert len(reads) == 1
+        weights = whole.block_parameters(k, irrep)
+        loss = features[k][:, block].square().sum()
+        for written in (w for w in weights if w.writes):
+            (gradient,) = torch.autograd.grad(loss, written.parameter, retain_graph=True)
+            touched = gradient.reshape(-1, gradient.shape[-1]).abs().sum(0).nonzero()[:, 0]
+            assert set(touched.tolist()) == set(written.columns.tolist())
         changed = {n: p.clone() for n, p in whole.named_parameters()}
-        (name,) = [n for n, p in whole.named_parameters() if p is reads[0].parameter]
-        changed[name][..., reads[0].columns] = 0.0
+        names = {id(p): n for n, p in whole.named_parameters()}
+        for read in (w for w in weights if not w.writes):
+            changed[names[id(read.parameter)]][..., read.columns] = 0.0
 
         def without(j: int, x: Tensor, k: int = k, block: slice = block) -> Tensor:
             return x if j != k else x.index_fill(1, torch.arange(block.start, block.stop), 0.0)
 
-        if k == 3:  # nothing carries the last block past the readout
+        # The other network's residual connection carries a block past the weights that read it.
+        if k == 3 or isinstance(whole, GatedNetwork):
             expected = whole.run(prepared, edit=without)
             found = functional_call(whole, changed, (MOLECULES,))
             torch.testing.assert_close(found, expected)
