@@ -389,6 +389,12 @@ class IrrepUtilization(Callback):
         degrees = {ir.l for _, ir in network.irreps} - {0}
         if not degrees or len(degrees) > MAX_DEGREES:
             return
+        if not network.linear_in_features:
+            print(
+                f"No decomposition: {type(network).__name__} is not linear in its features, so its "
+                "prediction is no sum over paths"
+            )
+            return
         batches = self._collated(trainer, module, data, network, MEASURED_PART, self.num_molecules)
         with measuring(network):
             predictions = restricted_predictions(network, network.kept, batches)
