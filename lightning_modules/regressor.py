@@ -1,4 +1,4 @@
-"""`EquivariantRegressor`: training, validation and test of an `EquivariantConvNet`.
+"""`EquivariantRegressor`: training, validation and test of an equivariant network.
 
 Imports Lightning, torchmetrics, `networks`, `qm9` and this package.
 """
@@ -38,8 +38,11 @@ from lightning_modules.options import (
 from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
-from networks.convnet import NEIGHBOR_NORM, ConvolutionName, EquivariantConvNet
+from networks.channelwise.choice import KernelName
+from networks.choice import NetworkName, make_network
+from networks.convnet import NEIGHBOR_NORM, ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
+from networks.layered import LayeredNetwork
 from networks.nested import NestedNetworks
 from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
 
@@ -58,7 +61,7 @@ PARTS: Mapping[TrainerFn | None, tuple[str, ...]] = {
 
 
 class EquivariantRegressor(LightningModule):
-    """Regression of one molecular property with an `EquivariantConvNet`.
+    """Regression of one molecular property with an `EquivariantConvNet` or a `GatedNetwork`.
 
     The network learns the standardized target: what is left of the target without each molecule's
     reference (`TargetReference`), divided by its standard deviation. Predictions and errors are
@@ -78,23 +81,33 @@ class EquivariantRegressor(LightningModule):
         What is subtracted from the target before the network learns it: nothing, the mean over the
         training part, or a least-squares fit on element counts. By default ``composition`` for the
         atomization energies ``U0 U H G`` and ``mean`` for other targets.
+    network : {"convnet", "gated"}
+        The published network (`networks.convnet`), or one like NequIP: tensor products channel by
+        channel, self-connections, gates (`networks.gated`). For QM9 give it 10 elements, 8 Bessel
+        functions, a cutoff of 5 angstrom and neighbor_norm 4.
     num_layers : int
         Number of convolutions.
     embedding_dim : int
         Channels of the atom embedding.
     num_elements : int
-        Rows of the atom embedding; atomic numbers must be smaller.
+        Rows of the atom embedding; atomic numbers must be smaller. Network ``gated`` has weights
+        of its own for every element: give it 10 for QM9.
     num_radial : int
         Number of Bessel functions of an edge's length.
     radial_hidden : int, optional
-        Hidden width of the radial MLPs; by default the largest multiplicity in `irreps`.
+        Hidden width of the radial MLPs; by default the largest multiplicity in `irreps`, or 64 for
+        network ``gated``.
     cutoff : float
         Length over which the Bessel functions are defined, angstrom; also the radius of
         ``graph: radius``.
     neighbor_norm : float
         Sums over neighbours are divided by this.
     convolution : {"fast", "e3nn"}
-        The same function computed in two ways; parameters and state dict are the same.
+        The same function computed in two ways; parameters and state dict are the same. For network
+        ``convnet``.
+    kernel : {"auto", "e3nn", "cuequivariance", "openequivariance"}
+        The same for network ``gated``: loops without a message per edge and path on a CPU and torch
+        operations elsewhere, e3nn's tensor product, or another library's.
     trim_unreachable : bool
         Leave out of each layer the blocks that no path connects with the readout. Predictions and
         the remaining weights' gradients are the same.
@@ -157,6 +170,7 @@ class EquivariantRegressor(LightningModule):
         irreps: str = "32x0e+32x1o+32x2e",
         target: str = "U0",
         reference: ReferenceName | None = None,
+        network: NetworkName = "convnet",
         num_layers: int = 5,
         embedding_dim: int = 64,
         num_elements: int = 100,
@@ -165,6 +179,7 @@ class EquivariantRegressor(LightningModule):
         cutoff: float = 6.0,
         neighbor_norm: float = NEIGHBOR_NORM,
         convolution: ConvolutionName = "fast",
+        kernel: KernelName = "auto",
         trim_unreachable: bool = True,
         edge_irreps: str | None = None,
         kept: list[dict[str, Any]] | None = None,
@@ -197,7 +212,10 @@ class EquivariantRegressor(LightningModule):
         check_network_size(
             irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden
         )
-        self.network = EquivariantConvNet(
+        self.network = make_network(
+            network,
+            convolution,
+            kernel,
             irreps=irreps,
             num_layers=num_layers,
             embedding_dim=embedding_dim,
@@ -206,7 +224,6 @@ class EquivariantRegressor(LightningModule):
             radial_hidden=radial_hidden,
             cutoff=cutoff,
             neighbor_norm=neighbor_norm,
-            convolution=convolution,
             trim_unreachable=trim_unreachable,
             edge_irreps=edge_irreps,
             kept=kept,
@@ -518,14 +535,14 @@ class EquivariantRegressor(LightningModule):
             Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
 
-def relative_compute(network: EquivariantConvNet) -> float:
+def relative_compute(network: LayeredNetwork) -> float:
     """Compare a network's tensor product operations with those of 32x0e+32x1o+32x2e.
 
     Operations are counted as the sum over layers and paths of mul_in mul_out (2 l_out + 1).
 
     Parameters
     ----------
-    network : EquivariantConvNet
+    network : LayeredNetwork
         Network.
 
     Returns
@@ -540,7 +557,7 @@ _PUBLISHED_OPERATIONS = 64 * 32 * 9 + 3 * 32 * 32 * 35 + 32 * 32 * 3
 """`_operations` of the trimmed published network with l = [0, 1, 2]."""
 
 
-def _operations(network: EquivariantConvNet) -> int:
+def _operations(network: LayeredNetwork) -> int:
     total = 0
     irreps_in = network.irreps_embedding
     for irreps_out in network.layer_irreps:

@@ -22,8 +22,14 @@ NEUTRAL_KEYS = (
     "data.predict_split",
 )
 """Options that change where a run reads its data or how fast it is, but not what it computes."""
-LATER_KEYS = ("init_from", "model.edge_irreps", "model.kept")
-"""Options that older runs do not know. Where they are not given, a run's identity is as before."""
+LATER_KEYS = {
+    "init_from": None,
+    "model.edge_irreps": None,
+    "model.kept": None,
+    "model.network": "convnet",
+    "model.kernel": "auto",
+}
+"""Options that older runs do not know. At these defaults a run's identity is as before."""
 TRAINER_KEYS = (
     "max_epochs",
     "max_steps",
@@ -66,7 +72,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in sorted(flat.items())
         if key not in NEUTRAL_KEYS
-        and not (key in LATER_KEYS and value is None)
+        and not (key in LATER_KEYS and value == LATER_KEYS[key])
         and (
             key in ("seed_everything", "init_from")
             or key.startswith(("model.", "data."))
