@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from records.announcement import announce
+from records.standard_streams import make_standard_streams_safe
+from records.user_folders import prepare_user_folders
 from runtime.quiet import quiet_libraries
 from runtime.signals import StopRequestedError, StopSignals
 from runtime.threads import leave_a_core
@@ -63,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signals.install()
     try:
         given = parse_arguments(arguments)
+        if note := prepare_user_folders():
+            print(note, file=sys.stderr)
         # Late: these imports take seconds, and the number of threads must be set before.
         from pruning.program import prune
 
@@ -77,4 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
+    announce("prune.py: starting; PyTorch takes a few seconds to load", sys.argv[1:])
     sys.exit(main())

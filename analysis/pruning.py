@@ -318,7 +318,9 @@ def _matters(network: LayeredNetwork, kept: Kept, k: int, degree: int) -> bool:
     """Whether a network would be another one if layer k saw an edge degree again."""
     again = KeptLayer(kept[k].channels, kept[k].edge_degrees | {degree})
     seeing = (*kept[:k], again, *kept[k + 1 :])
-    return connected(seeing, network.irreps_embedding, network.irreps_readout) != kept
+    return (
+        connected(seeing, network.irreps_embedding, network.irreps_readout, network.gated) != kept
+    )
 
 
 def _layers(gone: Sequence[int], there: Sequence[int]) -> str:
@@ -357,7 +359,7 @@ def _connected(network: LayeredNetwork, kept: Kept) -> Kept:
     ValueError
         If a part of the readout gets nothing any more.
     """
-    stays = connected(kept, network.irreps_embedding, network.irreps_readout)
+    stays = connected(kept, network.irreps_embedding, network.irreps_readout, network.gated)
     missing = {str(ir) for _, ir in network.irreps_readout} - set(stays[-1].channels)
     if missing:
         raise ValueError(f"nothing is left that reaches the readout's {', '.join(sorted(missing))}")

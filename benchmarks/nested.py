@@ -73,10 +73,10 @@ class Recipe:
 
 
 RECIPES: dict[Scale, Recipe] = {
-    "quickstart": Recipe((1, 2), 8, 3, 6_000, 16, 6, 0.02),
+    "quickstart": Recipe((1, 2, 3), 8, 3, 6_000, 16, 6, 0.02),
     "reading": Recipe((1, 2, 3), 8, 5, 20_000, 32, 8, 0.02),
 }
-"""The sizes of configs/quickstart.yaml and configs/reading.yaml. The latter has eight sets."""
+"""Sizes as in configs/quickstart.yaml and configs/reading.yaml, with eight degree sets each."""
 
 
 @dataclass(frozen=True)

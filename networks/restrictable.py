@@ -199,6 +199,10 @@ class RestrictableNetwork(LayeredNetwork):
         )
         return cast(Tensor, self.output(molecule_g1)).squeeze(-1)
 
+    @abstractmethod
+    def num_reachable_parameters(self) -> int:
+        """Count those of `num_parameters` that can change the prediction."""
+
     def num_parameters(self) -> int:
         """Trainable parameters without the two of the affine output, as published counts do."""
         total = sum(p.numel() for p in self.parameters() if p.requires_grad)

@@ -162,7 +162,7 @@ def kept_to_json(kept: Kept) -> list[dict[str, Any]]:
     ]
 
 
-def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps) -> Kept:
+def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps, gated: bool = False) -> Kept:
     """Drop everything that cannot change the prediction, by the selection rules.
 
     Parameters
@@ -173,6 +173,8 @@ def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps) -> Kept:
         Irreps of the first layer's input.
     readout : o3.Irreps
         Irreps that the readout takes from the last layer.
+    gated : bool
+        Whether layers are gated, see `filled_blocks`.
 
     Returns
     -------
@@ -183,15 +185,15 @@ def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps) -> Kept:
     while True:
         blocks = [layer.irreps for layer in kept]
         edges = [natural_irreps(layer.edge_degrees) for layer in kept]
-        filled = filled_blocks(embedding, edges, blocks)
-        reachable = reachable_blocks(edges, blocks, readout)
+        filled = filled_blocks(embedding, edges, blocks, gated)
+        reachable = reachable_blocks(edges, blocks, readout, gated)
         live = tuple(
             layer.restricted(str(ir) for ir in full & useful)
             for layer, full, useful in zip(kept, filled, reachable)
         )
         sources = [[ir for _, ir in embedding], *([ir for _, ir in x.irreps] for x in live[:-1])]
         live = tuple(
-            KeptLayer(layer.channels, _used_degrees(source, layer))
+            KeptLayer(layer.channels, _used_degrees(source, layer, gated))
             for source, layer in zip(sources, live)
         )
         if live == kept:
@@ -199,9 +201,11 @@ def connected(kept: Kept, embedding: o3.Irreps, readout: o3.Irreps) -> Kept:
         kept = live
 
 
-def _used_degrees(source: Sequence[o3.Irrep], layer: KeptLayer) -> frozenset[int]:
-    """Edge degrees of a layer that couple an input block with an output block."""
+def _used_degrees(source: Sequence[o3.Irrep], layer: KeptLayer, gated: bool) -> frozenset[int]:
+    """Edge degrees of a layer that couple an input block with an output block or with gates."""
     targets = [ir for _, ir in layer.irreps]
+    if gated and any(ir.l > 0 for ir in targets):
+        targets.append(o3.Irrep("0e"))
     return frozenset(
         degree
         for degree in layer.edge_degrees

@@ -42,7 +42,7 @@ def introduction(
     network = model.network
     return (
         f"{'Continuing' if resume else 'Starting'} run {directory.name}\n"
-        f"  network   {network.irreps}, {len(network.layers)} layers, "
+        f"  network   {network.irreps}, {len(network.layer_irreps)} layers, "
         f"{network.num_parameters():,} parameters "
         f"({network.num_reachable_parameters():,} can reach the output)\n"
         f"  files     {shown(directory.path)}\n"
