@@ -1,6 +1,6 @@
 """`IrrepUtilization`: what each irrep of each layer is worth, measured at every epoch.
 
-Imports Lightning, wandb, `analysis`, `figures`, `lightning_modules.measured` and `records`.
+Imports Lightning, `analysis`, `figures`, `lightning_modules.measured` and `records`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
@@ -28,6 +26,7 @@ from analysis.decomposition import MAX_DEGREES, decompose, restricted_prediction
 from analysis.equivariance import rotation_error
 from analysis.measurement import Scope, TargetScale, measure_utilization
 from analysis.missed import FineTuning, candidates, missed_errors
+from callbacks.media_loggers import media_loggers
 from figures.utilization_lines import utilization_lines
 from lightning_modules.measured import (
     MEASURED_PART,
@@ -46,6 +45,7 @@ from records.decomposition import write_decomposition
 from records.files import replacing
 from records.names import NETWORK, UNTRAINED
 from records.utilization import PAIR, Utilization, UtilizationTable, flat_row
+from records.wandb_media import Picture, Table
 
 FAST_DEV_MOLECULES = 32
 BATCH_SIZE = {"cpu": 64, "cuda": 256}
@@ -350,8 +350,8 @@ class IrrepUtilization(Callback):
         path = _root(trainer) / "utilization" / f"{name}.png"
         with replacing(path) as temporary:
             draw_heatmap(utilization, title, unit, temporary)
-        for run in _wandb_runs(trainer):
-            run.log({"utilization/heatmap": wandb.Image(str(path)), "epoch": epoch})
+        for logger in media_loggers(trainer):
+            logger.log_media({"utilization/heatmap": Picture(path)}, epoch)
 
     def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the best checkpoint with everything, write, draw and print it."""
@@ -371,12 +371,14 @@ class IrrepUtilization(Callback):
         untrained = self._table.epochs.get(UNTRAINED) if self._table is not None else None
         print(f"\nUtilization {when}: {_headline(utilization, unit)}")
         print(utilization_lines(utilization, unit, untrained))
-        for run in _wandb_runs(trainer):
-            for row in utilization.rows:
-                if row.layer == NETWORK and PAIR not in row.irrep:
-                    for name, effect in row.effects.items():
-                        key = f"utilization/network/{row.irrep}/{name}_best"
-                        run.summary[key] = effect.value
+        best = {
+            f"utilization/network/{row.irrep}/{name}_best": effect.value
+            for row in utilization.rows
+            if row.layer == NETWORK and PAIR not in row.irrep
+            for name, effect in row.effects.items()
+        }
+        for logger in media_loggers(trainer):
+            logger.log_summary(best)
 
     def _decompose(
         self,
@@ -499,15 +501,11 @@ def _open_table(path: Path, pl_module: LightningModule, keep: int) -> Utilizatio
 
 def _log_table(trainer: Trainer, utilization: Utilization, epoch: int, unit: str) -> None:
     """Give W&B all rows of an epoch as one table."""
-    runs = _wandb_runs(trainer)
-    if not runs:
-        return
     rows = [{**flat_row(row), "unit": unit} for row in utilization.rows]
-    columns: list[str | int] = list(dict.fromkeys(key for row in rows for key in row))
-    data = [[row.get(str(column)) for column in columns] for row in rows]
-    for run in runs:
-        table = wandb.Table(columns=columns, data=data)
-        run.log({"utilization/table": table, "epoch": epoch})
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(columns, [[row.get(column) for column in columns] for row in rows])
+    for logger in media_loggers(trainer):
+        logger.log_media({"utilization/table": table}, epoch)
 
 
 def _headline(utilization: Utilization, unit: str) -> str:
@@ -521,8 +519,3 @@ def _root(trainer: Trainer) -> Path:
 
 def _datamodule(trainer: Trainer) -> object:
     return getattr(trainer, "datamodule", None)
-
-
-def _wandb_runs(trainer: Trainer) -> list[Any]:
-    """List the runs of W&B loggers; the logger is asked for its type, never the run."""
-    return [log.experiment for log in trainer.loggers if isinstance(log, WandbLogger)]

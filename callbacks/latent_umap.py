@@ -15,17 +15,17 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
 from analysis.latent_embedding import choose_layer
+from callbacks.media_loggers import media_loggers
 from latents.client import Job, UmapClient
 from latents.metric_keys import logged_metrics
 from latents.snapshots import Snapshots, temporarily_loaded
-from latents.wandb_media import log_picture, log_results
+from latents.wandb_media import picture_of, results_of
 from lightning_modules.measured import (
     MEASURED_PART,
     MeasurableModule,
@@ -307,13 +307,13 @@ class LatentUMAP(Callback):
         """Wait for the pictures; write and log the animation and the table."""
         self._hand_over_best(trainer, pl_module)  # if there was nothing left to train
         client, _ = self._running()
-        runs = [logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        loggers = media_loggers(trainer)
         with tempfile.TemporaryDirectory() as structures:
             finish = {
                 "do": "finish",
                 "animation": self.animation,
                 "table_size": self.table_size,
-                "structures": structures if runs and self.table_size else None,
+                "structures": structures if loggers and self.table_size else None,
             }
             client.submit(finish)
             if client.outstanding > 1 and client.failure is None:
@@ -325,8 +325,10 @@ class LatentUMAP(Callback):
                 self._take(trainer, answer)
                 if answer.get("final") is not None:
                     latent = read_epoch(epoch_path(self.directory, answer["final"]))
-                    for run in runs:
-                        log_results(run, latent, self.table_size, Path(structures), self.directory)
+                    folder = Path(structures)
+                    results = results_of(latent, self.table_size, folder, self.directory)
+                    for logger in loggers:
+                        logger.log_media(results, latent.epoch)
         missing = pending_frames(self.directory)
         if missing:
             self._warn_once(
@@ -441,14 +443,15 @@ class LatentUMAP(Callback):
 
     def _log(self, trainer: Trainer, latent: LatentEpoch) -> None:
         """Log with the frame's own epoch and step, which may lie behind the trainer's."""
-        for logger in trainer.loggers:
-            if not latent.is_best:
-                metrics = {**logged_metrics(latent), "epoch": latent.epoch}
-                logger.log_metrics(metrics, step=latent.step)
-            if isinstance(logger, WandbLogger):
-                log_picture(logger.experiment, latent, self.directory)
+        metrics = logged_metrics(latent)
         if not latent.is_best:
+            for logger in trainer.loggers:
+                logger.log_metrics({**metrics, "epoch": latent.epoch}, step=latent.step)
             self._logged_through = latent.epoch
+        for media_logger in media_loggers(trainer):
+            media_logger.log_media(picture_of(latent, self.directory), latent.epoch)
+            if latent.is_best:
+                media_logger.log_summary(metrics)
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:

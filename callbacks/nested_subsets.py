@@ -1,6 +1,6 @@
 """`NestedSubsets`: the error of every subset of degrees in nested training, epoch by epoch.
 
-Imports Lightning, wandb, `analysis`, `figures`, `lightning_modules.measured`, `networks` and
+Imports Lightning, `analysis`, `figures`, `lightning_modules.measured`, `networks` and
 `records`.
 """
 
@@ -11,15 +11,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch_geometric.data import Batch
 from typing_extensions import override
 
 from analysis.subsets import joining_orders, measured_subsets, subset_errors, summarize_subsets
+from callbacks.media_loggers import media_loggers
 from lightning_modules.measured import (
     MeasurableModule,
     evaluated_weights,
@@ -32,6 +31,7 @@ from networks.layered import measuring
 from networks.nested import NestedNetworks
 from records.files import replacing
 from records.nested import NestedEpoch, NestedTable
+from records.wandb_media import Picture
 
 FAST_DEV_MOLECULES = 32
 
@@ -182,10 +182,8 @@ class NestedSubsets(Callback):
         path = Path(trainer.default_root_dir) / "nested" / f"epoch_{epoch:03d}.png"
         with replacing(path) as temporary:
             draw_nested(nested, title, target.reporting_unit, temporary)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                picture = wandb.Image(str(path))
-                logger.experiment.log({"nested/bars": picture, "epoch": epoch})
+        for logger in media_loggers(trainer):
+            logger.log_media({"nested/bars": Picture(path)}, epoch)
 
     def _warn_once(self, epoch: int, error: Exception) -> None:
         """Report the first failure only: later ones have the same cause."""

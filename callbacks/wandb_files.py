@@ -1,21 +1,17 @@
 """`WandbFiles`: give W&B the small files of a run, so that a report can be made from them there.
 
-Imports Lightning, wandb's logger and `records` only.
+Imports Lightning and `records` only.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
+from callbacks.media_loggers import media_loggers
 from records.run_files import REPORTED_FILES
-from records.wandb_internals import SERVICE_GONE
 
 
 class WandbFiles(Callback):
@@ -38,22 +34,5 @@ class WandbFiles(Callback):
             return
         root = Path(trainer.default_root_dir)
         present = [name for name in REPORTED_FILES if (root / name).is_file()]
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                with suppress(*SERVICE_GONE):
-                    for name in present:
-                        _save(logger.experiment, root, name)
-
-
-def _save(run: Any, root: Path, name: str) -> None:
-    """Name one file to W&B.
-
-    The link is made here because W&B's own is absolute, so that it would break when the run's
-    directory is moved before it is synchronized, and because W&B warns of every link it makes.
-    """
-    link = Path(run.dir) / name
-    if not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(OSError):  # a file system without links: W&B copies the file
-            link.symlink_to(os.path.relpath(root / name, link.parent))
-    run.save(str(root / name), base_path=str(root), policy="end", glob=False)
+        for logger in media_loggers(trainer):
+            logger.log_files(root, present)

@@ -1,48 +1,38 @@
-"""W&B's pictures, animation and table of the latent space.
+"""The pictures, the animation and the table of the latent space for W&B.
 
-Imports `records`; W&B where it is used.
+Imports `records` only.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from latents.metric_keys import logged_metrics
 from records.latent_paths import ANIMATION, picture_path
 from records.latent_tables import molecule_columns
 from records.latents import LatentEpoch
-
-if TYPE_CHECKING:
-    import wandb
+from records.wandb_media import Animation, Drawing, Media, Picture, Table
 
 
-def log_picture(run: wandb.Run, latent: LatentEpoch, directory: Path) -> None:
-    """Log ``latent/umap``; for the best checkpoint also set the summary to its measures.
+def picture_of(latent: LatentEpoch, directory: Path) -> dict[str, Media]:
+    """Build ``latent/umap``.
 
     Parameters
     ----------
-    run : wandb.Run
     latent : LatentEpoch
+        A frame.
     directory : Path
         ``<run>/latents``.
     """
-    import wandb
-
-    image = wandb.Image(str(picture_path(directory, latent.frame)))
-    run.log({"latent/umap": image, "epoch": latent.epoch})
-    if latent.is_best:
-        run.summary.update(logged_metrics(latent))
+    return {"latent/umap": Picture(picture_path(directory, latent.frame))}
 
 
-def log_results(
-    run: wandb.Run, latent: LatentEpoch, table_size: int, structures: Path, directory: Path
-) -> None:
-    """Log ``latent/molecules`` and, if it was made, ``latent/animation``.
+def results_of(
+    latent: LatentEpoch, table_size: int, structures: Path, directory: Path
+) -> dict[str, Media]:
+    """Build ``latent/molecules`` and, if it was made, ``latent/animation``.
 
     Parameters
     ----------
-    run : wandb.Run
     latent : LatentEpoch
         The final frame.
     table_size : int
@@ -52,20 +42,18 @@ def log_results(
     directory : Path
         ``<run>/latents``.
     """
-    import wandb
-
-    logged: dict[str, Any] = {"epoch": latent.epoch}
+    results: dict[str, Media] = {}
     if table_size > 0:
         columns = molecule_columns(latent)
         rows = []
         for row in range(min(table_size, len(latent.error))):
             drawing = structures / f"{row}.png"
-            structure = wandb.Image(str(drawing)) if drawing.exists() else None
+            structure = Drawing(drawing.read_bytes()) if drawing.exists() else None
             values = [float(column[row]) for column in columns.values()]
             idx, smiles = int(latent.molecules.idx[row]), str(latent.molecules.smiles[row])
             rows.append([idx, smiles, structure, *values])
-        logged["latent/molecules"] = wandb.Table(["idx", "smiles", "structure", *columns], rows)
+        results["latent/molecules"] = Table(["idx", "smiles", "structure", *columns], rows)
     animation = directory / ANIMATION
     if animation.exists():
-        logged["latent/animation"] = wandb.Video(str(animation), format="gif")
-    run.log(logged)
+        results["latent/animation"] = Animation(animation)
+    return results

@@ -6,7 +6,11 @@ Imports wandb only.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+from wandb.sdk.data_types._private import MEDIA_TMP
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb.sdk.lib.wbauth import read_netrc_auth
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
@@ -17,7 +21,21 @@ SERVICE_GONE = (ConnectionError, HandleAbandonedError, MailboxClosedError)
 API_ERRORS = (WandbApiFailedError,)
 """What W&B's public API raises beside `wandb.Error` when its server refuses or fails."""
 
-__all__ = ["API_ERRORS", "SERVICE_GONE", "Record", "stored_api_key"]
+MEDIA_FOLDER = Path(MEDIA_TMP.name)
+"""In which W&B's client prepares pictures and tables, made once per process. On some machines such
+folders are removed when they are some days old."""
+
+__all__ = ["API_ERRORS", "MEDIA_FOLDER", "SERVICE_GONE", "FileTable", "Record", "stored_api_key"]
+
+
+class FileTable(wandb.Table):
+    """A table that W&B keeps as a file of the run alone.
+
+    A `wandb.Table` becomes an artifact too, for which the client asks the server, and waits 19 s if
+    that does not answer.
+    """
+
+    _log_type = "table-file"
 
 
 def stored_api_key(url: str) -> str | None:

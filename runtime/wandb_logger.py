@@ -1,4 +1,4 @@
-"""W&B as the second sink of a run's numbers: one history row per epoch.
+"""W&B as the second sink of a run's numbers, and the sink of its pictures and tables.
 
 Imports wandb, Lightning, `records` and this package only.
 """
@@ -6,16 +6,23 @@ Imports wandb, Lightning, `records` and this package only.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from typing_extensions import override
 
 from records.metrics import Row
-from records.wandb_internals import SERVICE_GONE
+from records.wandb_internals import API_ERRORS, SERVICE_GONE
+from records.wandb_media import Media, Table, save_file, to_wandb
 from runtime.wandb_history import COUNT, ReceivedHistory
+from runtime.wandb_server import examine_server
+
+TABLE_SECONDS = 2.0
+"""Longest wait for the server's answer before a table is logged."""
 
 
 class EpochWandbLogger(WandbLogger):
@@ -23,7 +30,8 @@ class EpochWandbLogger(WandbLogger):
 
     A run that is stopped between two epochs therefore leaves a history that its continuation
     extends without gap or repetition. What arrives later for an epoch already sent (pictures and
-    measures that are computed beside training) is sent at once, as a row of its own.
+    measures that are computed beside training) is sent at once, as a row of its own. When W&B's
+    service process is gone, nothing fails; `reconnect` sends again what it has not received.
 
     Parameters
     ----------
@@ -41,6 +49,9 @@ class EpochWandbLogger(WandbLogger):
         self._pending: dict[int, dict[str, Any]] = {}
         self._last_row: dict[str, Any] = {}
         self._logged: list[dict[str, Any]] = []
+        self._summary: dict[str, float] = {}
+        self._files: dict[str, Path] = {}
+        self._has_warned = False
 
     @property
     @override
@@ -94,6 +105,48 @@ class EpochWandbLogger(WandbLogger):
             self._log({**late, "epoch": epoch})
 
     @rank_zero_only
+    def log_media(self, media: Mapping[str, Media], epoch: int) -> None:
+        """Send pictures and tables of an epoch at once, as a row of their own.
+
+        Parameters
+        ----------
+        media : mapping
+            By key.
+        epoch : int
+            What they show.
+        """
+        self._log({**media, "epoch": epoch})
+
+    @rank_zero_only
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Set values of W&B's summary of the run.
+
+        Parameters
+        ----------
+        values : mapping
+            By key.
+        """
+        self._summary.update(values)
+        with contextlib.suppress(*SERVICE_GONE):
+            self.experiment.summary.update(dict(values))
+
+    @rank_zero_only
+    def log_files(self, root: Path, names: Sequence[str]) -> None:
+        """Name files to W&B, which uploads them when the run ends or is synchronized.
+
+        Parameters
+        ----------
+        root : Path
+            The run's directory.
+        names : sequence of str
+            Paths below it.
+        """
+        self._files.update(dict.fromkeys(names, root))
+        with contextlib.suppress(*SERVICE_GONE):
+            for name in names:
+                save_file(self.experiment, root, name)
+
+    @rank_zero_only
     def on_epoch_saved(self, epoch: int) -> None:
         """Send the rows of all epochs up to one whose checkpoint is on disk.
 
@@ -143,6 +196,10 @@ class EpochWandbLogger(WandbLogger):
             missing = {k: v for k, v in row.items() if not received.has_cell(epoch, k)}
             if missing:
                 self._log({**missing, "epoch": epoch})
+        if self._summary:
+            self.log_summary(self._summary)
+        for name, root in self._files.items():
+            self.log_files(root, [name])
 
     def _send(self, epoch: int, row: dict[str, Any]) -> None:
         # Unlike "epoch", the count never decreases in W&B's summary when a late row arrives.
@@ -153,8 +210,28 @@ class EpochWandbLogger(WandbLogger):
     def _log(self, row: dict[str, Any]) -> None:
         self._logged.append(row)
         # If W&B's service process is gone, `WandbSession.finish` starts another, at the end.
-        with contextlib.suppress(*SERVICE_GONE):
-            self.experiment.log(row)
+        try:
+            self._transmit(row)
+        except SERVICE_GONE:
+            pass
+        except OSError as error:
+            if not self._has_warned:  # later ones have the same cause
+                self._has_warned = True
+                rank_zero_warn(f"pictures or tables do not reach W&B ({error}); training goes on")
+
+    def _transmit(self, row: dict[str, Any]) -> None:
+        if self._may_make_artifacts(row):
+            # Should the server begin to hang just now, this fails after 19 s.
+            with contextlib.suppress(wandb.Error, *API_ERRORS):
+                self.experiment.log(to_wandb(row, artifacts=True))
+                return
+        self.experiment.log(to_wandb(row, artifacts=False))
+
+    def _may_make_artifacts(self, row: dict[str, Any]) -> bool:
+        """Whether a row's tables may become artifacts: W&B's client then asks the server."""
+        if not any(isinstance(value, Table) for value in row.values()):
+            return False
+        return bool(self.experiment.offline) or examine_server(TABLE_SECONDS) is None
 
 
 def _wandb_key(key: str) -> str:

@@ -11,12 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from records.run_files import REPORTED_FILES
+from records.wandb_media import Drawing, Table
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import PREEMPTED_SECONDS, start_wandb
+from tests.faults import trains
+from tests.faults.trains import TrainServer, assert_same_run, phase_reached
 from tests.faults.wandb_stage import (
     FAULTS,
     LIMIT,
@@ -28,6 +33,7 @@ from tests.faults.wandb_stage import (
     warnings_in,
 )
 from tests.programs import run_train
+from tests.wandb_cells import assert_every_cell_arrived_once
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -186,6 +192,34 @@ def test_every_fault_at_every_moment_of_a_training(
         train_through(Stage(server, fault, moment), tmp_path)
 
 
+def test_no_table_waits_while_wandb_hangs(tmp_path: Path) -> None:
+    """W&B's client asks the server before it makes an artifact of a table, and waits 19 s."""
+    table = Table(["irrep", "drawing"], [["1o", Drawing(b"")]])
+    with WandbServer() as server, server.client(tmp_path):
+        session = start_wandb(
+            "online",
+            "",
+            tmp_path,
+            run_id="abc",
+            name="tiny",
+            project="irrepscope",
+            config={},
+            stop=lambda: None,
+            start_timeout=LONG,
+            finish_timeout=LONG,
+        )
+        logger = EpochWandbLogger(session.run)
+        with server.fault("hang") as fault:
+            for epoch in range(2):
+                logger.log_media({"table": table}, epoch)
+            assert fault.hits > 0
+            assert "ArtifactType" not in server.operations()
+        assert session.finish(0) is None
+    run = server.runs["abc"]
+    assert [row["epoch"] for row in run.history if "table" in row] == [0, 1]
+    assert run.tables["table"]["data"] == [["1o", None]]
+
+
 PREEMPTED = """
 import sys
 from pathlib import Path
@@ -269,3 +303,29 @@ def test_a_run_outlives_the_service_process_of_wandb(tmp_path: Path) -> None:
         run = server.runs["abc"]
         assert run.metric("epochs") == [1, 2, 3]
         assert (run.state, run.summary["test/mae"]) == ("finished", 1.0)
+
+
+def test_a_training_outlives_the_service_process_of_wandb(
+    server: TrainServer, whole_run: Path, tmp_path: Path
+) -> None:
+    """Every number, table and picture is there, in the run's directory and after the upload."""
+    command, run = [*trains.TINY, f"--runs_dir={tmp_path}"], tmp_path / "tiny"
+    train = server.start(command, tmp_path / "log", WANDB_MODE="offline")
+    assert train.wait_until(lambda: phase_reached("training", train, run, 2))
+    children = psutil.Process(train.pid).children(recursive=True)
+    (service,) = (child for child in children if "wandb-core" in child.name())
+    service.kill()
+    assert train.wait() == 0, train.output()
+    assert "warning" not in train.output().lower(), train.output()
+    assert_same_run(run, whole_run)
+    with WandbServer() as wandb_server:
+        upload(train.output(), wandb_server, tmp_path)
+        (record,) = wandb_server.runs.values()
+        assert_every_cell_arrived_once(record, run / "metrics.csv", trains.EPOCHS)
+        assert {"utilization/table", "latent/molecules"} <= set(record.tables)
+        drawn = [row["epoch"] for row in record.history if "latent/umap" in row]
+        assert sorted(set(drawn)) == list(range(-1, trains.EPOCHS))
+        assert len(record.metric("utilization/table")) == trains.EPOCHS + 1
+        assert len(record.metric("utilization/heatmap")) == 2
+        assert {name for name in REPORTED_FILES if (run / name).exists()} <= record.files.keys()
+        assert any("_best" in name for name in record.summary)
