@@ -1,6 +1,6 @@
 """What ``prune.py`` does with a parsed command line.
 
-Imports filelock, torch, tqdm, wandb, `figures`, `records`, `runtime` and this package.
+Imports e3nn, torch, tqdm, wandb, `analysis`, `figures`, `records`, `runtime` and this package.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import torch
 import wandb
-from filelock import FileLock, Timeout
+from e3nn import o3
 from tqdm import tqdm
 
+from analysis.pruning import removal_to
 from figures.pruned_front import draw_front
 from pruning.elimination import Elimination
 from pruning.front import make_front
@@ -26,6 +27,7 @@ from pruning.plan import PruningPlan
 from pruning.subject import Subject, check_alike, load_subject
 from records.configuration import read_configuration
 from records.files import replacing
+from records.locks import LockHeldError, take_lock
 from records.pruning import (
     FOLDER,
     FRONT,
@@ -34,7 +36,9 @@ from records.pruning import (
     sentence,
     write_front,
 )
-from records.run_files import PRUNED_FILES, remove_files, remove_leftovers, remove_wandb_files
+from records.run_files import LOCK, PRUNED_FILES, remove_files, remove_leftovers, remove_wandb_files
+from records.wandb_internals import SERVICE_GONE
+from runtime.errors import one_line
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import WandbSession, start_wandb
 
@@ -71,14 +75,17 @@ def prune(given: argparse.Namespace) -> None:
     subjects = [load_subject(run, device) for run in runs]
     check_alike(subjects)
     _check_nested(plan, subjects[0])
+    _check_irreps(plan, subjects[0])
     folder = given.output or pruned_folder(runs) / ("chosen" if plan.irreps else plan.by)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            _prune(subjects, plan, folder, given.fresh)
-    except Timeout as error:
-        raise ValueError(f"{folder} is being written by another process: wait for it") from error
+        lock = take_lock(folder / LOCK)
+    except LockHeldError as error:
+        raise ValueError(f"{folder} is being written by another process: {error}") from error
+    try:
+        _prune(subjects, plan, folder, given.fresh)
+    finally:
+        lock.release()
 
 
 def pruned_folder(runs: Sequence[Path]) -> Path:
@@ -119,6 +126,17 @@ def _check_nested(plan: PruningPlan, subject: Subject) -> None:
         )
 
 
+def _check_irreps(plan: PruningPlan, subject: Subject) -> None:
+    """Refuse irreps that are no subset of the network's; which channels stay does not matter."""
+    if plan.irreps is None:
+        return
+    equal = [
+        {name: torch.zeros(len(channels)) for name, channels in layer.channels.items()}
+        for layer in subject.network.kept
+    ]
+    removal_to(subject.network, o3.Irreps(plan.irreps), equal)
+
+
 def _prune(subjects: list[Subject], plan: PruningPlan, folder: Path, fresh: bool) -> None:
     if fresh:
         remove_files(folder, PRUNED_FILES)
@@ -138,8 +156,11 @@ def _prune(subjects: list[Subject], plan: PruningPlan, folder: Path, fresh: bool
     if front.recommended is not None:
         _say(_use(folder / front.recommended.checkpoint))
     if elimination.state.logged < len(front.points):
-        _say(_log_to_wandb(front, subjects[0], folder))
-        elimination.state.note_logged()
+        try:
+            _say(_log_to_wandb(front, subjects[0], folder))
+            elimination.state.note_logged()
+        except (wandb.Error, *SERVICE_GONE) as error:
+            _say(f"W&B has not received the front ({one_line(error)}); it is in {FRONT}")
     _say(f"Files: {folder}")
 
 

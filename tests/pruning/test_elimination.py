@@ -164,6 +164,7 @@ def test_bad_options_are_refused_in_one_line(
     assert code == 2, output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert words in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_cannot_be_pruned_is_refused(trained: Path, tmp_path: Path) -> None:
