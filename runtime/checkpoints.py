@@ -108,6 +108,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def holds_double_precision(path: Path) -> bool:
+    """Return whether the network of a checkpoint has weights of 64 bits.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is unusable.
+    """
+    weights = read_checkpoint(path)["state_dict"].items()
+    return any(w.dtype == torch.float64 for name, w in weights if name.startswith("network."))
+
+
 def load_network(module: LightningModule, path: Path) -> None:
     """Load the network of a checkpoint, and nothing else of it.
 

@@ -33,7 +33,7 @@ from runtime.checkpoint_options import (
     options_of_checkpoint,
     run_of_checkpoint,
 )
-from runtime.checkpoints import load_network
+from runtime.checkpoints import holds_double_precision, load_network
 from runtime.configuration import RunConfiguration, expand_directory
 from runtime.errors import UsageError, one_line
 from runtime.lightning_internals import CustomizableCLI
@@ -196,6 +196,8 @@ class IrrepscopeCLI(CustomizableCLI):
             )
         trained = _trained_options(path)
         self._refuse_conflicts(trained)
+        if holds_double_precision(Path(path)):
+            self._use_double_precision()
         for key, value in trained.items():
             group, _, name = key.partition(".")
             if name in options[group] and not (key in SIZES and key in self._given):
@@ -204,6 +206,22 @@ class IrrepscopeCLI(CustomizableCLI):
         if run is not None and not options["run_name"]:
             options["runs_dir"], options["run_name"] = str(run.parent), run.name
         self.config = self.parser.parse_object(self.config)
+
+    def _use_double_precision(self) -> None:
+        """Evaluate weights of 64 bits in 64 bits.
+
+        Raises
+        ------
+        UsageError
+            If another precision was given.
+        """
+        trainer = self._options["trainer"]
+        if trainer["precision"] not in (None, "64", "64-true", 64):
+            raise UsageError(
+                f"the checkpoint was trained with trainer.precision 64-true, and "
+                f"{trainer['precision']} is given: leave it out"
+            )
+        trainer["precision"] = "64-true"
 
     def _take_initial_options(self) -> None:
         """Take what is not given from the checkpoint that ``--init_from`` names.

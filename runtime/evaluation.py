@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.files import replacing
-from runtime.checkpoints import read_checkpoint
+from runtime.checkpoints import holds_double_precision, read_checkpoint
 
 PREDICTION_COLUMNS = ("index", "smiles", "prediction", "target", "unit")
 
@@ -147,6 +147,8 @@ def check_output(path: Path) -> None:
 
 def _load_weights(model: EquivariantRegressor, checkpoint: Path) -> None:
     """Load the weights alone: Lightning would want to restore training's callbacks, too."""
+    if holds_double_precision(checkpoint):
+        model.double()  # before loading, which would round the weights
     model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
 
 

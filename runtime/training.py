@@ -76,6 +76,9 @@ class Training:
         trainer = self.build_trainer(loggers, [record_data])
         wandb_line = messages.wandb_line(self.directory, self.journal.mode, self.journal.reason)
         self.journal.say(messages.introduction(self.directory, self.model, resume, wandb_line))
+        if str(trainer.precision) == "64-true":
+            # Lightning loads a checkpoint before it converts the module, and rounds the weights.
+            self.model.double()
         if resume:
             epoch = int(read_checkpoint(self.directory.last)["epoch"])
             metrics.drop_after(epoch)

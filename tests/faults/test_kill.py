@@ -15,6 +15,7 @@ import pytest
 from runtime.checkpoints import read_checkpoint
 from tests.faults.trains import (
     EPOCHS,
+    MEASURED,
     PHASES,
     TINY,
     Train,
@@ -129,6 +130,22 @@ def test_three_kills_leave_no_trace_in_the_result(
     campaign.kill_in("test")
     campaign.end()
     assert sum(campaign.kills.values()) == 3
+
+
+def test_a_kill_leaves_no_trace_in_double_precision(server: TrainServer, tmp_path: Path) -> None:
+    arguments = [*MEASURED, "--trainer.precision=64-true", "--model.lr=0.001"]
+    campaign = Campaign(server.start, arguments, tmp_path, seed=0)
+    campaign.kill_in("checkpoint", epoch=1)
+    campaign.end()
+    best = campaign.whole / "checkpoints" / "best.ckpt"
+    test = server.start(["test", f"--ckpt_path={best}"], tmp_path / "test.log")
+    assert test.wait() == 0, test.output()
+    mae = metrics_of(campaign.whole)[EPOCHS - 1]["test/mae"]
+    assert f"test MAE {mae:.4g} meV" in test.output()
+    log = tmp_path / "other.log"
+    other = server.start(["test", f"--ckpt_path={best}", "--trainer.precision=32-true"], log)
+    assert other.wait() == 2
+    assert "trained with trainer.precision 64-true" in other.output()
 
 
 @pytest.mark.slow
