@@ -24,8 +24,10 @@ from analysis.pruning import (
     taylor_importance,
 )
 from networks.convnet import EquivariantConvNet
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import Kept, KeptLayer, connected
 from tests.analysis.molecules import random_molecules
+from tests.networks.variants import small_network
 
 SCALE = TargetScale(mean=0.3, std=2.0, factor=1000.0)
 
@@ -49,6 +51,11 @@ def network() -> EquivariantConvNet:
         torch.set_default_dtype(default)
 
 
+@pytest.fixture(scope="module", params=["convnet, fast", "gated, auto"])
+def any_network(request: pytest.FixtureRequest) -> RestrictableNetwork:
+    return small_network(request.param, "3x0e+2x1o+2x2e", num_layers=3, neighbor_norm=1.0)
+
+
 @pytest.fixture(scope="module")
 def batches() -> list[Any]:
     found = [random_molecules(4, seed=seed, dtype=torch.float64) for seed in (1, 2)]
@@ -57,14 +64,15 @@ def batches() -> list[Any]:
     return found
 
 
-def loss(network: EquivariantConvNet, weights: dict[str, Tensor], batch: Any) -> Tensor:
+def loss(network: RestrictableNetwork, weights: dict[str, Tensor], batch: Any) -> Tensor:
     error = functional_call(network, weights, (batch,)) - SCALE.standardize(batch.y)
     return error.square().mean()
 
 
 def test_taylor_importance_is_the_derivative_by_the_weights_that_go(
-    network: EquivariantConvNet, batches: list[Any]
+    any_network: RestrictableNetwork, batches: list[Any]
 ) -> None:
+    network = any_network
     importance = taylor_importance(network, batches, SCALE)
     for removal in irrep_removals(network)[::4]:
         smaller = network.restricted(removal.kept)
@@ -141,24 +149,44 @@ def parts(draw: st.DrawFn, whole: Kept) -> Kept:
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_what_is_not_connected_does_not_matter(
-    network: EquivariantConvNet, batches: list[Any], data: st.DataObject
+    any_network: RestrictableNetwork, batches: list[Any], data: st.DataObject
 ) -> None:
+    network = any_network
     kept = data.draw(parts(network.kept))
     try:
         smaller = network.restricted(kept)
     except ValueError:  # nothing is left that reaches the readout
         assume(False)
-    live = connected(kept, network.irreps_embedding, network.irreps_readout)
+    ends = network.irreps_embedding, network.irreps_readout
+    live = connected(kept, *ends, network.gated)
     tidy = network.restricted(live)
     torch.testing.assert_close(tidy(batches[0]), smaller(batches[0]), rtol=1e-11, atol=1e-12)
-    assert tidy.num_reachable_parameters() == tidy.num_parameters()
+    if isinstance(tidy, EquivariantConvNet):  # a gated layer also keeps what mixes its input
+        assert tidy.num_reachable_parameters() == tidy.num_parameters()
+
+
+def test_an_edge_degree_that_only_feeds_gates_stays(
+    any_network: RestrictableNetwork, batches: list[Any]
+) -> None:
+    scalars, vectors = {"0e": (0, 1, 2)}, {"1o": (0, 1)}
+    kept = (
+        KeptLayer(scalars, frozenset({0})),
+        KeptLayer(vectors, frozenset({0, 1})),  # from scalars, degree 0 makes no vectors
+        KeptLayer(scalars, frozenset({1})),
+    )
+    ends = any_network.irreps_embedding, any_network.irreps_readout
+    live = connected(kept, *ends, any_network.gated)
+    assert live[1].edge_degrees == (frozenset({0, 1}) if any_network.gated else frozenset({1}))
+    smaller, tidy = any_network.restricted(kept), any_network.restricted(live)
+    torch.testing.assert_close(tidy(batches[0]), smaller(batches[0]), rtol=1e-11, atol=1e-12)
 
 
 def test_every_removal_saves_operations_and_is_listed_once(
-    network: EquivariantConvNet, batches: list[Any]
+    any_network: RestrictableNetwork, batches: list[Any]
 ) -> None:
+    network = any_network
     prepared = network.prepare(batches[0])
     importance = channel_importance(network, batches, SCALE)
     removals = [*irrep_removals(network), *channel_removals(network, importance)]
