@@ -50,5 +50,5 @@ def test_ways_of_training_are_parsed() -> None:
             parsed(way)
 
 
-def test_every_scale_compares_at_least_four_sets() -> None:
-    assert [2 ** len(recipe.degrees) for recipe in RECIPES.values()] == [4, 8]
+def test_every_scale_compares_eight_sets() -> None:
+    assert [2 ** len(recipe.degrees) for recipe in RECIPES.values()] == [8, 8]
