@@ -72,10 +72,10 @@ def make_product(
         return FusedProduct(paths, edge_irreps)
     if kernel == "e3nn":
         return E3nnProduct(paths, edge_irreps)
-    from networks.channelwise import libraries
+    from networks.channelwise.libraries import CuEquivarianceProduct, OpenEquivarianceProduct
 
     products: Mapping[str, type[ChannelwiseProduct]] = {
-        "cuequivariance": libraries.CuEquivarianceProduct,
-        "openequivariance": libraries.OpenEquivarianceProduct,
+        "cuequivariance": CuEquivarianceProduct,
+        "openequivariance": OpenEquivarianceProduct,
     }
     return products[kernel](paths, edge_irreps)
