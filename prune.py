@@ -42,7 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--by", default="missed", choices=WAYS, help="how removals are chosen (default: missed)")
     add("--tolerance", type=float, default=0.02, help="largest increase of the MAE (default: 0.02)")
     add("--fine-tune", type=float, default=0.5, metavar="EPOCHS", help="per round (default: 0.5)")
-    add("--max-increase", type=float, default=0.25, help="where to stop (default: 0.25)")
+    add("--max-increase", type=float, default=0.25, help="largest on the way (default: 0.25)")
     add("--irreps", help="keep these and remove the rest at once, e.g. 8x0e+4x1o")
     add("--num-molecules", type=int, default=5000, help="test molecules (default: 5000)")
     add("--seed", type=int, default=0, help="of the order of training molecules (default: 0)")

@@ -31,7 +31,7 @@ from analysis.pruning import (
 )
 from networks.layered import LayeredNetwork
 from networks.restriction import Kept, kept_from_json, kept_to_json
-from pruning.plan import MAX_ROUNDS, SHORTLIST, PruningPlan
+from pruning.plan import MAX_ROUNDS, PATIENCE, SHORTLIST, PruningPlan
 from pruning.state import PointState, PruningState
 from pruning.subject import Subject
 from records.files import replacing
@@ -99,12 +99,20 @@ class Elimination:
 
     # ---- the order of rounds ------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Do all rounds that are missing."""
+    def run(self, smallest: float = 0.0) -> None:
+        """Do all rounds that are missing.
+
+        Parameters
+        ----------
+        smallest : float
+            Share of the operations; nothing more is taken out of a network that needs less.
+        """
         if not self.state.points:
             self._begin()
         for phase in self._phases():
             while (parent := self._parent(phase)) is not None:
+                if self.share(kept_from_json(parent.kept)) <= smallest:
+                    break
                 self._round(phase, parent)
 
     def _phases(self) -> tuple[str, ...]:
@@ -119,12 +127,26 @@ class Elimination:
         most = 1 if phase == "chosen" else MAX_ROUNDS
         if phase in self.state.ended or len(own) >= most:
             return None
-        if own:
-            return own[-1] if own[-1].val_increase <= self.plan.max_increase else None
-        if phase == "channels":
-            good = [p for p in points if p.val_increase <= self.plan.tolerance]
+        good = [point for point in own if self._is_good(point)]
+        if own and len(own) - (own.index(good[-1]) + 1 if good else 0) >= PATIENCE:
+            return None
+        if good:
             return good[-1]
+        if phase == "channels":
+            return [p for p in points if p.val_increase <= self.plan.tolerance][-1]
         return points[0]
+
+    def _is_good(self, point: PointState) -> bool:
+        return point.val_increase <= self.plan.max_increase
+
+    def _failed(self, phase: str, parent: PointState) -> set[str]:
+        """Name the removals from a point that have been tried out, all of them too bad."""
+        return {
+            label
+            for point in self.state.points
+            if point.phase == phase and point.parent == parent.number and not self._is_good(point)
+            for label in point.tried
+        }
 
     def _begin(self) -> None:
         """Measure the networks as they were trained."""
@@ -140,7 +162,8 @@ class Elimination:
     def _round(self, phase: str, parent: PointState) -> None:
         number = len(self.state.points)
         networks, controls = self._load(parent)
-        removals = self._removals(phase, networks)
+        failed = self._failed(phase, parent)
+        removals = [r for r in self._removals(phase, networks) if r.label not in failed]
         if not removals:
             self.state.end(phase)
             return
@@ -149,15 +172,16 @@ class Elimination:
         done = self.watch(f"round {number}", len(self.subjects) * (len(tried) + 1))
         controls = [self._tuned(i, n, n.kept, steps, number, done) for i, n in enumerate(controls)]
         control_mae = self._mean_maes(controls)
-        best: tuple[float, float, Removal, list[LayeredNetwork]] | None = None
+        best: tuple[tuple[bool, float], float, Removal, list[LayeredNetwork]] | None = None
         for removal in tried:
             smaller = [
                 self._tuned(i, n, removal.kept, steps, number, done) for i, n in enumerate(networks)
             ]
             increase = float(np.mean(self._mean_maes(smaller) / control_mae - 1))
-            price = self._price(networks[0], removal, increase)
-            if best is None or price < best[0]:
-                best = (price, increase, removal, smaller)
+            too_bad = increase > self.plan.max_increase
+            order = (too_bad, self._price(networks[0], removal, increase))
+            if best is None or order < best[0]:
+                best = (order, increase, removal, smaller)
         if best is None:
             raise RuntimeError("a round tries out one removal at least")
         _, increase, removal, smaller = best
@@ -169,12 +193,12 @@ class Elimination:
             parent.steps + steps,
             kept_to_json(removal.kept),
             increase,
+            [other.label for other in tried],
         )
         self._keep(point, smaller, controls)
-        saved = 1 - self._operations(removal.kept) / self._operations(self.subjects[0].network.kept)
         self.say(
             f"round {number}  without {removal.label}: validation MAE {100 * increase:+.1f} %, "
-            f"{100 * saved:.0f} % of the operations saved so far"
+            f"{100 - 100 * self.share(removal.kept):.0f} % of the operations saved so far"
         )
 
     def _removals(self, phase: str, networks: Sequence[LayeredNetwork]) -> list[Removal]:
@@ -238,6 +262,10 @@ class Elimination:
     def _operations(self, kept: Kept) -> float:
         """Multiply-adds per molecule."""
         return self.subjects[0].network.operations(self._prepared, kept) / self._molecules
+
+    def share(self, kept: Kept) -> float:
+        """Share of the intact network's operations that a smaller one needs."""
+        return self._operations(kept) / self._operations(self.subjects[0].network.kept)
 
     def _steps(self, tried: int) -> int:
         if self.plan.by == "nested" or self.plan.fine_tune == 0:

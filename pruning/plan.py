@@ -14,6 +14,8 @@ By = Literal["missed", "nested", "taylor", "magnitude", "random"]
 WAYS: tuple[By, ...] = get_args(By)
 SHORTLIST = 3
 """Removals that are tried out in a round, where the choice is by what is missed."""
+PATIENCE = 2
+"""Rounds in a row with too bad a network that end a phase."""
 MAX_ROUNDS = 16
 """Rounds per phase, at most."""
 
@@ -33,7 +35,7 @@ class PruningPlan:
     tolerance : float
         Largest increase of the MAE that is recommended, relative.
     max_increase : float
-        A phase ends with the first network whose validation MAE has grown by more, relative.
+        Largest increase of the validation MAE, relative, of a network out of which more is taken.
     num_molecules : int
         Test molecules, at most.
     irreps : str or None

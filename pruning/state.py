@@ -15,7 +15,7 @@ from pruning.plan import PruningPlan
 from records.files import write_json
 
 FREE = ("tolerance", "max_increase")
-"""Options that may differ when pruning goes on: they end phases, and change no round."""
+"""Options that may differ when pruning goes on: rounds that are done stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class PointState:
         See `networks.restriction.kept_to_json`.
     val_increase : float
         Relative increase of the validation MAE over the intact network trained on alike.
+    tried : list of str
+        What else this round has tried to take out of the same network, and this removal.
     """
 
     number: int
@@ -47,6 +49,7 @@ class PointState:
     steps: int
     kept: list[dict[str, Any]]
     val_increase: float
+    tried: list[str] = field(default_factory=list)
 
 
 @dataclass
