@@ -1,56 +1,38 @@
 """The prepared data set on disk: one checksummed file, built once under a lock.
 
-Imports NumPy, torch, filelock, platformdirs and this package only.
+Imports NumPy, torch, `structures.array_file` and this package only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import json
 import os
-import secrets
-import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
 from qm9.graphs import bond_edges
 from qm9.source import Source, find_source, read_molecules
 from qm9.targets import TARGETS, compute_targets
+from structures import array_file
+from structures.array_file import (
+    CacheDamagedError,
+    CacheOutdatedError,
+    default_cache_dir,
+    read_arrays,
+    write_arrays,
+)
 
 FORMAT_VERSION = 1
 """Increased whenever the meaning of a field changes, so that older caches are rebuilt."""
 
 FILE_NAME = "qm9.cache"
 LOCK_NAME = "qm9.lock"
-VARIABLE = "IRREPSCOPE_CACHE_DIR"
-"""Environment variable that names the folder of the cache."""
-
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
-"""What file systems without locks answer."""
 _MAGIC = b"IRREPSCOPE-QM9\n\0"
-_ALIGNMENT = 64
-_DIGEST_SIZE = hashlib.sha256().digest_size
-_WAITING_NOTICE = 1.0
-
-
-class CacheDamagedError(Exception):
-    """The cache file is not what was written."""
-
-
-class CacheOutdatedError(Exception):
-    """The cache file was made by another version of this program or of the source."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +86,6 @@ class PreparedData:
         return self.targets[:, list(TARGETS).index(name)].contiguous()
 
 
-def default_cache_dir() -> Path:
-    """Get the folder of the cache that is used if none is given.
-
-    It is in the user's cache folder, unless the environment variable IRREPSCOPE_CACHE_DIR names it.
-    """
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("irrepscope"))
-
-
 def load_or_build(
     cache_dir: str | os.PathLike[str] | None = None,
     *,
@@ -143,20 +117,13 @@ def load_or_build(
     directory = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     source = source or find_source()
     path = directory / FILE_NAME
-    with contextlib.suppress(FileNotFoundError, CacheDamagedError, CacheOutdatedError):
-        return read_cache(path, source)
-    with _locked(directory) as locked:
-        # Another process may have built it in the meantime. Only the process that builds warns.
-        try:
-            return read_cache(path, source)
-        except FileNotFoundError:
-            pass
-        except (CacheDamagedError, CacheOutdatedError) as error:
-            warnings.warn(f"{path} {error}: it is built anew", stacklevel=2)
-        if locked:
-            _remove_leftovers(path)
-        write_cache(path, prepare(source, progress=progress), source)
-        return read_cache(path, source)
+    return array_file.load_or_build(
+        path,
+        LOCK_NAME,
+        "QM9",
+        read=lambda: read_cache(path, source),
+        build=lambda: write_cache(path, prepare(source, progress=progress), source),
+    )
 
 
 def prepare(source: Source, *, progress: bool = True) -> PreparedData:
@@ -199,9 +166,6 @@ def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-# ---- the file: magic, length of the header, JSON header, arrays, SHA-256 of all that -----------
-
-
 def write_cache(path: Path, data: PreparedData, source: Source) -> None:
     """Write the cache to a temporary file and move it into place.
 
@@ -219,63 +183,14 @@ def write_cache(path: Path, data: PreparedData, source: Source) -> None:
     OSError
         If it cannot be written; a file that was at `path` before is unchanged.
     """
-    arrays = {name: tensor.numpy() for name, tensor in vars(data).items()}
-    # Where there are no locks, processes of several machines may write at the same time.
-    temporary = path.with_name(f"{path.name}.{secrets.randbits(64)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            _write(file, _header(arrays, source), arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(
-            error.errno or errno.EIO,
-            f"cannot write {path} ({reason}): free some space there or choose another folder with "
-            "--data.cache_dir",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what killed processes have left; nobody may be writing now."""
-    for leftover in path.parent.glob(f"{path.name}.*.tmp"):
-        if leftover.name.removeprefix(f"{path.name}.").removesuffix(".tmp").isdigit():
-            leftover.unlink(missing_ok=True)
-
-
-def _header(arrays: dict[str, NDArray[Any]], source: Source) -> bytes:
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "source": source.identity(),
         "checksums": dict(source.checksums or {}),
         "targets": list(TARGETS),
-        "arrays": {
-            name: {"dtype": array.dtype.str, "shape": list(array.shape)}
-            for name, array in arrays.items()
-        },
     }
-    return json.dumps(header).encode("ascii")
-
-
-def _write(file: BinaryIO, header: bytes, arrays: dict[str, NDArray[Any]]) -> None:
-    digest = hashlib.sha256()
-
-    def put(content: bytes | memoryview) -> None:
-        digest.update(content)
-        file.write(content)
-
-    put(_MAGIC + len(header).to_bytes(8, "little"))
-    put(header)
-    position = len(_MAGIC) + 8 + len(header)
-    for array in arrays.values():
-        padding = -position % _ALIGNMENT
-        put(bytes(padding))
-        put(np.ascontiguousarray(array).data.cast("B"))
-        position += padding + array.nbytes
-    file.write(digest.digest())
+    arrays = {name: tensor.numpy() for name, tensor in vars(data).items()}
+    write_arrays(path, _MAGIC, header, arrays)
 
 
 def read_cache(path: Path, source: Source) -> PreparedData:
@@ -297,86 +212,15 @@ def read_cache(path: Path, source: Source) -> PreparedData:
     ValueError
         If it cannot be opened.
     """
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _unusable(path.parent, error) from error
-    header, position = _verified_header(content)
+    header, arrays = read_arrays(path, _MAGIC)
     identity = source.identity()
-    if not isinstance(header, dict) or not {"format", "targets", "source"} <= header.keys():
+    if not {"format", "targets", "source"} <= header.keys():
         raise CacheDamagedError("is not a cache of this program")
     if header["format"] != FORMAT_VERSION or header["targets"] != list(TARGETS):
         raise CacheOutdatedError("was made by another version of this program")
     if header["source"] != identity:
         raise CacheOutdatedError(f"was made from another version of {identity['package']}")
     try:
-        return PreparedData(**_arrays(content, header["arrays"], position))
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        return PreparedData(**arrays())
+    except TypeError as error:
         raise CacheDamagedError("is not a cache of this program") from error
-
-
-def _arrays(content: NDArray[np.uint8], forms: dict[str, Any], position: int) -> dict[str, Tensor]:
-    """Cut the arrays out of the file; `position` is where the first one begins."""
-    tensors = {}
-    for name, form in forms.items():
-        position += -position % _ALIGNMENT
-        dtype, shape = np.dtype(form["dtype"]), tuple(form["shape"])
-        size = dtype.itemsize * int(np.prod(shape))
-        array = content[position : position + size].view(dtype).reshape(shape)
-        tensors[name] = torch.from_numpy(array)
-        position += size
-    return tensors
-
-
-def _verified_header(content: NDArray[np.uint8]) -> tuple[Any, int]:
-    """Verify the checksum; return the header and the position where the arrays begin."""
-    body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    if hashlib.sha256(body.data).digest() != digest.tobytes():
-        raise CacheDamagedError("is damaged (its checksum is wrong)")
-    start = len(_MAGIC) + 8
-    if body[: len(_MAGIC)].tobytes() != _MAGIC:
-        raise CacheDamagedError("is not a cache of this program")
-    length = int.from_bytes(body[len(_MAGIC) : start].tobytes(), "little")
-    try:
-        return json.loads(body[start : start + length].tobytes()), start + length
-    except ValueError as error:
-        raise CacheDamagedError("is not a cache of this program") from error
-
-
-# ---- the folder and its lock ------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Hold the folder's lock, and yield whether there is one; create the folder if it is missing.
-
-    The operating system keeps the lock (flock), and releases it when the process ends in any way.
-    Where the file system has no locks, each process prepares the data itself: all write the same,
-    and move it into place.
-    """
-    # Instead of a lock, filelock could take a marker file, but that may outlive its process.
-    lock = FileLock(directory / LOCK_NAME, fallback_to_soft=False)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=_WAITING_NOTICE, poll_interval=0.1)
-        except Timeout:
-            print(f"Another process is preparing QM9 in {directory}: waiting", file=sys.stderr)
-            lock.acquire(poll_interval=0.2)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise _unusable(directory, error) from error
-    try:
-        yield lock.is_locked
-    finally:
-        lock.release()
-
-
-def _unusable(directory: Path, error: OSError) -> ValueError:
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return ValueError(
-        f"the cache folder {directory} cannot be used ({reason}): choose one that can be written "
-        "with --data.cache_dir"
-    )

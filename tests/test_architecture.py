@@ -15,11 +15,12 @@ ROOT = Path(__file__).parent.parent
 ROOMS: dict[str, set[str]] = {
     "records": set(),
     "networks": set(),
-    "qm9": set(),
+    "structures": set(),
+    "qm9": {"structures"},
     "analysis": {"networks", "records"},
     "figures": {"analysis", "records"},
     "latents": {"analysis", "networks", "records"},
-    "lightning_modules": {"analysis", "networks", "qm9", "records"},
+    "lightning_modules": {"analysis", "networks", "qm9", "records", "structures"},
     "callbacks": {"analysis", "figures", "latents", "lightning_modules", "networks", "records"},
     "runtime": {"callbacks", "lightning_modules", "records"},
     "pruning": {"analysis", "figures", "lightning_modules", "networks", "records", "runtime"},
@@ -35,9 +36,15 @@ BANNED_PACKAGES: dict[str, set[str]] = {
     "networks": {"lightning", "wandb"},
     "analysis": {"lightning", "wandb"},
     "qm9": {"lightning", "wandb"},
+    "structures": {"lightning", "wandb"},
 }
 """Third-party packages that a room must not import."""
-NO_CUDA_GRAPH = ("qm9", "lightning_modules.qm9_datamodule")
+NO_CUDA_GRAPH = (
+    "qm9",
+    "structures",
+    "lightning_modules.qm9_datamodule",
+    "lightning_modules.extxyz_datamodule",
+)
 """Data is independent of how the network runs, so these must not import `networks.cuda_graph`."""
 FREE_ROOMS = {"benchmarks", "tests"}
 """Packages that measure or test the others, and may import all of them."""

@@ -207,12 +207,12 @@ COUNT_BUILDS = """
     cache.prepare = counted
 """
 HANG_HALFWAY = """
-    def half(file, header, arrays):
+    def half(file, *content):
         file.write(b"half a file")
         file.flush()
         print("holding", flush=True)
         time.sleep(600)
-    cache._write = half
+    cache.array_file._write = half
 """
 
 
