@@ -1,22 +1,43 @@
 """Checks of the regressor's options, before anything is built.
 
-Imports `networks.irreps` only.
+Imports `networks` only.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
+from networks.choice import NETWORK_DEFAULTS, NetworkName
 from networks.irreps import natural_parity, parse_irreps
 
 ScheduleName = Literal["constant", "cosine", "plateau"]
 LossName = Literal["mse", "l1", "huber"]
 
+DEFAULT_GRAPHS: Mapping[NetworkName, str] = {"convnet": "bonds", "gated": "radius"}
+"""The graph for which each network's other defaults are made."""
 LARGEST_ELEMENT = 9
 """Fluorine, the heaviest element of QM9."""
 MAX_LAYERS = 100
 MAX_WEIGHTS = 10**10
 """Far more than can be trained on one device. An upper bound of the weights is compared with it."""
+
+
+def network_defaults(network: NetworkName) -> dict[str, Any]:
+    """List the defaults of model and data that depend on the network.
+
+    Parameters
+    ----------
+    network : {"convnet", "gated"}
+        Which network.
+
+    Returns
+    -------
+    dict of str to object
+        By option, such as ``model.num_layers`` and ``data.graph``.
+    """
+    sizes = {f"model.{name}": value for name, value in NETWORK_DEFAULTS[network].items()}
+    return {**sizes, "data.graph": DEFAULT_GRAPHS[network]}
 
 
 def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
@@ -51,17 +72,18 @@ def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
 def check_network_size(
     irreps: str,
     num_layers: int,
-    embedding_dim: int,
+    embedding_dim: int | None,
     num_elements: int,
     num_radial: int,
     radial_hidden: int | None,
+    network: str,
 ) -> None:
     """Refuse a network that would fill the memory before it could fail with a clear error.
 
     Parameters
     ----------
-    irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden
-        As given to `EquivariantRegressor`.
+    irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden, network
+        As given to `EquivariantRegressor`, sizes with the network's defaults filled in.
 
     Raises
     ------
@@ -76,14 +98,17 @@ def check_network_size(
     if num_layers > MAX_LAYERS:
         raise ValueError(f"num_layers is {num_layers}: give at most {MAX_LAYERS}")
     parsed = parse_irreps(irreps)
-    widest = max(sum(mul for mul, _ in parsed), embedding_dim)
+    embedding = embedding_dim or max(mul for mul, _ in parsed)
+    widest = max(sum(mul for mul, _ in parsed), embedding)
     hidden = radial_hidden or max(mul for mul, _ in parsed)
     layer = hidden * (num_radial + len(parsed) * widest**2)
-    weights = num_elements * embedding_dim + num_layers * layer
+    if network == "gated":  # self-connections, by element
+        layer += num_elements * widest**2
+    weights = num_elements * embedding + num_layers * layer
     if weights > MAX_WEIGHTS:
         raise ValueError(
             f"a network with irreps {str(parsed)[:80]!r}, {num_layers} layers, embedding_dim "
-            f"{embedding_dim}, num_elements {num_elements}, num_radial {num_radial} and "
+            f"{embedding}, num_elements {num_elements}, num_radial {num_radial} and "
             f"radial_hidden {hidden} has up to {weights:.1e} weights: make it smaller, to stay "
             f"below {MAX_WEIGHTS:.0e}"
         )

@@ -39,8 +39,8 @@ from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
 from networks.channelwise.choice import KernelName
-from networks.choice import NetworkName, make_network
-from networks.convnet import NEIGHBOR_NORM, ConvolutionName
+from networks.choice import NetworkName, make_network, with_defaults
+from networks.convnet import ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
 from networks.layered import LayeredNetwork
 from networks.nested import NestedNetworks
@@ -83,25 +83,27 @@ class EquivariantRegressor(LightningModule):
         atomization energies ``U0 U H G`` and ``mean`` for other targets.
     network : {"convnet", "gated"}
         The published network (`networks.convnet`), or one like NequIP: tensor products channel by
-        channel, self-connections, gates (`networks.gated`). For QM9 give it 10 elements, 8 Bessel
-        functions, a cutoff of 5 angstrom and neighbor_norm 4.
-    num_layers : int
-        Number of convolutions.
-    embedding_dim : int
-        Channels of the atom embedding.
-    num_elements : int
-        Rows of the atom embedding; atomic numbers must be smaller. Network ``gated`` has weights
-        of its own for every element: give it 10 for QM9.
-    num_radial : int
-        Number of Bessel functions of an edge's length.
+        channel, self-connections, gates (`networks.gated`). Defaults of other options depend on
+        it; on the command line, the default of ``data.graph`` is ``radius`` for ``gated``.
+    num_layers : int, optional
+        Number of layers; by default 5, or 4 for network ``gated``.
+    embedding_dim : int, optional
+        Channels of the atom embedding; by default 64, or those of ``0e`` in `irreps` for network
+        ``gated``.
+    num_elements : int, optional
+        Rows of the atom embedding; atomic numbers must be smaller. By default 100, or 10 for
+        network ``gated``, which has weights of its own for every element.
+    num_radial : int, optional
+        Number of Bessel functions of an edge's length; by default 20, or 8 for network ``gated``.
     radial_hidden : int, optional
         Hidden width of the radial MLPs; by default the largest multiplicity in `irreps`, or 64 for
         network ``gated``.
-    cutoff : float
+    cutoff : float, optional
         Length over which the Bessel functions are defined, angstrom; also the radius of
-        ``graph: radius``.
-    neighbor_norm : float
-        Sums over neighbours are divided by this.
+        ``graph: radius``. By default 6, or 5 for network ``gated``.
+    neighbor_norm : float, optional
+        Sums over neighbours are divided by this. By default the published 6.0828, or for network
+        ``gated`` 4, the square root of the mean number of neighbours in QM9 within 5 angstrom.
     convolution : {"fast", "e3nn"}
         The same function computed in two ways; parameters and state dict are the same. For network
         ``convnet``.
@@ -171,13 +173,13 @@ class EquivariantRegressor(LightningModule):
         target: str = "U0",
         reference: ReferenceName | None = None,
         network: NetworkName = "convnet",
-        num_layers: int = 5,
-        embedding_dim: int = 64,
-        num_elements: int = 100,
-        num_radial: int = 20,
+        num_layers: int | None = None,
+        embedding_dim: int | None = None,
+        num_elements: int | None = None,
+        num_radial: int | None = None,
         radial_hidden: int | None = None,
-        cutoff: float = 6.0,
-        neighbor_norm: float = NEIGHBOR_NORM,
+        cutoff: float | None = None,
+        neighbor_norm: float | None = None,
         convolution: ConvolutionName = "fast",
         kernel: KernelName = "auto",
         trim_unreachable: bool = True,
@@ -209,21 +211,29 @@ class EquivariantRegressor(LightningModule):
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
         if any(c is not None for c in channels):
             irreps = irreps_of_channels(channels)
+        sizes = with_defaults(
+            network,
+            num_layers=num_layers,
+            embedding_dim=embedding_dim,
+            num_elements=num_elements,
+            num_radial=num_radial,
+            cutoff=cutoff,
+            neighbor_norm=neighbor_norm,
+        )
+        # `save_hyperparameters` takes the values that these names have then.
+        num_layers, embedding_dim = sizes["num_layers"], sizes["embedding_dim"]
+        num_elements, num_radial = sizes["num_elements"], sizes["num_radial"]
+        cutoff, neighbor_norm = sizes["cutoff"], sizes["neighbor_norm"]
         check_network_size(
-            irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden
+            irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden, network
         )
         self.network = make_network(
             network,
             convolution,
             kernel,
             irreps=irreps,
-            num_layers=num_layers,
-            embedding_dim=embedding_dim,
-            num_elements=num_elements,
-            num_radial=num_radial,
             radial_hidden=radial_hidden,
-            cutoff=cutoff,
-            neighbor_norm=neighbor_norm,
+            **sizes,
             trim_unreachable=trim_unreachable,
             edge_irreps=edge_irreps,
             kept=kept,
@@ -235,7 +245,7 @@ class EquivariantRegressor(LightningModule):
         self.target = get_target(target)
         if reference is None:
             reference = "composition" if target in ATOMIZATION_ENERGIES else "mean"
-        self.reference = TargetReference(reference, num_elements)
+        self.reference = TargetReference(reference, sizes["num_elements"])
         self.save_hyperparameters()
         self.loss = LOSSES[loss]()
         self.train_loss = MeanMetric()

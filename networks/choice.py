@@ -5,14 +5,67 @@ Imports this package only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from networks.channelwise.choice import KernelName
+from networks.convnet import NEIGHBOR_NORM as PUBLISHED_NORM
 from networks.convnet import ConvolutionName, EquivariantConvNet
+from networks.gated import NEIGHBOR_NORM as RADIUS_GRAPH_NORM
 from networks.gated import GatedNetwork
 from networks.restrictable import RestrictableNetwork
 
 NetworkName = Literal["convnet", "gated"]
+
+NETWORK_DEFAULTS: Mapping[NetworkName, Mapping[str, Any]] = {
+    "convnet": {
+        "num_layers": 5,
+        "embedding_dim": 64,
+        "num_elements": 100,
+        "num_radial": 20,
+        "cutoff": 6.0,
+        "neighbor_norm": PUBLISHED_NORM,
+    },
+    "gated": {
+        "num_layers": 4,
+        "embedding_dim": None,
+        "num_elements": 10,
+        "num_radial": 8,
+        "cutoff": 5.0,
+        "neighbor_norm": RADIUS_GRAPH_NORM,
+    },
+}
+"""Values of the options that are not given: the published ones, and those for QM9's radius graph.
+
+For ``gated``, an ``embedding_dim`` of None means as many channels as `irreps` has of ``0e``.
+"""
+
+
+def with_defaults(network: NetworkName, **options: Any) -> dict[str, Any]:
+    """Replace every option that is None by the network's default.
+
+    Parameters
+    ----------
+    network : {"convnet", "gated"}
+        Which network.
+    **options
+        Some of those in `NETWORK_DEFAULTS`.
+
+    Raises
+    ------
+    ValueError
+        If the network is unknown.
+    """
+    _check_name(network)
+    defaults = NETWORK_DEFAULTS[network]
+    return {name: defaults[name] if value is None else value for name, value in options.items()}
+
+
+def _check_name(network: str) -> None:
+    if network not in get_args(NetworkName):
+        raise ValueError(
+            f"network {network!r} is unknown: choose one of {', '.join(get_args(NetworkName))}"
+        )
 
 
 def make_network(
@@ -37,10 +90,7 @@ def make_network(
         If the network is unknown, the implementation is one of the other network's, or the network
         refuses its options.
     """
-    if network not in get_args(NetworkName):
-        raise ValueError(
-            f"network {network!r} is unknown: choose one of {', '.join(get_args(NetworkName))}"
-        )
+    _check_name(network)
     if network == "convnet":
         if kernel != "auto":
             raise ValueError(

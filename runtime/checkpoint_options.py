@@ -19,6 +19,7 @@ GROUPS = ("model", "data")
 NETWORK_KEYS = tuple(
     f"model.{name}"
     for name in (
+        "network",
         "irreps",
         "edge_irreps",
         "kept",

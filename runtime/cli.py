@@ -18,6 +18,7 @@ from typing_extensions import override
 from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
+from lightning_modules.options import network_defaults
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.bounded import read_text
@@ -155,6 +156,7 @@ class IrrepscopeCLI(CustomizableCLI):
         parser.add_lightning_class_args(NestedSubsets, "nested")
         parser.link_arguments("data.target", "model.target")
         parser.link_arguments("model.cutoff", "data.cutoff")
+        parser.set_defaults(network_defaults("convnet"))
         parser.set_defaults(
             {
                 "trainer.max_epochs": 30,
@@ -174,6 +176,9 @@ class IrrepscopeCLI(CustomizableCLI):
             args = follow_moved_runs(args)
             self._given = keys_in(args)
             self.config = parser.parse_args(args)
+            if self._set_network_defaults():
+                self.config = parser.parse_args(args)
+            self._fill_in_network_defaults()
         except UsageError:
             raise
         except RecursionError as error:
@@ -181,6 +186,32 @@ class IrrepscopeCLI(CustomizableCLI):
         except Exception as error:
             # Whatever the parser fails with, its cause is something that the user typed.
             raise UsageError(f"the command line cannot be parsed: {one_line(error)}") from error
+
+    def _set_network_defaults(self) -> bool:
+        """Make the defaults those of the network that was chosen; return whether any changed.
+
+        What changes and was not given is said in one line.
+        """
+        defaults = network_defaults(self._options["model"]["network"])
+        parser = self.subcommand_parser
+        before = parser.get_defaults(skip_validation=True)
+        changed = {key: value for key, value in defaults.items() if before[key] != value}
+        parser.set_defaults(changed)
+        applied = [f"{key} {value}" for key, value in changed.items() if key not in self._given]
+        options_come_along = self._options["ckpt_path"] or self._options["init_from"]
+        if applied and not options_come_along and is_rank_zero():
+            text = ", ".join(applied).replace("None", "as many as 0e in irreps")
+            print(f"note: by default network gated has {text}", file=sys.stderr)
+        return bool(changed)
+
+    def _fill_in_network_defaults(self) -> None:
+        """Replace options that were given as null by the network's defaults."""
+        options = self._options
+        for key, value in network_defaults(options["model"]["network"]).items():
+            group, _, name = key.partition(".")
+            if options[group][name] is None:
+                options[group][name] = value
+        options["data"]["cutoff"] = options["model"]["cutoff"]
 
     @override
     def take_checkpoint_options(self) -> None:

@@ -10,6 +10,8 @@ from unittest import mock
 import pytest
 import yaml
 
+from lightning_modules.regressor import EquivariantRegressor
+from networks.choice import NETWORK_DEFAULTS
 from records.configuration import configuration_hash, identity
 from runtime.cli import IrrepscopeCLI
 from runtime.configuration import RunConfiguration, check_timeout, expand_directory
@@ -102,3 +104,53 @@ def test_a_wait_without_a_bound_is_refused(seconds: float) -> None:
 def test_directories_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="runs_dir"):
         expand_directory("runs_dir", text)
+
+
+def sizes_and_graph(found: RunConfiguration) -> dict[str, Any]:
+    model, names = found.resolved["model"], NETWORK_DEFAULTS["gated"]
+    return {name: model[name] for name in names} | {"graph": found.resolved["data"]["graph"]}
+
+
+def test_defaults_follow_the_network_wherever_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text("model: {network: gated}")
+    expected = {**NETWORK_DEFAULTS["gated"], "graph": "radius"}
+    for arguments in (["--model.network=gated"], [f"--config={tmp_path / 'c.yaml'}"]):
+        found = configuration(*arguments)
+        assert sizes_and_graph(found) == expected
+        assert found.resolved["data"]["cutoff"] == 5.0
+        written = yaml.safe_load(found.yaml_text)
+        assert (written["model"]["num_elements"], written["data"]["graph"]) == (10, "radius")
+        assert "network gated has model.num_layers 4, " in capsys.readouterr().err
+    assert sizes_and_graph(configuration()) == {**NETWORK_DEFAULTS["convnet"], "graph": "bonds"}
+    assert capsys.readouterr().err == ""
+
+
+def test_options_that_are_given_win_over_the_networks_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # These are the other network's defaults.
+    given = {**NETWORK_DEFAULTS["convnet"], "graph": "bonds"}
+    options = [f"--model.{name}={value}" for name, value in NETWORK_DEFAULTS["convnet"].items()]
+    found = configuration("--model.network=gated", *options, "--data.graph=bonds")
+    assert sizes_and_graph(found) == given
+    assert capsys.readouterr().err == ""
+    found = configuration("--model.network=gated", "--model.num_radial=6", "--data.graph=bonds")
+    assert sizes_and_graph(found) == {
+        **NETWORK_DEFAULTS["gated"],
+        "num_radial": 6,
+        "graph": "bonds",
+    }
+    said = capsys.readouterr().err
+    assert "num_radial" not in said
+    assert "graph" not in said
+    found = configuration("--model.network=gated", "--model.cutoff=null", "--model.num_layers=null")
+    assert sizes_and_graph(found) == {**NETWORK_DEFAULTS["gated"], "graph": "radius"}
+    assert found.resolved["data"]["cutoff"] == 5.0
+
+
+def test_python_and_command_line_have_the_same_defaults() -> None:
+    for network, defaults in NETWORK_DEFAULTS.items():
+        model = EquivariantRegressor("4x0e+4x1o", network=network)
+        assert {name: model.hparams[name] for name in defaults} == dict(defaults)
