@@ -23,6 +23,7 @@ from torch_geometric.data import Batch
 from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, MetricCollection
 from typing_extensions import override
 
+from lightning_modules.compute_cost import counted_data, relative_compute
 from lightning_modules.irrep_dropout import (
     IrrepDropoutName,
     SubsetSchedule,
@@ -39,10 +40,9 @@ from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
 from networks.channelwise.choice import KernelName
-from networks.choice import NetworkName, make_network, with_defaults
+from networks.choice import DEFAULT_IRREPS, NetworkName, make_network, with_defaults
 from networks.convnet import ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
-from networks.layered import LayeredNetwork
 from networks.nested import NestedNetworks
 from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
 
@@ -158,8 +158,9 @@ class EquivariantRegressor(LightningModule):
     channels_l4 : int, optional
         Multiplicity of degree 4; see ``channels_l0``.
     compute_weight : float
-        If positive, ``val/objective`` is logged: ``val/mae`` times (tensor product operations
-        relative to 32x0e+32x1o+32x2e) ** compute_weight.
+        If positive, ``val/objective`` is logged: ``val/mae`` times (multiply-adds per molecule
+        relative to the default network of the same kind, which has 32x0e+32x1o+32x2e) **
+        compute_weight.
 
     Raises
     ------
@@ -169,7 +170,7 @@ class EquivariantRegressor(LightningModule):
 
     def __init__(
         self,
-        irreps: str = "32x0e+32x1o+32x2e",
+        irreps: str = DEFAULT_IRREPS,
         target: str = "U0",
         reference: ReferenceName | None = None,
         network: NetworkName = "convnet",
@@ -253,6 +254,7 @@ class EquivariantRegressor(LightningModule):
         if compile:
             self.network.compile_tensor_products()
         self._padded_network: PaddedNetwork | None = None
+        self._relative_compute: float | None = None
 
     # ---- before training --------------------------------------------------------------------
 
@@ -316,6 +318,9 @@ class EquivariantRegressor(LightningModule):
                 self._subset_schedule = SubsetSchedule(kind, degrees, seed)
             if self.hparams["cuda_graph"]:
                 self._padded_network = self._pad(self.trainer.datamodule)  # type: ignore[attr-defined]
+        if self.hparams["compute_weight"] > 0:
+            kind = self.hparams["network"]
+            self._relative_compute = relative_compute(self.network, kind, counted_data(data))
         for part in PARTS.get(self.trainer.state.fn, ()):
             if part in data.splits:
                 self.reference.check_elements(data, part)
@@ -470,8 +475,8 @@ class EquivariantRegressor(LightningModule):
         """Log ``val/mae`` and the other validation metrics."""
         report = self._report("val")
         weight = self.hparams["compute_weight"]
-        if weight > 0:
-            report["val/objective"] = report["val/mae"] * relative_compute(self.network) ** weight
+        if weight > 0 and self._relative_compute is not None:
+            report["val/objective"] = report["val/mae"] * self._relative_compute**weight
         # torchmetrics has already reduced the values over all processes.
         for key, value in report.items():
             self.log(key, value, prog_bar=key == "val/mae")
@@ -543,43 +548,6 @@ class EquivariantRegressor(LightningModule):
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
             plugin = self.trainer.precision_plugin
             Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
-
-
-def relative_compute(network: LayeredNetwork) -> float:
-    """Compare a network's tensor product operations with those of 32x0e+32x1o+32x2e.
-
-    Operations are counted as the sum over layers and paths of mul_in mul_out (2 l_out + 1).
-
-    Parameters
-    ----------
-    network : LayeredNetwork
-        Network.
-
-    Returns
-    -------
-    float
-        1 for the trimmed published network.
-    """
-    return _operations(network) / _PUBLISHED_OPERATIONS
-
-
-_PUBLISHED_OPERATIONS = 64 * 32 * 9 + 3 * 32 * 32 * 35 + 32 * 32 * 3
-"""`_operations` of the trimmed published network with l = [0, 1, 2]."""
-
-
-def _operations(network: LayeredNetwork) -> int:
-    total = 0
-    irreps_in = network.irreps_embedding
-    for irreps_out in network.layer_irreps:
-        total += sum(
-            mul_in * mul_out * ir_out.dim
-            for mul_in, ir_in in irreps_in
-            for _, ir_edge in network.edge_irreps
-            for mul_out, ir_out in irreps_out
-            if ir_out in ir_in * ir_edge
-        )
-        irreps_in = irreps_out
-    return total
 
 
 def _metrics() -> MetricCollection:

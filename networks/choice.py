@@ -17,6 +17,7 @@ from networks.restrictable import RestrictableNetwork
 
 NetworkName = Literal["convnet", "gated"]
 
+DEFAULT_IRREPS = "32x0e+32x1o+32x2e"
 NETWORK_DEFAULTS: Mapping[NetworkName, Mapping[str, Any]] = {
     "convnet": {
         "num_layers": 5,
@@ -42,14 +43,14 @@ For ``gated``, an ``embedding_dim`` of None means as many channels as `irreps` h
 
 
 def with_defaults(network: NetworkName, **options: Any) -> dict[str, Any]:
-    """Replace every option that is None by the network's default.
+    """Replace every option that is None or not given by the network's default.
 
     Parameters
     ----------
     network : {"convnet", "gated"}
         Which network.
     **options
-        Some of those in `NETWORK_DEFAULTS`.
+        Any of those in `NETWORK_DEFAULTS`.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def with_defaults(network: NetworkName, **options: Any) -> dict[str, Any]:
     """
     _check_name(network)
     defaults = NETWORK_DEFAULTS[network]
-    return {name: defaults[name] if value is None else value for name, value in options.items()}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**defaults, **given}
 
 
 def _check_name(network: str) -> None:
@@ -103,3 +105,14 @@ def make_network(
             "kernel, e.g. kernel e3nn"
         )
     return GatedNetwork(kernel=kernel, **options)
+
+
+def default_network(network: NetworkName) -> RestrictableNetwork:
+    """Build the network that results if no option is given.
+
+    Parameters
+    ----------
+    network : {"convnet", "gated"}
+        Which network.
+    """
+    return make_network(network, "fast", "auto", irreps=DEFAULT_IRREPS, **with_defaults(network))

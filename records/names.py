@@ -7,6 +7,9 @@ UNTRAINED = -1
 NETWORK = "network"
 """Layer name of the rows in which an irrep is taken out of all layers at once."""
 
+OPERATIONS = "cost/operations"
+"""Result: multiply-adds per molecule of one prediction."""
+
 RUNNING = "running"
 """Status of a run that is being trained, or whose process was killed."""
 FINISHED = "finished"

@@ -12,12 +12,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers.logger import Logger
 
+from lightning_modules.compute_cost import operations_per_molecule
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.baselines import baselines_of
 from records.configuration import write_configuration
 from records.metrics import Row
-from records.names import RUNNING, UNTRAINED
+from records.names import OPERATIONS, RUNNING, UNTRAINED
 from runtime import evaluation, messages
 from runtime.checkpoints import read_checkpoint
 from runtime.configuration import RunConfiguration
@@ -124,7 +125,7 @@ class Training:
         )
 
     def _record_data(self) -> None:
-        """Save the splits, which a continued run must share, and the errors without a network."""
+        """Save the splits, which a continued run must share, and what costs and errors compare."""
         if not self.journal.is_writer:
             return
         if self.directory.splits.exists():
@@ -132,7 +133,13 @@ class Training:
         else:
             self.datamodule.save_splits(self.directory.splits)
         known = baselines_of(self.journal.summary.results)
-        self.journal.describe(self.datamodule.baselines() if known is None else known.to_results())
+        operations = operations_per_molecule(self.model.network, self.datamodule)
+        self.journal.describe(
+            {
+                **(self.datamodule.baselines() if known is None else known.to_results()),
+                OPERATIONS: operations,
+            }
+        )
 
     def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:
         # The trainer does not know the metrics of epochs that an earlier process has trained.

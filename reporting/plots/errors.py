@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from records.names import UNTRAINED
+from records.names import OPERATIONS, UNTRAINED
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.set_comparison import Standing
 from reporting.plots import palette
@@ -31,7 +31,7 @@ TIME_UNITS = ((formatting.HOUR, "hours"), (formatting.MINUTE, "minutes"), (1, "s
 
 
 def error_against_size(group: Group, rows: Sequence[Standing]) -> Figure:
-    """Plot errors against the numbers of total and reachable parameters.
+    """Plot errors against the numbers of parameters, and against the operations per molecule.
 
     Parameters
     ----------
@@ -43,6 +43,7 @@ def error_against_size(group: Group, rows: Sequence[Standing]) -> Figure:
         for label, title, key in (
             ("All", "Parameters", "params/total"),
             ("Reachable", "Parameters that can reach the output", "params/reachable"),
+            ("Operations", "Multiply-adds per molecule", OPERATIONS),
         )
     ]
     return Figure(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from records.names import UNTRAINED
+from records.names import OPERATIONS, UNTRAINED
 from reporting.compare.baselines import PREDICTORS, Learning, compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import block_means
@@ -54,6 +54,7 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
             Column("seeds", "Seeds"),
             Column("parameters", "Parameters", "total"),
             Column("reachable_parameters", "Reachable", "parameters"),
+            Column("operations", "Multiply-adds", "10⁶ per molecule"),
             Column("molecules_per_s", "Molecules/s", "training"),
             Column("training_seconds", "Training", "time"),
             Column("epochs", "Epochs"),
@@ -77,6 +78,8 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
         table.rows.append(_standing_cells(group, row, reference, learning))
     if all(_all_reachable(row.irrep_set) for row in rows):
         table.hide("reachable_parameters")
+    if all(row.irrep_set.runs[0].number(OPERATIONS) is None for row in rows):
+        table.hide("operations")
     if len({row.epochs for row in rows}) == 1:
         table.hide("epochs")
     return table
@@ -102,6 +105,7 @@ def _standing_cells(
     run = irrep_set.runs[0]
     seconds = row.seconds.mean if row.seconds else None
     fewest, most = row.epochs
+    operations = run.number(OPERATIONS)
     to_reference = interval_cell(difference.estimate if difference else None, sign=True)
     if irrep_set is reference:
         to_reference = Cell("reference", 0.0)
@@ -123,6 +127,7 @@ def _standing_cells(
         Cell(str(row.mae.count), row.mae.count),
         count_cell(irrep_set.parameters),
         count_cell(run.number("params/reachable")),
+        number_cell(None if operations is None else operations / 1e6, 3),
         number_cell(row.rate.mean if row.rate else None, 3),
         Cell(formatting.duration(seconds), seconds),
         Cell(str(most) if fewest == most else f"{fewest} to {most}", most),

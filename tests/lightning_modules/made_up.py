@@ -48,6 +48,10 @@ class Molecules(LightningDataModule):
     def element_counts(self, part: str) -> Any:
         return np.stack([np.bincount(molecule.z, minlength=20) for molecule in self.sets[part]])
 
+    def batch(self, indices: Any) -> Batch:
+        """Collate molecules of the training part."""
+        return Batch.from_data_list([self.sets["train"][int(i)] for i in indices])
+
     def molecule(self, index: int) -> tuple[int, str]:
         return 100 + index, "C" * (1 + index)
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
+from lightning_modules.compute_cost import relative_compute
 from lightning_modules.options import irreps_of_channels
 from lightning_modules.qm9_datamodule import QM9DataModule
-from lightning_modules.regressor import EquivariantRegressor, relative_compute
-from networks.convnet import EquivariantConvNet
+from lightning_modules.regressor import EquivariantRegressor
+from networks.choice import default_network
 from networks.cuda_graph import PaddedNetwork
 from qm9.cache import PreparedData
 from tests.lightning_modules.made_up import SMALL, Molecules, quiet_trainer
@@ -47,8 +48,8 @@ def test_validation_metrics_are_scikit_learns_in_mev(trained: Any) -> None:
 
 
 def test_objective_is_mae_under_the_compute_term(trained: Any) -> None:
-    model, _, metrics = trained
-    expected = float(metrics["val/mae"]) * relative_compute(model.network) ** 0.5
+    model, data, metrics = trained
+    expected = float(metrics["val/mae"]) * relative_compute(model.network, "convnet", data) ** 0.5
     assert float(metrics["val/objective"]) == pytest.approx(expected, rel=1e-6)
 
 
@@ -84,8 +85,24 @@ def test_schedules_train(schedule: Any, tmp_path: Any) -> None:
     assert rate == pytest.approx(0.0 if schedule == "cosine" else 1e-3, abs=1e-12)
 
 
-def test_published_network_costs_one() -> None:
-    assert relative_compute(EquivariantConvNet("32x0e+32x1o+32x2e")) == 1.0
+@pytest.mark.parametrize("network", ["convnet", "gated"])
+def test_compute_is_relative_to_the_default_network_of_the_kind(network: Any) -> None:
+    data, random_state = Molecules(), torch.get_rng_state()
+    default, half = default_network(network), EquivariantRegressor("32x0e", network=network).network
+    torch.set_rng_state(random_state)
+    assert relative_compute(default, network, data) == 1.0
+    molecules = data.batch(data.splits["train"])
+    counts = [net.operations(net.prepare(molecules)) for net in (half, default)]
+    assert relative_compute(half, network, data) == pytest.approx(counts[0] / counts[1])
+    assert torch.equal(torch.get_rng_state(), random_state), "training would draw other numbers"
+
+
+def test_operations_need_molecules(tmp_path: Any) -> None:
+    data = Molecules()
+    data.batch = None  # type: ignore[method-assign, assignment]
+    model = EquivariantRegressor(**SMALL, compute_weight=0.5)
+    with pytest.raises(TypeError, match="Molecules: it needs batch, as QM9DataModule has"):
+        quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=data)
 
 
 def test_channels_replace_irreps() -> None:

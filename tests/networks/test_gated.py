@@ -10,6 +10,7 @@ import torch
 from e3nn import nn as e3nn_nn
 from e3nn import o3
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.decomposition import restricted_predictions
 from networks.gated import GatedNetwork
@@ -242,3 +243,46 @@ def test_fewer_degrees_have_fewer_weights_and_the_gates_go_too() -> None:
         smaller.num_parameters()
         == small_network("gated, auto", "3x0e+2x1o", num_layers=3).num_parameters()
     )
+
+
+class CountedProduct(torch.nn.Module):
+    """Does the work of a channelwise product in matrix products that PyTorch's counter sees."""
+
+    def __init__(self, layer: GatedLayer) -> None:
+        super().__init__()
+        self.paths = layer.layout.paths
+        self.weight_products = 0
+
+    def weighted_edges(self, edges: Geometry) -> None:
+        """Weights are wanted for every edge."""
+
+    def forward(self, sent: Tensor, weights: Tensor, edges: Geometry) -> Tensor:
+        """Multiply every edge's channels with a coupling matrix, and the result with weights."""
+        count = len(weights)
+        for path in self.paths.paths:
+            dims = o3.Irrep(path.irrep_in).dim, o3.Irrep(path.irrep_out).dim
+            messages = torch.bmm(
+                sent.new_zeros(count, path.channels, dims[0]), sent.new_zeros(count, *dims)
+            )
+            self.weight_products += messages.numel()
+        return sent.new_zeros(edges.num_nodes, self.paths.dim_out)
+
+
+@pytest.mark.parametrize(
+    ("irreps", "edge_irreps"), [("3x0e+2x1o+1x1e+4x2e", None), ("5x0e+3x1o", "0e+1o+2e")]
+)
+def test_operations_are_those_that_pytorch_counts(irreps: str, edge_irreps: str | None) -> None:
+    network = small_network("gated, auto", irreps, edge_irreps=edge_irreps)
+    # Self-connections are computed for each element that occurs, and counted for each atom.
+    carbon = random_molecules(4, dtype=torch.float64)
+    carbon.z = torch.full_like(carbon.z, 6)
+    prepared = network.prepare(carbon)
+    products = []
+    for layer in network.layers:
+        layer.product = CountedProduct(layer)
+        products.append(layer.product)
+    with FlopCounterMode(display=False) as counter:
+        network.run(prepared)
+    readout = prepared.num_nodes * network.irreps.count("0e") + prepared.num_graphs
+    multiply_adds = counter.get_total_flops() // 2 + sum(p.weight_products for p in products)
+    assert network.operations(prepared) == multiply_adds - readout
