@@ -37,6 +37,7 @@ from records.pruning import (
     write_front,
 )
 from records.run_files import LOCK, PRUNED_FILES, remove_files, remove_leftovers, remove_wandb_files
+from records.upload_command import upload_command
 from records.wandb_internals import SERVICE_GONE
 from runtime.errors import one_line
 from runtime.wandb_server import choose_mode
@@ -246,8 +247,7 @@ def _log_to_wandb(front: PrunedFront, subject: Subject, folder: Path) -> str:
     if problem is not None:
         return problem
     if session.mode == "offline":
-        where = shlex.quote(os.path.relpath(Path(session.run.dir).parent))
-        return f"{session.reason} Upload with `wandb sync {where}`."
+        return f"{session.reason} Upload later: `{upload_command(folder)}`"
     return f"W&B: {session.run.url}"
 
 

@@ -71,8 +71,15 @@ RUN_FILES: dict[str, tuple[str, ...]] = {
     "pruned": (),
 }
 """Patterns of file names by folder of the run's directory."""
-WANDB_ENTRIES = ("run-*-*", "offline-run-*-*", "latest-run", "debug.log", "debug-internal.log")
-"""What W&B writes below ``wandb``."""
+WANDB_ENTRIES = (
+    "run-*-*",
+    "offline-run-*-*",
+    "latest-run",
+    "debug.log",
+    "debug-internal.log",
+    "set-aside",
+)
+"""What W&B writes below ``wandb``, and its offline runs that were set aside."""
 _FIRST_LINES = {
     "summary.json": re.compile(r'\{\s*"run_name": '),
     "config.yaml": re.compile(r"(# lightning\.pytorch==\S+\n)?seed_everything: \S+\ntrainer:\n"),

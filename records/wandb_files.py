@@ -21,13 +21,15 @@ from typing import Any
 
 OFFLINE = "offline-run-"
 ONLINE = "run-"
+SYNCED = ".synced"
+"""Suffix of the marker that ``wandb sync`` leaves beside a file that it has uploaded."""
 SET_ASIDE = "set-aside"
 """Folder for what must not be uploaded. ``wandb sync`` does not look that deep."""
 _FILE_HEADER = 7
 _BLOCK = 32 * 1024
 _FRAGMENT = struct.Struct("<IHB")
 """CRC-32 of type and content, length of the content, type."""
-_FULL, _LAST = 1, 4
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,47 @@ class _Log:
                 fragments = []
 
 
+def read_log(path: Path) -> Iterator[bytes]:
+    """Yield the complete records of a W&B file, up to the first damage.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.wandb`` file of a process that has ended.
+    """
+    for text, _ in _Log(path.read_bytes()).records():
+        yield text
+
+
+def write_log(path: Path, original: Path, texts: Iterable[bytes]) -> None:
+    """Write a W&B file.
+
+    Parameters
+    ----------
+    path : Path
+        The new file.
+    original : Path
+        A W&B file whose header it shares.
+    texts : iterable of bytes
+        The records.
+    """
+    with original.open("rb") as file:
+        content = bytearray(file.read(_FILE_HEADER))
+    for text in texts:
+        begun, left = False, memoryview(text)
+        while left or not begun:
+            room = _BLOCK - len(content) % _BLOCK
+            if room < _FRAGMENT.size:
+                content += bytes(room)
+                room = _BLOCK
+            fragment, left = left[: room - _FRAGMENT.size], left[room - _FRAGMENT.size :]
+            kind = (_MIDDLE if left else _LAST) if begun else (_FIRST if left else _FULL)
+            checksum = zlib.crc32(bytes([kind]) + fragment)
+            content += _FRAGMENT.pack(checksum, len(fragment), kind) + fragment
+            begun = True
+    path.write_bytes(content)
+
+
 def _row(history: Any) -> LoggedRow:
     items = {(item.key or item.nested_key[0]): item.value_json for item in history.item}
     epoch = json.loads(items["epoch"]) if "epoch" in items else None
@@ -191,7 +234,7 @@ def set_aside_offline_files(folder: Path) -> list[Path]:
         Folders that have been set aside, where they are now.
     """
     files = sorted(folder.glob(f"{OFFLINE}*/run-*.wandb"))
-    waiting = [file for file in files if not Path(f"{file}.synced").exists()]
+    waiting = [file for file in files if not Path(f"{file}{SYNCED}").exists()]
     return [_set_aside(file.parent) for file in waiting]
 
 

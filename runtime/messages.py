@@ -5,12 +5,12 @@ Imports `records`, `lightning_modules` (types) and this package only.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from records.baselines import baselines_of, describe_learning
 from records.summary import Summary
+from records.upload_command import upload_command
 from runtime.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def wandb_line(directory: RunDirectory, mode: str, reason: str) -> str:
     """
     if mode != "offline":
         return reason
-    offline_runs = f"{shlex.quote(shown(directory.path))}/wandb/offline-run-*"
-    return f"{reason} Upload later: `wandb sync {offline_runs}`"
+    return f"{reason} Upload later: `{upload_command(directory.path)}`"
 
 
 def conclusion(directory: RunDirectory, summary: Summary, unit: str) -> str:

@@ -189,6 +189,11 @@ def _too_slow(url: str, seconds: float) -> Problem:
     return Problem(f"{url} has not answered within {seconds:g} s", final=False)
 
 
+def has_api_key() -> bool:
+    """Whether there is an API key for W&B's server."""
+    return bool(_api_key())
+
+
 def _settings() -> wandb.Settings:
     try:
         settings: wandb.Settings = wandb.setup().settings

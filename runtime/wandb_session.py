@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import shlex
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import wandb
 
+from records.upload_command import upload_command
 from records.wandb_files import repair_offline_files
 from records.wandb_internals import SERVICE_GONE
 from runtime.signals import StopRequestedError
@@ -198,7 +198,7 @@ class WandbSession:
             cause = f"it refused some of it; see {directory}/logs/debug-internal.log"
         return (
             f"W&B has not received everything ({cause}). Nothing is lost; upload the rest later: "
-            f"`wandb sync --no-skip-online {shlex.quote(str(directory))}`"
+            f"`{upload_command(directory.parents[1])}`"
         )
 
     def _within(self, seconds: float, end: Callable[[], bool], exit_code: int) -> bool:

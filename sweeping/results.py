@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from records.locks import LockHeldError, take_lock
-from records.run_files import LOCK
-from records.wandb_files import repair_offline_files
+from records.upload_command import upload_command
+from records.wandb_files import OFFLINE, SYNCED
 from sweeping.file import SweepFile
 from sweeping.state import FAILED, FINISHED, SETTLED, SweepState, Trial
 
@@ -54,7 +52,8 @@ def conclude(
         print(describe_failure(trial, state.log_file(trial), lines=1))
     if write_report is not None and len(failed) < len(trials):
         write_report(state.folder)
-    if command := upload_command(state.folder):
+    if waiting_for_upload(state.folder):
+        command = upload_command(state.folder)
         print(f"\nUpload to W&B, grouped as {sweep.name!r}:\n    wandb login && {command}")
     return 1 if failed else 0
 
@@ -107,24 +106,10 @@ def describe_failure(trial: Trial, log: Path, lines: int) -> str:
     return "\n".join([header, *(f"    | {line}" for line in trial.tail[-lines:])])
 
 
-def upload_command(folder: Path) -> str | None:
-    """Return the command that uploads a sweep's offline runs, or None if there are none.
-
-    Files that a killed trial has left are repaired first: they would keep W&B from uploading any.
-    """
-    pattern = "*/wandb/offline-run-*"
-    for run in sorted({path.parents[1] for path in folder.glob(pattern)}):
-        try:
-            lock = take_lock(run / LOCK)
-        except LockHeldError:
-            continue  # another process is training this run
-        try:
-            repair_offline_files(run / "wandb")
-        finally:
-            lock.release()
-    if next(folder.glob(pattern), None) is None:
-        return None
-    return f"wandb sync {shlex.quote(str(folder))}/{pattern}"
+def waiting_for_upload(folder: Path) -> bool:
+    """Whether a sweep's folder holds offline runs that have not been uploaded."""
+    files = folder.glob(f"*/wandb/{OFFLINE}*/run-*.wandb")
+    return any(not Path(f"{file}{SYNCED}").exists() for file in files)
 
 
 def format_value(value: float | None) -> str:

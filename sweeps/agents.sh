@@ -3,7 +3,7 @@
 #   sweeps/agents.sh ENTITY/PROJECT/SWEEP_ID [options of wandb agent]
 # Their output goes to runs/agents/SWEEP_ID/HOST-gpuN.log. Ctrl-C or SIGTERM stops all agents: every
 # run writes a checkpoint and is marked preempting, so that a later agent continues it.
-# If the node can reach W&B but should not upload, set WANDB_MODE=offline and `wandb sync` later.
+# If the node can reach W&B but should not upload, set WANDB_MODE=offline and call upload.py later.
 # If it cannot reach W&B at all, run: python sweep.py sweeps/FILE.yaml --devices 0,1,...
 set -euo pipefail
 

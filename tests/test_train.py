@@ -60,7 +60,7 @@ def test_the_last_lines_say_the_error_its_unit_and_where_the_files_are(
     assert files == f"Files: {directory}"
     (line,) = [line for line in output.splitlines() if "W&B is offline" in line]
     assert "WANDB_MODE" in line
-    assert "wandb sync" in line
+    assert f"python upload.py {directory}" in line
 
 
 def test_without_a_terminal_there_is_one_line_per_epoch_and_no_bar(run: tuple[Path, str]) -> None:

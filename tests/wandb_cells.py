@@ -25,4 +25,6 @@ def assert_every_cell_arrived_once(run: RunRecord, metrics: Path, epochs: int) -
             assert found == [pytest.approx(row[name], nan_ok=True)], (epoch, name, found)
     counts = {cell: len(values) for cell, values in arrived.items() if cell[1] == "epochs"}
     assert counts == {(epoch, "epochs"): 1 for epoch in rows}
+    steps = [row["_step"] for row in run.history]
+    assert steps == sorted(set(steps)), "W&B takes rows with growing steps only"
     assert run.rewritten == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from records.summary import Summary
+from records.upload_command import PROGRAM
 from runtime import messages
 from runtime.run_directory import RunDirectory
 
@@ -31,7 +32,7 @@ def test_a_path_below_the_working_directory_is_relative(directory: RunDirectory)
 
 def test_an_offline_run_says_how_to_upload_it(directory: RunDirectory) -> None:
     line = messages.wandb_line(directory, "offline", "W&B is offline.")
-    command = "wandb sync 'my runs/a'/wandb/offline-run-*"
+    command = f"python {PROGRAM} 'my runs/a'"
     assert line == f"W&B is offline. Upload later: `{command}`"
     assert messages.wandb_line(directory, "online", "W&B is online.") == "W&B is online."
 
