@@ -49,6 +49,10 @@ class Geometry:
         How many nodes at the end are padding. Edges between them are padding too and must be at
         least as long as the cutoff. The descending `neighbor_counts` are then upper bounds: for
         the node with most edges, the one with second most and so on. All shapes follow from them.
+    reverse : Tensor or None
+        [e] int64, the position of each edge's reverse. In periodic structures several edges may
+        join the same two nodes, or a node and its images, and only this tells which belong
+        together.
     elements : Tensor or None
         [t] int64, ascending; contains every atomic number that occurs in the batch.
     shared : dict
@@ -68,6 +72,7 @@ class Geometry:
     neighbor_counts: NDArray[np.int64] | None = None
     num_padding_nodes: int = 0
     elements: Tensor | None = None
+    reverse: Tensor | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
@@ -97,6 +102,27 @@ def edge_vectors(pos: Tensor, edge_index: Tensor) -> Tensor:
         [e, 3], angstrom.
     """
     return pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
+
+
+def cell_shifts(cell: Tensor, edge_shift: Tensor, graph: Tensor) -> Tensor:
+    """Compute what periodic images add to the edges' vectors, S @ cell.
+
+    Parameters
+    ----------
+    cell : Tensor
+        [g, 3, 3] cell vectors in rows, angstrom.
+    edge_shift : Tensor
+        [e, 3] integers, how many cell vectors the source's image is away.
+    graph : Tensor
+        [e] int64, the structure of each edge.
+
+    Returns
+    -------
+    Tensor
+        [e, 3], angstrom, differentiable by `cell`.
+    """
+    shift = edge_shift.to(cell.dtype).unsqueeze(1)
+    return (shift @ cell.index_select(0, graph)).squeeze(1)
 
 
 def edge_harmonics(vectors: Tensor, edge_irreps: o3.Irreps) -> Tensor:

@@ -14,7 +14,7 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from networks.geometry import Geometry, edge_vectors
+from networks.geometry import Geometry, cell_shifts, edge_vectors
 from networks.irreps import (
     check_irreps,
     default_edge_irreps,
@@ -113,14 +113,23 @@ class RestrictableNetwork(LayeredNetwork):
             source, and each has its reverse, ``neighbor_counts`` (NumPy, [n] edges into each node)
             says so. ``elements`` [t] may hold the atomic numbers that occur, ascending.
             ``num_padding_nodes`` says how many nodes at the end are padding, see `Geometry`.
+            Periodic structures have ``cell`` [g, 3, 3] (vectors in rows, angstrom), ``edge_shift``
+            [e, 3], the cell vectors between a source and its image, and ``reverse_step`` [e], how
+            many edges further each edge's reverse is.
 
         Returns
         -------
         Geometry
         """
         vectors = edge_vectors(data.pos, data.edge_index)
-        lengths = vectors.norm(dim=-1)
         batch = data.batch if "batch" in data else None
+        reverse = None
+        if "edge_shift" in data:
+            target = data.edge_index[1]
+            graph = torch.zeros_like(target) if batch is None else batch.index_select(0, target)
+            vectors = vectors + cell_shifts(data.cell.to(vectors.dtype), data.edge_shift, graph)
+            reverse = torch.arange(len(target), device=target.device) + data.reverse_step
+        lengths = vectors.norm(dim=-1)
         num_nodes = data.pos.shape[0]
         return Geometry(
             z=data.z,
@@ -136,6 +145,7 @@ class RestrictableNetwork(LayeredNetwork):
             neighbor_counts=data.neighbor_counts if "neighbor_counts" in data else None,
             num_padding_nodes=data.num_padding_nodes if "num_padding_nodes" in data else 0,
             elements=data.elements if "elements" in data else None,
+            reverse=reverse,
         )
 
     def restricted(self, kept: Kept) -> Self:

@@ -5,10 +5,10 @@ Imports NumPy, torch, torch_geometric and `qm9.graphs` only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch.utils.data import Sampler
 from torch_geometric.data import Batch, Data
 
 from qm9.graphs import ranges, spread
+
+FieldKind = Literal["node", "edge", "graph"]
+"""Of what a field of a batch has one row each."""
 
 _EDGES_AT_ONCE = 16_384
 """Largest number of edges per gather on a CPU. It keeps the tensors of a gather below torch's grain
@@ -63,14 +66,17 @@ class MoleculeStore:
     node_offsets : Tensor
         [mol + 1] int64, first node of each molecule and the total.
     edges : Tensor
-        [2, e] int8, row 0 source j and row 1 target i, both counted within their molecule. Sorted
-        by target, then source; the reverse of every edge is there as well.
+        [2, e] integers, row 0 source j and row 1 target i, both counted within their molecule.
+        Sorted by target, then source; the reverse of every edge is there as well.
     edge_offsets : Tensor
         [mol + 1] int64, first edge of each molecule and the total.
     y : Tensor
         [mol] float64, the target.
     device : torch.device or str
         Device of the molecules and of the batches.
+    more : mapping of str to (str, Tensor)
+        Further fields of batches by name: ``node``, ``edge`` or ``graph``, and a tensor with a row
+        for each of all nodes, edges or molecules.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class MoleculeStore:
         edge_offsets: Tensor,
         y: Tensor,
         device: torch.device | str = "cpu",
+        more: Mapping[str, tuple[FieldKind, Tensor]] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self._nodes = _Ragged.of(node_offsets)
@@ -92,6 +99,9 @@ class MoleculeStore:
         self._neighbor_counts = _neighbor_counts(self._nodes, self._edges, edges.cpu().numpy())
         self.y = y.to(self.device)
         self.elements = torch.unique(z).long().to(self.device)
+        self._more = {
+            name: (kind, values.to(self.device)) for name, (kind, values) in (more or {}).items()
+        }
 
     def __len__(self) -> int:
         return len(self._nodes.sizes)
@@ -137,7 +147,7 @@ class MoleculeStore:
             With ``z`` [n] int64, ``pos`` [n, 3], ``edge_index`` [2, e] int64 (sorted by target,
             then source), ``batch`` [n] int64, ``ptr`` [g + 1] int64, ``y`` [g] float64, ``idx`` [g]
             int64 (rows of the data set), ``neighbor_counts`` (NumPy [n] int64, edges into every
-            node) and ``elements`` (the atomic numbers of the whole data set).
+            node), ``elements`` (the atomic numbers of the whole data set) and the fields of `more`.
         """
         limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []
@@ -168,6 +178,11 @@ class MoleculeStore:
         edge_index += spread(base, edges, plan.num_edges)
         y = self.y.index_select(0, idx)
         counts = self._neighbor_counts[plan.node_rows()]
+        rows = {"node": take_n, "edge": take_e, "graph": idx}
+        more = {
+            name: (kind, values.index_select(0, rows[kind]))
+            for name, (kind, values) in self._more.items()
+        }
         made = []
         for part in plan.parts():
             fields: dict[str, Any] = {
@@ -181,7 +196,10 @@ class MoleculeStore:
             }
             fields["neighbor_counts"] = counts[part.nodes]
             fields["elements"] = self.elements
-            made.append(_as_batch(fields, plan.ptr[part.ptr], plan.edge_ptr[part.ptr]))
+            kinds = {name: kind for name, (kind, _) in more.items()}
+            for name, (kind, values) in more.items():
+                fields[name] = values[getattr(part, f"{kind}s")]
+            made.append(_as_batch(fields, plan.ptr[part.ptr], plan.edge_ptr[part.ptr], kinds))
         return made
 
 
@@ -250,7 +268,9 @@ class _Plan:
         return (_Part(*slices) for slices in zip(*edges))
 
 
-def _as_batch(fields: dict[str, Any], ptr: Tensor, edge_ptr: Tensor) -> Batch:
+def _as_batch(
+    fields: dict[str, Any], ptr: Tensor, edge_ptr: Tensor, more: Mapping[str, FieldKind]
+) -> Batch:
     """Make a `Batch` that PyG can take apart again; `ptr` and `edge_ptr` are on the host."""
     # Batch(...) looks up its class and its signature every time, which is most of a batch's cost.
     made: Batch = type.__call__(_batch_class(), **fields)
@@ -258,6 +278,9 @@ def _as_batch(fields: dict[str, Any], ptr: Tensor, edge_ptr: Tensor) -> Batch:
     made._num_graphs = len(ptr) - 1
     made._slice_dict = {"z": ptr, "pos": ptr, "edge_index": edge_ptr, "y": each, "idx": each}
     made._inc_dict = {"z": none, "pos": none, "edge_index": ptr[:-1], "y": none, "idx": none}
+    bounds = {"node": ptr, "edge": edge_ptr, "graph": each}
+    for name, kind in more.items():
+        made._slice_dict[name], made._inc_dict[name] = bounds[kind], none
     return made
 
 
@@ -266,7 +289,9 @@ def _batch_class() -> type[Batch]:
     return type(Batch())
 
 
-def _neighbor_counts(nodes: _Ragged, edges: _Ragged, ends: NDArray[np.int8]) -> NDArray[np.int64]:
+def _neighbor_counts(
+    nodes: _Ragged, edges: _Ragged, ends: NDArray[np.integer]
+) -> NDArray[np.int64]:
     """Count the edges into every node of the data set, [n] int64."""
     targets = np.repeat(nodes.first[:-1], edges.sizes) + ends[1, : edges.first[-1]]
     counts: NDArray[np.int64] = np.bincount(targets, minlength=int(nodes.first[-1]))

@@ -19,7 +19,12 @@ from torch import Tensor
 
 from networks.channelwise.paths import ChannelwisePaths, coupling_columns, coupling_matrices
 from networks.channelwise.plain import ChannelwiseProduct, plain_product
-from networks.convolution.neighborhoods import EdgeSlots, pair_edges, pair_sorted_edges
+from networks.convolution.neighborhoods import (
+    EdgeSlots,
+    pair_edges,
+    pair_known_edges,
+    pair_sorted_edges,
+)
 from networks.geometry import Geometry
 
 Integers = NDArray[np.int64]
@@ -103,7 +108,9 @@ def edge_tables(geometry: Geometry) -> EdgeTables:
     if "channelwise edges" not in geometry.shared:
         source, target = geometry.edge_index
         slots: EdgeSlots | None
-        if geometry.neighbor_counts is not None and geometry.num_padding_nodes == 0:
+        if geometry.reverse is not None:
+            slots = pair_known_edges(source, target, geometry.reverse, geometry.num_nodes)
+        elif geometry.neighbor_counts is not None and geometry.num_padding_nodes == 0:
             slots = pair_sorted_edges(source, target, geometry.num_nodes)
         else:
             slots = pair_edges(source, target, geometry.num_nodes)

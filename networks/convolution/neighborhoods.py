@@ -164,7 +164,8 @@ def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | No
     Returns
     -------
     EdgeSlots or None
-        None if some edge has no reverse.
+        None if some edge has no reverse, or several edges join the same two nodes, so that their
+        reverses cannot be told apart.
     """
     up = (source < target).nonzero().squeeze(1)
     down = (source > target).nonzero().squeeze(1)
@@ -173,7 +174,7 @@ def pair_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlots | No
     key_up, key_down = (source * num_nodes + target)[up], (target * num_nodes + source)[down]
     key_up, order_up = key_up.sort()
     key_down, order_down = key_down.sort()
-    if not torch.equal(key_up, key_down):
+    if not torch.equal(key_up, key_down) or bool((key_up[1:] == key_up[:-1]).any()):
         return None
     edge = torch.stack([up[order_up], down[order_down]], dim=1).flatten()
     return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)
@@ -195,4 +196,24 @@ def pair_sorted_edges(source: Tensor, target: Tensor, num_nodes: int) -> EdgeSlo
     reverse = source.argsort(stable=True)
     up = (source > target).to(torch.uint8).argsort(stable=True)[: source.shape[0] // 2]
     edge = torch.stack([up, reverse.index_select(0, up)], dim=1).flatten()
+    return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)
+
+
+def pair_known_edges(source: Tensor, target: Tensor, reverse: Tensor, num_nodes: int) -> EdgeSlots:
+    """Put each edge next to its reverse, without reading anything from the device.
+
+    Centers are targets.
+
+    Parameters
+    ----------
+    source, target : Tensor
+        [e] int64, in any order. Several edges may join the same two nodes, or a node to itself.
+    reverse : Tensor
+        [e] int64, the position of each edge's reverse.
+    num_nodes : int
+        Number of nodes.
+    """
+    is_later = torch.arange(len(reverse), device=reverse.device) > reverse
+    first = is_later.to(torch.uint8).argsort(stable=True)[: source.shape[0] // 2]
+    edge = torch.stack([first, reverse.index_select(0, first)], dim=1).flatten()
     return EdgeSlots(target[edge], source[edge], edge, 2, num_nodes)

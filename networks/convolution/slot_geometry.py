@@ -21,6 +21,7 @@ from networks.convolution.neighborhoods import (
     NodeSlots,
     group_by_center,
     pair_edges,
+    pair_known_edges,
     pair_sorted_edges,
 )
 from networks.convolution.products import Scratch, num_row_parts
@@ -191,11 +192,29 @@ def is_symmetric(geometry: Geometry) -> bool:
 
 def _paired_edges(geometry: Geometry) -> EdgeSlots | None:
     if "paired_edges" not in geometry.shared:
-        source, target = geometry.edge_index
-        pair = pair_edges if geometry.neighbor_counts is None else pair_sorted_edges
-        geometry.shared["paired_edges"] = pair(source, target, geometry.num_nodes)
+        geometry.shared["paired_edges"] = paired_edges(geometry)
     slots: EdgeSlots | None = geometry.shared["paired_edges"]
     return slots
+
+
+def paired_edges(geometry: Geometry) -> EdgeSlots | None:
+    """Put each edge of a batch next to its reverse, in the way that the batch allows.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The batch.
+
+    Returns
+    -------
+    EdgeSlots or None
+        None if some edge has no reverse.
+    """
+    source, target = geometry.edge_index
+    if geometry.reverse is not None:
+        return pair_known_edges(source, target, geometry.reverse, geometry.num_nodes)
+    pair = pair_edges if geometry.neighbor_counts is None else pair_sorted_edges
+    return pair(source, target, geometry.num_nodes)
 
 
 def node_geometry(geometry: Geometry, center_is_target: bool) -> NodeGeometry:

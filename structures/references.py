@@ -1,0 +1,52 @@
+"""References per element: the part of an energy that a structure's composition determines.
+
+Imports NumPy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ElementReferences:
+    """Least-squares fit of an energy to element counts, without an intercept.
+
+    Without one, two copies of a structure have twice its reference, as energies have it.
+
+    Attributes
+    ----------
+    weights : array
+        [max z + 1] float64 by atomic number, the target's unit per atom. NaN for elements that the
+        fitted structures lack.
+    rank : int
+        Number of independent compositions among the fitted structures.
+    num_elements : int
+        Number of elements in them. If it exceeds `rank`, the references of single elements are not
+        determined: of all that fit equally well, these have the smallest norm. Sums over the
+        fitted compositions, and over combinations of them, are determined all the same.
+    """
+
+    weights: NDArray[np.float64]
+    rank: int
+    num_elements: int
+
+
+def fit_element_references(counts: NDArray[np.int64], y: NDArray[np.float64]) -> ElementReferences:
+    """Fit references per element.
+
+    Parameters
+    ----------
+    counts : array
+        [structures, max z + 1] int64 atoms of each element; at least one structure.
+    y : array
+        [structures] float64, the target in its unit.
+    """
+    elements = np.flatnonzero(counts.any(axis=0))
+    solution, _, rank, _ = np.linalg.lstsq(counts[:, elements].astype(np.float64), y, rcond=None)
+    weights = np.full(counts.shape[1], np.nan)
+    weights[elements] = solution
+    return ElementReferences(weights, int(rank), len(elements))
