@@ -156,3 +156,35 @@ def check_training_options(
             f"warmup_steps is {warmup_steps}, which the plateau schedule does not have: choose "
             "lr_schedule constant or cosine, or leave warmup_steps at 0"
         )
+
+
+def check_force_weight(force_weight: float, kernel: str, compile: bool, cuda_graph: bool) -> None:
+    """Refuse to train on forces where that is unknown or impossible.
+
+    The loss of forces is differentiated twice, by positions and by weights.
+
+    Parameters
+    ----------
+    force_weight, kernel, compile, cuda_graph
+        As given to `EquivariantRegressor`.
+
+    Raises
+    ------
+    ValueError
+        Says what was given and what to use.
+    """
+    if not 0 <= force_weight < float("inf"):
+        raise ValueError(f"force_weight is {force_weight}: it must be 0 or a positive number")
+    if not force_weight:
+        return
+    if kernel not in ("auto", "e3nn"):
+        raise ValueError(
+            f"force_weight needs second derivatives, which kernel {kernel} may lack: choose kernel "
+            "auto"
+        )
+    for name, given in (("compile", compile), ("cuda_graph", cuda_graph)):
+        if given:
+            raise ValueError(
+                f"force_weight needs second derivatives, which {name} does not have: leave "
+                f"model.{name} at false"
+            )

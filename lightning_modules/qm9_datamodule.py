@@ -1,39 +1,32 @@
 """`QM9DataModule`: QM9's molecules for training, validation, test and prediction.
 
-Imports Lightning, `qm9` and `records`.
+Imports Lightning, `qm9`, `records` and this package.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_geometric.data import Batch
 from typing_extensions import override
 
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from qm9.baselines import MAX_FITTED, CountedMolecules, measure_baselines
-from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
+from qm9.batching import MoleculeStore
 from qm9.cache import PreparedData, load_or_build
-from qm9.composition import element_counts
 from qm9.graphs import radius_edges
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
-from qm9.targets import Target, get_target
+from qm9.targets import get_target
 from records.baselines import Baselines
-from records.splits import Splits, read_splits, write_splits
 
 GRAPHS = ("bonds", "radius")
 MAX_CUTOFF = 1000.0
 """Angstrom; no molecule of QM9 is a fiftieth as large."""
 
 
-class QM9DataModule(LightningDataModule):
+class QM9DataModule(MoleculeDataModule):
     """QM9 with one target, one graph and one split.
 
     The validation part is cut into two disjoint halves. Lightning validates on ``val_select``:
@@ -90,12 +83,7 @@ class QM9DataModule(LightningDataModule):
         If an argument is unusable; says what is allowed. No data is read before that.
     """
 
-    target: Target
-    """Name, unit, reporting unit and factor."""
     data: PreparedData
-    splits: dict[str, Tensor]
-    target_mean: float
-    target_std: float
 
     def __init__(
         self,
@@ -135,8 +123,6 @@ class QM9DataModule(LightningDataModule):
                 raise ValueError(f"{name} {seed} is negative: give 0 or more")
         # Not sent to the loggers: the model's hyperparameters hold a target and a cutoff as well.
         self.save_hyperparameters(logger=False)
-        self._store: MoleculeStore | None = None
-        self._element_counts: NDArray[np.int64] | None = None
 
     # ---- preparation ----------------------------------------------------------------------
 
@@ -146,17 +132,10 @@ class QM9DataModule(LightningDataModule):
         load_or_build(self.hparams["cache_dir"])
 
     @override
-    def setup(self, stage: str | None = None) -> None:
-        """Load the cache, draw the split and place the molecules on the device.
-
-        A later call does only what is still missing, or moves the molecules to another device or
-        precision.
-        """
+    def load(self) -> None:
+        """Load the cache and draw the parts, unless that was done."""
         if not hasattr(self, "data"):
             self._load()
-        device, dtype = self._device(), self._dtype()
-        if self._store is None or (self._store.device, self._store.pos.dtype) != (device, dtype):
-            self._store = self.place(device, dtype)
 
     def _load(self) -> None:
         hp = self.hparams
@@ -175,16 +154,9 @@ class QM9DataModule(LightningDataModule):
         # A single molecule has no spread, and division by zero is to be avoided.
         self.target_std = float(train_y.std(correction=0)) or 1.0
 
+    @override
     def place(self, device: torch.device, dtype: torch.dtype = torch.float32) -> MoleculeStore:
-        """Put all molecules and their edges on a device, ready to be collated there.
-
-        Parameters
-        ----------
-        device : torch.device
-            Device of the molecules and of the batches.
-        dtype : torch.dtype
-            Type of the positions.
-        """
+        """Put all molecules and their edges on a device, ready to be collated there."""
         data = self.data
         if self.hparams["graph"] == "bonds":
             edges, offsets = data.bonds, data.bond_offsets
@@ -197,100 +169,24 @@ class QM9DataModule(LightningDataModule):
             data.z, data.pos.to(dtype), data.node_offsets, edges, offsets, y, device
         )
 
-    def _dtype(self) -> torch.dtype:
-        """Type of the positions: the type of the trainer's parameters."""
-        return torch.float64 if self._trainer_precision() == "64-true" else torch.float32
-
-    def _trainer_precision(self) -> str:
-        return str(self.trainer.precision) if self.trainer is not None else "32-true"
-
-    def _device(self) -> torch.device:
-        resident = self.hparams["device_resident"]
-        device = torch.device("cpu")
-        if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-        if resident is None:
-            resident = device.type == "cuda"
-        return device if resident else torch.device("cpu")
-
     # ---- molecules ------------------------------------------------------------------------
 
-    @property
-    def store(self) -> MoleculeStore:
-        """All molecules, ready to be collated.
+    @override
+    def atoms(self) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+        """Get the atomic numbers of all molecules, and the first atom of each."""
+        return self.data.z.numpy(), self.data.node_offsets.numpy()
 
-        Raises
-        ------
-        RuntimeError
-            Before `setup`.
-        """
-        if self._store is None:
-            raise RuntimeError("call prepare_data() and setup() first")
-        return self._store
+    @override
+    def all_targets(self) -> Tensor:
+        """Get the target of all molecules."""
+        return self.data.target(self.target.name)
 
-    def batch(self, indices: Tensor | Sequence[int]) -> Batch:
-        """Collate any molecules.
+    @override
+    def numbers(self) -> Tensor:
+        """Get QM9's own 1-based indices."""
+        return self.data.index
 
-        Parameters
-        ----------
-        indices : Tensor or sequence of int
-            [g] rows of `data`, as in `splits` and in a batch's ``idx``.
-
-        Returns
-        -------
-        Batch
-            With ``z``, ``pos``, ``edge_index``, ``batch``, ``ptr``, ``y`` (target's unit) and
-            ``idx``, on the device where the molecules are.
-        """
-        rows = torch.as_tensor(indices, dtype=torch.int64, device="cpu").reshape(-1)
-        return self.store[rows]
-
-    def training_sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Sizes of the training molecules, on the host.
-
-        Returns
-        -------
-        num_atoms : array
-            [molecules] int64.
-        neighbor_counts : array
-            [sum of num_atoms] int64, edges into every atom.
-        """
-        return self.store.sizes(self.splits["train"])
-
-    def targets(self, part: str) -> NDArray[np.float64]:
-        """Get the target of one part's molecules.
-
-        Parameters
-        ----------
-        part : str
-            Key of `splits`.
-
-        Returns
-        -------
-        array
-            [molecules] float64, target's unit.
-        """
-        return self.data.target(self.target.name)[self.splits[part]].numpy()
-
-    def element_counts(self, part: str) -> NDArray[np.int64]:
-        """Count the elements of one part's molecules.
-
-        Parameters
-        ----------
-        part : str
-            Key of `splits`.
-
-        Returns
-        -------
-        array
-            [molecules, 10] int64, columns are atomic numbers.
-        """
-        if self._element_counts is None:
-            z, offsets = self.data.z.numpy(), self.data.node_offsets.numpy()
-            self._element_counts = element_counts(z, offsets)
-        counts: NDArray[np.int64] = self._element_counts[self.splits[part].numpy()]
-        return counts
-
+    @override
     def baselines(self) -> dict[str, float]:
         """Measure predictors without a network on the test part and on ``val_select``.
 
@@ -315,95 +211,12 @@ class QM9DataModule(LightningDataModule):
         on_test, on_val = measure_baselines(train, (test, val), self.target.reporting_factor)
         return Baselines(*on_test).to_results() | Baselines(*on_val).to_results("val_")
 
+    @override
     def smiles(self, index: int) -> str:
         """Look up the SMILES of the molecule in a row of `data`."""
         return self.data.smiles(int(index))
 
+    @override
     def molecule(self, index: int) -> tuple[int, str]:
         """Look up QM9's own 1-based index and the SMILES of the molecule in a row of `data`."""
         return int(self.data.index[int(index)]), self.smiles(index)
-
-    # ---- loaders --------------------------------------------------------------------------
-
-    @override
-    def train_dataloader(self) -> MoleculeLoader:
-        """Shuffled batches of the training part; seed and epoch alone decide their order.
-
-        With several processes every batch has a ``loss_weight``, see `MoleculeLoader`.
-        """
-        seed = self.hparams["shuffle_seed"]
-        if seed is None:
-            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        return self._loader("train", self.hparams["batch_size"], seed)
-
-    @override
-    def val_dataloader(self) -> MoleculeLoader:
-        """Batches of ``val_select``, each molecule exactly once over all processes."""
-        return self._loader("val_select", self.hparams["eval_batch_size"])
-
-    @override
-    def test_dataloader(self) -> MoleculeLoader:
-        """Batches of the test part, each molecule exactly once over all processes."""
-        return self._loader("test", self.hparams["eval_batch_size"])
-
-    @override
-    def predict_dataloader(self) -> MoleculeLoader:
-        """Batches of the test part, as in `test_dataloader`."""
-        return self.test_dataloader()
-
-    def _loader(self, part: str, batch_size: int, seed: int | None = None) -> MoleculeLoader:
-        rank, world_size = 0, 1
-        if self.trainer is not None:
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        sampler = EpochSampler(
-            self.splits[part], batch_size, seed=seed, rank=rank, world_size=world_size
-        )
-        return MoleculeLoader(self.store, sampler)
-
-    @override
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """Move a batch, unless it was collated on that device."""
-        if self.store.device == device:
-            return batch
-        return batch.to(device, non_blocking=True)
-
-    # ---- the split is saved with a run ----------------------------------------------------
-
-    def save_splits(self, path: str | os.PathLike[str]) -> None:
-        """Write QM9's own indices of the training, validation and test part to ``splits.npz``.
-
-        Parameters
-        ----------
-        path : path
-            Destination; replaced atomically.
-        """
-        write_splits(Path(path), self._numbered_splits())
-
-    def check_splits(self, path: str | os.PathLike[str]) -> None:
-        """Compare the split with the one that `save_splits` wrote.
-
-        Parameters
-        ----------
-        path : path
-            As given to `save_splits`.
-
-        Raises
-        ------
-        ValueError
-            If the file cannot be read or holds another split.
-        """
-        part = self._numbered_splits().first_difference(read_splits(Path(path)))
-        if part is not None:
-            raise ValueError(
-                f"the {part} part differs from the one in {path}: use the run's own split, "
-                "split_seed and sizes, or start over with --fresh"
-            )
-
-    def _numbered_splits(self) -> Splits:
-        train, val, test = (
-            self.data.index[self.splits[part]].numpy().astype(np.int64)
-            for part in ("train", "val", "test")
-        )
-        return Splits(train=train, val=val, test=test)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -24,6 +24,8 @@ from torchmetrics import MeanAbsoluteError, MeanMetric, MeanSquaredError, Metric
 from typing_extensions import override
 
 from lightning_modules.compute_cost import counted_data, relative_compute
+from lightning_modules.extxyz_datamodule import ExtXYZDataModule
+from lightning_modules.forces import energy_and_forces
 from lightning_modules.irrep_dropout import (
     IrrepDropoutName,
     SubsetSchedule,
@@ -32,10 +34,12 @@ from lightning_modules.irrep_dropout import (
 from lightning_modules.options import (
     LossName,
     ScheduleName,
+    check_force_weight,
     check_network_size,
     check_training_options,
     irreps_of_channels,
 )
+from lightning_modules.own_target import find_target, is_energy
 from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
@@ -44,7 +48,7 @@ from networks.choice import DEFAULT_IRREPS, NetworkName, make_network, with_defa
 from networks.convnet import ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
 from networks.nested import NestedNetworks
-from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE, get_target
+from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE
 
 LOSSES: Mapping[LossName, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -69,7 +73,8 @@ class EquivariantRegressor(LightningModule):
 
     Logged are ``train/loss``, ``lr`` and, for validation (``val``, on the data module's
     ``val_select``) and ``test``, ``mae`` and ``rmse`` in the reporting unit and
-    ``mse_standardized``, the published "loss".
+    ``mse_standardized``, the published "loss". If forces are trained on, ``force_mae`` is the mean
+    absolute error of their components, in the reporting unit per angstrom.
 
     Parameters
     ----------
@@ -77,10 +82,14 @@ class EquivariantRegressor(LightningModule):
         Feature irreps, e.g. ``32x0e+32x1o+32x2e``; the edges have the same degrees.
     target : str
         Name of the target; `train.py` takes it from the data module.
+    unit : str, optional
+        Unit of a target of one's own, e.g. ``eV``; `train.py` takes it from the data module. By
+        default the target is one of QM9's.
     reference : {"none", "mean", "composition"}, optional
         What is subtracted from the target before the network learns it: nothing, the mean over the
         training part, or a least-squares fit on element counts. By default ``composition`` for the
-        atomization energies ``U0 U H G`` and ``mean`` for other targets.
+        atomization energies ``U0 U H G`` and energies of one's own structures, and ``mean`` for
+        other targets.
     network : {"convnet", "gated"}
         The published network (`networks.convnet`), or one like NequIP: tensor products channel by
         channel, self-connections, gates (`networks.gated`). Defaults of other options depend on
@@ -121,6 +130,10 @@ class EquivariantRegressor(LightningModule):
         configuration; by default everything.
     loss : {"mse", "l1", "huber"}
         Loss of the standardized target; ``huber`` is linear beyond one standard deviation.
+    force_weight : float
+        Weight of the same loss of the forces, added to that of the energies; 0 for none. Both are
+        of standardized energies, so the forces' unit is one standard deviation per angstrom. For
+        data with forces (``data.path``). Metrics are then of forces, too (``force_mae``).
     lr : float
         Learning rate of AdamW.
     weight_decay : float
@@ -172,6 +185,7 @@ class EquivariantRegressor(LightningModule):
         self,
         irreps: str = DEFAULT_IRREPS,
         target: str = "U0",
+        unit: str | None = None,
         reference: ReferenceName | None = None,
         network: NetworkName = "convnet",
         num_layers: int | None = None,
@@ -187,6 +201,7 @@ class EquivariantRegressor(LightningModule):
         edge_irreps: str | None = None,
         kept: list[dict[str, Any]] | None = None,
         loss: LossName = "mse",
+        force_weight: float = 0.0,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         lr_schedule: ScheduleName = "constant",
@@ -207,6 +222,7 @@ class EquivariantRegressor(LightningModule):
         check_training_options(
             lr, weight_decay, lr_schedule, warmup_steps, patience, loss, compute_weight
         )
+        check_force_weight(force_weight, kernel, compile, cuda_graph)
         if ema_decay is not None:
             WeightAverage(ema_decay)  # refuses a decay that it cannot use
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
@@ -243,14 +259,18 @@ class EquivariantRegressor(LightningModule):
         check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
         self.nested_networks = nested if irrep_dropout != "none" else None
         self._subset_schedule: SubsetSchedule | None = None
-        self.target = get_target(target)
+        self.target = find_target(target, unit)
         if reference is None:
-            reference = "composition" if target in ATOMIZATION_ENERGIES else "mean"
+            is_extensive = is_energy(self.target) if unit else target in ATOMIZATION_ENERGIES
+            reference = "composition" if is_extensive else "mean"
         self.reference = TargetReference(reference, sizes["num_elements"])
         self.save_hyperparameters()
         self.loss = LOSSES[loss]()
         self.train_loss = MeanMetric()
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
+        if force_weight:
+            for split in ("val", "test"):
+                self.metrics[f"{split}_force_mae"] = MeanAbsoluteError()
         if compile:
             self.network.compile_tensor_products()
         self._padded_network: PaddedNetwork | None = None
@@ -304,6 +324,7 @@ class EquivariantRegressor(LightningModule):
     def setup(self, stage: str) -> None:
         """Fit the target's reference, and refuse molecules with elements that it does not know."""
         data = reference_data(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.check_data(data)
         if stage == "fit":
             self.check_trainer(self.trainer)
             if self.reference.kind == "composition" and self.target.name in INTENSIVE:
@@ -324,6 +345,29 @@ class EquivariantRegressor(LightningModule):
         for part in PARTS.get(self.trainer.state.fn, ()):
             if part in data.splits:
                 self.reference.check_elements(data, part)
+
+    def check_data(self, datamodule: object) -> None:
+        """Refuse data that the options do not suit.
+
+        Parameters
+        ----------
+        datamodule : LightningDataModule
+            With its data loaded.
+
+        Raises
+        ------
+        ValueError
+            If there are no forces to train on, or elements for which the network has no weights.
+        """
+        if isinstance(datamodule, ExtXYZDataModule):
+            datamodule.check_size_of_embedding(int(self.hparams["num_elements"]))
+            if self.hparams["force_weight"] and not datamodule.hparams["evaluate_only"]:
+                datamodule.check_forces()
+        elif self.hparams["force_weight"]:
+            raise ValueError(
+                f"force_weight is {self.hparams['force_weight']:g}, but {type(datamodule).__name__}"
+                " has no forces: give structures of your own with --data.path"
+            )
 
     def _pad(self, datamodule: Any) -> PaddedNetwork:
         if not hasattr(datamodule, "training_sizes"):
@@ -426,12 +470,23 @@ class EquivariantRegressor(LightningModule):
         """Loss of the network, or in nested training of the subsets that this step keeps."""
         target = self.reference.standardize(batch)
         if self.nested_networks is None or self._subset_schedule is None:
-            predict = self._padded_network or self
+            return self._loss_of(self._padded_network or self, batch, target)
+        kept = self._subset_schedule.kept(self.trainer.global_step)
+        losses = [
+            self._loss_of(partial(self.nested_networks, degrees), batch, target) for degrees in kept
+        ]
+        return torch.stack(losses).mean()
+
+    def _loss_of(self, predict: Callable[[Batch], Tensor], batch: Batch, target: Tensor) -> Tensor:
+        """Loss of the standardized target, and of its derivatives if forces are trained on."""
+        weight = self.hparams["force_weight"]
+        if not weight:
             loss: Tensor = self.loss(predict(batch), target)
             return loss
-        kept = self._subset_schedule.kept(self.trainer.global_step)
-        losses = [self.loss(self.nested_networks(degrees, batch), target) for degrees in kept]
-        return torch.stack(losses).mean()
+        energy, forces = energy_and_forces(predict, batch, training=True)
+        wanted = (batch.forces / self.target_std).to(forces.dtype)
+        both: Tensor = self.loss(energy, target) + weight * self.loss(forces, wanted)
+        return both
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -458,17 +513,32 @@ class EquivariantRegressor(LightningModule):
     def _evaluate(self, split: str, batch: Batch) -> None:
         # The reference cancels in an error. Standardized numbers keep all digits of float32.
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
-        metrics.update(self(batch), self.reference.standardize(batch))
+        if not self._measures_forces(batch):
+            metrics.update(self(batch), self.reference.standardize(batch))
+            return
+        energy, forces = energy_and_forces(self, batch, training=False)
+        metrics.update(energy, self.reference.standardize(batch))
+        force_mae = cast(MeanAbsoluteError, self.metrics[f"{split}_force_mae"])
+        force_mae.update(forces, (batch.forces / self.target_std).to(forces.dtype))
+
+    def _measures_forces(self, batch: Batch) -> bool:
+        return bool(self.hparams["force_weight"]) and "forces" in batch
 
     def _report(self, split: str) -> dict[str, Tensor]:
         metrics = cast(MetricCollection, self.metrics[f"{split}_metrics"])
         values = metrics.compute()
         metrics.reset()
-        return {
+        report = {
             f"{split}/mae": values["mae"] * self.reporting_scale(),
             f"{split}/rmse": values["mse"].sqrt() * self.reporting_scale(),
             f"{split}/mse_standardized": values["mse"],
         }
+        if f"{split}_force_mae" in self.metrics:
+            force_mae = cast(MeanAbsoluteError, self.metrics[f"{split}_force_mae"])
+            if force_mae.update_count:
+                report[f"{split}/force_mae"] = force_mae.compute() * self.reporting_scale()
+            force_mae.reset()
+        return report
 
     @override
     def on_validation_epoch_end(self) -> None:

@@ -80,7 +80,8 @@ class TargetReference(nn.Module):
     - ``none``: weights and intercept are zero, std is the target's standard deviation;
     - ``mean``: the intercept is the target's mean, std its standard deviation;
     - ``composition``: weights and intercept are a least-squares fit on element counts, std is the
-      standard deviation of its residuals.
+      standard deviation of its residuals. Data of one's own are fitted without an intercept
+      (`structures.references`).
 
     Parameters
     ----------
@@ -137,7 +138,8 @@ class TargetReference(nn.Module):
             fit = CompositionFit(np.zeros(1), float(y.mean()))
         elif self.kind == "composition":
             counts = data.element_counts("train")
-            fit = fit_composition(counts, y)
+            own_fit = getattr(data, "composition_fit", None)
+            fit = own_fit() if own_fit is not None else fit_composition(counts, y)
             residual = y - fit.predict(counts)
         std = float(residual.std())
         # One molecule, or a target that the reference determines, leaves no scale to divide by.

@@ -40,6 +40,30 @@ class CountedMolecules:
     y: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class CountedBonds:
+    """A part of a data set whose bonds are counted.
+
+    Attributes
+    ----------
+    element_counts : array
+        [molecules, max z + 1] int64.
+    bond_counts : array
+        [molecules, kinds] int64.
+    y : array
+        [molecules] float64, the target in its unit.
+    """
+
+    element_counts: NDArray[np.int64]
+    bond_counts: NDArray[np.int64]
+    y: NDArray[np.float64]
+
+    @property
+    def all_counts(self) -> NDArray[np.int64]:
+        """Element and bond counts side by side."""
+        return np.concatenate([self.element_counts, self.bond_counts], axis=1)
+
+
 class BaselineErrors(NamedTuple):
     """MAE of the three predictors on the same molecules, in the reporting unit."""
 
@@ -99,28 +123,40 @@ def measure_baselines(
     """
     counters = [bond_kinds(smiles) for smiles in train.smiles]
     kinds = sorted(set().union(*counters))
+    parts = [
+        CountedBonds(part.element_counts, _counts_of(found, kinds), part.y)
+        for part, found in (
+            (train, counters),
+            *((part, [bond_kinds(smiles) for smiles in part.smiles]) for part in evaluated),
+        )
+    ]
+    return measure_linear(parts[0], parts[1:], reporting_factor)
+
+
+def measure_linear(
+    train: CountedBonds, evaluated: Sequence[CountedBonds], reporting_factor: float
+) -> list[BaselineErrors]:
+    """Do the same where bonds are counted already; see `measure_baselines`."""
     elements = LinearFit.of(train.element_counts, train.y)
-    bonds = LinearFit.of(_with_bonds(train, counters, kinds), train.y)
+    bonds = LinearFit.of(train.all_counts, train.y)
     found = []
     for part in evaluated:
-        counters = [bond_kinds(smiles) for smiles in part.smiles]
         predictions = (
             np.full(len(part.y), train.y.mean()),
             elements.predict(part.element_counts),
-            bonds.predict(_with_bonds(part, counters, kinds)),
+            bonds.predict(part.all_counts),
         )
         errors = (float(np.abs(part.y - p).mean()) * reporting_factor for p in predictions)
         found.append(BaselineErrors(*errors))
     return found
 
 
-def _with_bonds(
-    part: CountedMolecules, counters: Sequence[Counter[BondKind]], kinds: Sequence[BondKind]
+def _counts_of(
+    counters: Sequence[Counter[BondKind]], kinds: Sequence[BondKind]
 ) -> NDArray[np.int64]:
-    """Element and bond counts side by side, [molecules, elements + kinds]."""
+    """Bonds of each kind, [molecules, kinds]."""
     counts = [[counter[kind] for kind in kinds] for counter in counters]
-    bonds = np.array(counts, dtype=np.int64).reshape(len(counts), len(kinds))
-    return np.concatenate([part.element_counts, bonds], axis=1)
+    return np.array(counts, dtype=np.int64).reshape(len(counts), len(kinds))
 
 
 @dataclass(frozen=True)

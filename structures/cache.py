@@ -46,7 +46,7 @@ class Labels:
     forces : str or None
         Name of the column of forces; None reads none.
     required : bool
-        Whether every frame must have them.
+        Whether every frame must have the target.
     mixed_periodicity : bool
         Whether some frames may be periodic and others not.
     """
@@ -76,7 +76,7 @@ class StructureData:
     energy : Tensor
         [g] float64 target in the file's unit; NaN where it is missing.
     forces : Tensor
-        [n, 3] float64, or [0, 3] if the structures have none.
+        [n, 3] float64; NaN in structures without any, [0, 3] if none has any.
     lines : Tensor
         [g] int64, the line of its file on which each structure begins.
     frames : Tensor
@@ -180,11 +180,14 @@ def flatten(frames: Sequence[Frame]) -> StructureData:
     Parameters
     ----------
     frames : sequence of Frame
-        At least one. If any of them has no forces, the result has none.
+        At least one. Where some have forces and others not, these get NaN.
     """
     sizes = [len(frame.z) for frame in frames]
-    forces = [frame.forces for frame in frames]
-    have_forces = all(each is not None for each in forces)
+    have_forces = any(frame.forces is not None for frame in frames)
+    forces = [
+        np.full(frame.pos.shape, np.nan) if frame.forces is None else frame.forces
+        for frame in frames
+    ]
 
     def joined(arrays: Sequence[Any]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays))

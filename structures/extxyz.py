@@ -76,7 +76,7 @@ def read_frames(path: Path, target: str, forces: str | None, labelled: bool) -> 
     forces : str, optional
         Name of the forces among a frame's columns, e.g. ``forces``; None reads none.
     labelled : bool
-        Whether every frame must have the target, and forces if they are asked for.
+        Whether every frame must have the target.
 
     Yields
     ------
@@ -191,7 +191,7 @@ def _checked_frame(
         cell=cell,
         periodic=periodic,
         energy=_number(_found(atoms, target), target, where, _keys(atoms.info, atoms), labelled),
-        forces=None if forces is None else _forces(atoms, forces, where, labelled),
+        forces=None if forces is None else _forces(atoms, forces, where),
         split=_split(atoms.info.get("split"), where),
     )
 
@@ -259,15 +259,10 @@ def _number(value: Any, key: str, where: str, keys: str, labelled: bool) -> floa
     return number
 
 
-def _forces(atoms: Atoms, key: str, where: str, labelled: bool) -> NDArray[np.float64] | None:
+def _forces(atoms: Atoms, key: str, where: str) -> NDArray[np.float64] | None:
     results = atoms.calc.results if atoms.calc is not None else {}
     value = atoms.arrays.get(key, results.get(key))
     if value is None:
-        if labelled:
-            raise ValueError(
-                f"{where} has no {key!r}: choose another --data.forces, or --model.force_weight=0; "
-                f"its columns are: {_keys(atoms.arrays, atoms)}"
-            )
         return None
     try:
         forces = np.asarray(value, dtype=np.float64)

@@ -50,3 +50,32 @@ def fit_element_references(counts: NDArray[np.int64], y: NDArray[np.float64]) ->
     weights = np.full(counts.shape[1], np.nan)
     weights[elements] = solution
     return ElementReferences(weights, int(rank), len(elements))
+
+
+def outside_of(
+    fitted: NDArray[np.int64], others: NDArray[np.int64], tolerance: float = 1e-6
+) -> NDArray[np.bool_]:
+    """Find compositions that are no linear combination of the fitted ones.
+
+    References say nothing about them where single elements are not determined.
+
+    Parameters
+    ----------
+    fitted, others : array
+        [structures, max z + 1] int64 atoms of each element.
+    tolerance : float
+        Largest distance from the combinations, relative to the composition's length.
+
+    Returns
+    -------
+    array
+        [others] bool.
+    """
+    compositions = np.unique(fitted, axis=0).astype(np.float64)
+    _, sizes, directions = np.linalg.svd(compositions, full_matrices=False)
+    basis = directions[sizes > 1e-9 * sizes.max()]
+    rest = others - (others @ basis.T) @ basis
+    outside: NDArray[np.bool_] = np.linalg.norm(rest, axis=1) > tolerance * np.linalg.norm(
+        others, axis=1
+    )
+    return outside
