@@ -66,7 +66,8 @@ def operations_per_molecule(network: LayeredNetwork, data: CountedData) -> float
     batch = data.batch(data.splits["train"][:COUNTED]).to(parameter.device)
     batch.pos = batch.pos.to(parameter.dtype)
     with torch.no_grad():
-        return network.operations(network.prepare(batch)) / batch.num_graphs
+        count = network.operations(network.prepare(batch))
+    return count / int(batch.num_graphs)
 
 
 def relative_compute(network: LayeredNetwork, kind: NetworkName, data: CountedData) -> float:
