@@ -21,7 +21,7 @@ from typing_extensions import override
 from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.own_target import find_target
 from qm9.baselines import MAX_FITTED, CountedBonds, measure_linear
-from qm9.batching import FieldKind, MoleculeStore
+from qm9.batching import FieldKind, MoleculeLoader, MoleculeStore
 from qm9.composition import CompositionFit
 from qm9.graphs import COVALENT_RADII, bond_edges
 from qm9.splits import PARTS, validation_halves
@@ -108,6 +108,7 @@ class ExtXYZDataModule(MoleculeDataModule):
     data: StructureData
     strict_elements = True
     """No network may see an element that its training part lacked."""
+    molecule_columns = ("frame", "formula")
 
     def __init__(
         self,
@@ -415,6 +416,29 @@ class ExtXYZDataModule(MoleculeDataModule):
         start, stop = self.data.node_offsets[index : index + 2].tolist()
         symbols = [chemical_symbols[z] for z in self.data.z[start:stop].tolist()]
         return int(index) + 1, str(Formula.from_list(symbols).format("hill"))
+
+    @override
+    def test_dataloader(self) -> MoleculeLoader:
+        """Batches of the test part, all of whose structures must have the target.
+
+        Raises
+        ------
+        ValueError
+            Names the first that has not.
+        """
+        rows = self.splits["test"]
+        missing = torch.isnan(self.data.energy[rows]).nonzero()
+        if len(missing):
+            raise ValueError(
+                f"{self._name(self.data, int(rows[missing[0]]))} has no {self.target.name!r}: "
+                "`train.py predict` needs none"
+            )
+        return super().test_dataloader()
+
+    @override
+    def predict_dataloader(self) -> MoleculeLoader:
+        """Batches of the test part, in the order of their file."""
+        return super().test_dataloader()
 
     # ---- a checkpoint remembers what it was trained on --------------------------------------
 

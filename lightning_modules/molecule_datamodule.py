@@ -45,6 +45,8 @@ class MoleculeDataModule(LightningDataModule):
     splits: dict[str, Tensor]
     target_mean: float
     target_std: float
+    molecule_columns = ("index", "smiles")
+    """What `molecule` returns, as names of columns."""
 
     def __init__(self) -> None:
         super().__init__()

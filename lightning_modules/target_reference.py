@@ -1,6 +1,6 @@
 """`TargetReference`: what is subtracted from the target before a network learns it.
 
-Imports torch, NumPy and `qm9` only.
+Imports torch, NumPy, ASE's symbols and `qm9` only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Batch
@@ -96,6 +97,9 @@ class TargetReference(nn.Module):
         [] float64, target's unit.
     weights : Tensor
         [num_elements] float64, target's unit per atom; NaN for elements without a fit.
+    seen : Tensor
+        [num_elements] bool, the elements of the training part; all of them where an older
+        checkpoint does not say.
 
     Raises
     ------
@@ -106,6 +110,7 @@ class TargetReference(nn.Module):
     std: Tensor
     intercept: Tensor
     weights: Tensor
+    seen: Tensor
 
     def __init__(self, kind: ReferenceName, num_elements: int) -> None:
         super().__init__()
@@ -117,6 +122,7 @@ class TargetReference(nn.Module):
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
         self.register_buffer("weights", torch.zeros(num_elements, dtype=torch.float64))
+        self.register_buffer("seen", torch.ones(num_elements, dtype=torch.bool))
 
     def fit(self, data: ReferenceData) -> None:
         """Fit all buffers on the training part.
@@ -148,9 +154,12 @@ class TargetReference(nn.Module):
         # Zero in all positions without a fit is right unless composition is fitted.
         self.weights.fill_(float("nan") if self.kind == "composition" else 0.0)
         self.weights[: len(fit.weights)] = torch.from_numpy(fit.weights)
+        there = np.flatnonzero(data.element_counts("train").any(axis=0))
+        self.seen.fill_(False)
+        self.seen[torch.from_numpy(there)] = True
 
     def check_elements(self, data: ReferenceData, part: str) -> None:
-        """Refuse molecules with an element that the fit does not know.
+        """Refuse molecules with an element that the fit, or for own data the network, lacks.
 
         Parameters
         ----------
@@ -165,13 +174,21 @@ class TargetReference(nn.Module):
             Names the first such molecule and the element.
         """
         counts = data.element_counts(part)
-        weights = self.weights.cpu().numpy()
+        is_strict = getattr(data, "strict_elements", False)
+        fitted = ~self.weights.isnan() & (self.seen if is_strict else True)
         known = np.zeros(counts.shape[1], dtype=bool)
-        known[: len(weights)] = ~np.isnan(weights[: len(known)])
+        known[: len(fitted)] = fitted.cpu().numpy()[: len(known)]
         rows, elements = np.nonzero(counts[:, ~known])
         if len(rows):
             number, smiles = data.molecule(int(data.splits[part][rows[0]]))
-            symbol = element_symbol(int(np.flatnonzero(~known)[elements[0]]))
+            element = int(np.flatnonzero(~known)[elements[0]])
+            if is_strict:
+                raise ValueError(
+                    f"structure {number} ({smiles}) has {chemical_symbols[element]}, which the "
+                    "network has not been trained on: remove the structure, or train on structures "
+                    "with this element"
+                )
+            symbol = element_symbol(element)
             raise ValueError(
                 f"molecule {number} ({smiles}) of the {part} part has {symbol}, which no training "
                 "molecule has, so that its composition says nothing: give more training molecules "
@@ -232,7 +249,7 @@ class TargetReference(nn.Module):
         return standardized.to(self.std.dtype) * self.std + self.of(batch)
 
     def convert_older(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Rename what older checkpoints hold: the target's mean and standard deviation alone.
+        """Rename and complete what older checkpoints hold.
 
         Parameters
         ----------
@@ -245,3 +262,5 @@ class TargetReference(nn.Module):
             state_dict[f"{prefix}reference.intercept"] = state_dict.pop(f"{prefix}target_mean")
             state_dict[f"{prefix}reference.std"] = state_dict.pop(f"{prefix}target_std")
             state_dict[f"{prefix}reference.weights"] = torch.zeros_like(self.weights)
+        if f"{prefix}reference.std" in state_dict:
+            state_dict.setdefault(f"{prefix}reference.seen", torch.ones_like(self.seen))

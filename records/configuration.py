@@ -28,6 +28,8 @@ LATER_KEYS = {
     "model.kept": None,
     "model.network": "convnet",
     "model.kernel": "auto",
+    "model.unit": None,
+    "model.force_weight": 0.0,
 }
 """Options that older runs do not know. At these defaults a run's identity is as before."""
 TRAINER_KEYS = (

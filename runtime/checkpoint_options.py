@@ -69,9 +69,9 @@ def options_of_checkpoint(path: Path) -> dict[str, Any]:
             "--config RUN/config.yaml"
         )
     flat = flatten({"model": dict(model), "data": dict(data)})
-    # Two options are set once for model and data.
+    # These options are set once for model and data.
     flat.setdefault("data.target", flat.get("model.target"))
-    linked = ("model.target", "data.cutoff")
+    linked = ("model.target", "model.unit", "data.cutoff")
     return {k: v for k, v in flat.items() if k not in NEUTRAL_KEYS and k not in linked}
 
 

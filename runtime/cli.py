@@ -18,8 +18,8 @@ from typing_extensions import override
 from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
-from lightning_modules.options import network_defaults
-from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.extxyz_datamodule import ExtXYZDataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.bounded import read_text
 from records.bounded_yaml import LARGEST_YAML, parse_yaml
@@ -36,6 +36,13 @@ from runtime.checkpoint_options import (
 )
 from runtime.checkpoints import holds_double_precision, load_network
 from runtime.configuration import RunConfiguration, expand_directory
+from runtime.data_choice import (
+    PATH,
+    checkpoint_file,
+    data_class,
+    defaults_for,
+    options_for_file,
+)
 from runtime.errors import UsageError, one_line
 from runtime.lightning_internals import CustomizableCLI
 from runtime.processes import is_rank_zero
@@ -48,11 +55,14 @@ SUBCOMMANDS = {
     "fit": "Train. An interrupted run continues after its last finished epoch.",
     "validate": "Measure the errors of a checkpoint on the validation part.",
     "test": "Measure the errors of a checkpoint on the test part.",
-    "predict": "Write the predictions of a checkpoint for the test part to a CSV file.",
+    "predict": "Write the predictions of a checkpoint for the test part, or for a file of "
+    "structures (--data.path), to a CSV file.",
 }
 DESCRIPTION = (
     "Train and examine an equivariant molecular network. Without a subcommand, the options are "
-    "those of fit, and the best checkpoint is tested after training."
+    "those of fit, and the best checkpoint is tested after training. The data are QM9, or with "
+    "--data.path=FILE structures of your own in extended XYZ (their options: `train.py fit "
+    "--data.path=FILE --help`)."
 )
 LIGHTNING_OPTIONS = {
     "model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path",
@@ -94,7 +104,7 @@ class IrrepscopeCLI(CustomizableCLI):
     configuration : RunConfiguration
         The whole command line, resolved and checked.
     model : EquivariantRegressor
-    datamodule : QM9DataModule
+    datamodule : MoleculeDataModule
         Has not read any data yet.
     build_trainer : TrainerFactory
         Builds the run's trainers.
@@ -107,7 +117,7 @@ class IrrepscopeCLI(CustomizableCLI):
 
     configuration: RunConfiguration
     model: EquivariantRegressor
-    datamodule: QM9DataModule
+    datamodule: MoleculeDataModule
     build_trainer: TrainerFactory
 
     def __init__(self, arguments: list[str], signals: StopSignals) -> None:
@@ -118,9 +128,10 @@ class IrrepscopeCLI(CustomizableCLI):
                 f"subcommand {arguments[0]!r} is unknown: choose one of "
                 f"{', '.join(SUBCOMMANDS)}, or none to fit and then test"
             )
+        self._data_class = data_class(arguments)
         super().__init__(
             EquivariantRegressor,
-            QM9DataModule,
+            self._data_class,
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=OneLineParser,
@@ -156,7 +167,9 @@ class IrrepscopeCLI(CustomizableCLI):
         parser.add_lightning_class_args(NestedSubsets, "nested")
         parser.link_arguments("data.target", "model.target")
         parser.link_arguments("model.cutoff", "data.cutoff")
-        parser.set_defaults(network_defaults("convnet"))
+        if self._data_class is ExtXYZDataModule:
+            parser.link_arguments("data.unit", "model.unit")
+        parser.set_defaults(defaults_for("convnet", self._data_class))
         parser.set_defaults(
             {
                 "trainer.max_epochs": 30,
@@ -192,7 +205,7 @@ class IrrepscopeCLI(CustomizableCLI):
 
         What changes and was not given is said in one line.
         """
-        defaults = network_defaults(self._options["model"]["network"])
+        defaults = defaults_for(self._options["model"]["network"], self._data_class)
         parser = self.subcommand_parser
         before = parser.get_defaults(skip_validation=True)
         changed = {key: value for key, value in defaults.items() if before[key] != value}
@@ -207,7 +220,8 @@ class IrrepscopeCLI(CustomizableCLI):
     def _fill_in_network_defaults(self) -> None:
         """Replace options that were given as null by the network's defaults."""
         options = self._options
-        for key, value in network_defaults(options["model"]["network"]).items():
+        defaults = defaults_for(options["model"]["network"], self._data_class)
+        for key, value in defaults.items():
             group, _, name = key.partition(".")
             if options[group][name] is None:
                 options[group][name] = value
@@ -225,7 +239,10 @@ class IrrepscopeCLI(CustomizableCLI):
                 "fit takes no --ckpt_path: the same command continues its own run after the last "
                 "finished epoch; validate, test and predict take one"
             )
+        path = options["ckpt_path"] = str(checkpoint_file(path))
         trained = _trained_options(path)
+        if self.config["subcommand"] in ("test", "predict") and PATH in self._given:
+            trained = options_for_file(trained)
         self._refuse_conflicts(trained)
         if holds_double_precision(Path(path)):
             self._use_double_precision()
@@ -273,6 +290,9 @@ class IrrepscopeCLI(CustomizableCLI):
                 f"--init_from {path} holds another network ({', '.join(refused[:4])}): leave "
                 "these options out, as they come with the checkpoint"
             )
+        if (PATH in trained) != (self._data_class is ExtXYZDataModule):
+            # The network was trained on other data, whose options do not suit these.
+            trained = {key: value for key, value in trained.items() if key.startswith("model.")}
         for key, value in trained.items():
             group, _, name = key.partition(".")
             if name in options[group] and key not in found:
@@ -326,6 +346,8 @@ class IrrepscopeCLI(CustomizableCLI):
             built = self.config_init[self.subcommand]
             self.datamodule, self.model = built["data"], built["model"]
             built["latent"].check_network(self.model.network)
+            if not isinstance(self.datamodule, ExtXYZDataModule):
+                self.model.check_data(self.datamodule)
             if (start := self._options["init_from"]) and self.subcommand == "fit":
                 load_network(self.model, Path(start))
             self.configuration = self._resolve()
@@ -430,8 +452,8 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="validate, test, predict: checkpoint to use, with its own options of model and data "
-        "(default: the run's best); fit takes none",
+        help="validate, test, predict: checkpoint or run to use, with its own options of model and "
+        "data (default: the run's best); fit takes none",
     )
     parser.add_argument(
         "--provenance",

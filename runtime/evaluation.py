@@ -6,6 +6,7 @@ Imports torch, Lightning, `lightning_modules`, `records` and this package only.
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from contextlib import suppress
@@ -14,16 +15,17 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
-from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.files import replacing
 from runtime.checkpoints import holds_double_precision, read_checkpoint
 
-PREDICTION_COLUMNS = ("index", "smiles", "prediction", "target", "unit")
+PREDICTION_COLUMNS = ("prediction", "target", "unit")
+"""Columns after the two that name a molecule."""
 
 
 def validate(
-    trainer: Trainer, model: EquivariantRegressor, datamodule: QM9DataModule, checkpoint: Path
+    trainer: Trainer, model: EquivariantRegressor, datamodule: MoleculeDataModule, checkpoint: Path
 ) -> dict[str, float]:
     """Measure the errors on the validation part.
 
@@ -32,7 +34,7 @@ def validate(
     trainer : Trainer
     model : EquivariantRegressor
         Gets the checkpoint's weights.
-    datamodule : QM9DataModule
+    datamodule : MoleculeDataModule
     checkpoint : Path
         Written by `train.py`.
 
@@ -47,7 +49,7 @@ def validate(
 
 
 def test(
-    trainer: Trainer, model: EquivariantRegressor, datamodule: QM9DataModule, checkpoint: Path
+    trainer: Trainer, model: EquivariantRegressor, datamodule: MoleculeDataModule, checkpoint: Path
 ) -> dict[str, float]:
     """Measure the errors on the test part.
 
@@ -60,21 +62,22 @@ def test(
     -------
     dict of str to float
         ``test/mae`` and its kind, in reporting units; ``test/seconds``; ``test/mae_of_mean``, the
-        MAE of predicting the mean of the training part for every molecule.
+        MAE of predicting the mean of the training part for every molecule, if there is one.
     """
     start = time.perf_counter()
     _load_weights(model, checkpoint)
     trainer.test(model, datamodule=datamodule, verbose=False)
     results = _metrics(trainer, "test/")
     results["test/seconds"] = time.perf_counter() - start
-    results["test/mae_of_mean"] = _mae_of_mean(datamodule)
+    if "train" in datamodule.splits:
+        results["test/mae_of_mean"] = _mae_of_mean(datamodule)
     return results
 
 
 def predict(
     trainer: Trainer,
     model: EquivariantRegressor,
-    datamodule: QM9DataModule,
+    datamodule: MoleculeDataModule,
     checkpoint: Path,
     output: Path,
 ) -> int:
@@ -85,7 +88,8 @@ def predict(
     trainer, model, datamodule, checkpoint
         As in `validate`.
     output : Path
-        Gets the columns `PREDICTION_COLUMNS`, in reporting units.
+        Gets the columns that name a molecule (index and SMILES, or frame and formula) and
+        `PREDICTION_COLUMNS`, in reporting units. The target is empty where it is not known.
 
     Returns
     -------
@@ -105,13 +109,13 @@ def predict(
     count = 0
     with replacing(output) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PREDICTION_COLUMNS)
+        writer.writerow((*datamodule.molecule_columns, *PREDICTION_COLUMNS))
         for idx_g, prediction_g, target_g in batches or []:
             for idx, prediction, target in zip(
                 idx_g.tolist(), prediction_g.tolist(), target_g.tolist()
             ):
-                number, smiles = datamodule.molecule(idx)
-                writer.writerow([number, smiles, f"{prediction:.6g}", f"{target:.6g}", unit])
+                known = "" if math.isnan(target) else f"{target:.6g}"
+                writer.writerow([*datamodule.molecule(idx), f"{prediction:.6g}", known, unit])
                 count += 1
     return count
 
@@ -156,7 +160,7 @@ def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:
     return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
 
 
-def _mae_of_mean(datamodule: QM9DataModule) -> float:
+def _mae_of_mean(datamodule: MoleculeDataModule) -> float:
     y_g = datamodule.batch(datamodule.splits["test"]).y.to(torch.float64).cpu()
     mae = float((y_g - datamodule.target_mean).abs().mean())
     return mae * float(datamodule.target.reporting_factor)

@@ -79,6 +79,8 @@ def conclusion(directory: RunDirectory, summary: Summary, unit: str) -> str:
     test_mae, val_mae = summary.results.get("test/mae"), summary.results.get("val/mae")
     if test_mae is not None:
         lines.append(f"Test MAE {test_mae:.4g} {unit} ({summary.molecules['test']:,} molecules)")
+        if (force_mae := summary.results.get("test/force_mae")) is not None:
+            lines.append(f"Test MAE of forces {force_mae:.4g} {unit}/angstrom, by component")
         baselines = baselines_of(summary.results)
         if baselines is not None:
             lines.append(describe_learning(test_mae, baselines, unit))
@@ -126,7 +128,9 @@ def evaluation(part: str, results: dict[str, float], unit: str, checkpoint: Path
     checkpoint : Path
     """
     prefix = "val" if part == "validation" else part
+    force_mae = results.get(f"{prefix}/force_mae")
+    forces = "" if force_mae is None else f", MAE of forces {force_mae:.4g} {unit}/angstrom"
     return (
         f"{part} MAE {results[f'{prefix}/mae']:.4g} {unit}, "
-        f"RMSE {results[f'{prefix}/rmse']:.4g} {unit} ({shown(checkpoint)})"
+        f"RMSE {results[f'{prefix}/rmse']:.4g} {unit}{forces} ({shown(checkpoint)})"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_modules.qm9_datamodule import QM9DataModule
+    from lightning_modules.molecule_datamodule import MoleculeDataModule
     from lightning_modules.regressor import EquivariantRegressor
 
 PACKAGES = (
@@ -27,18 +27,20 @@ PACKAGES = (
     "numpy",
     "rdkit",
     "qm9pack",
+    "ase",
+    "vesin",
 )
 GIT_SECONDS = 10.0
 """Longest wait for git, which can be slow on network file systems."""
 
 
-def provenance(model: EquivariantRegressor, datamodule: QM9DataModule) -> dict[str, Any]:
+def provenance(model: EquivariantRegressor, datamodule: MoleculeDataModule) -> dict[str, Any]:
     """Describe a run beyond its options.
 
     Parameters
     ----------
     model : EquivariantRegressor
-    datamodule : QM9DataModule
+    datamodule : MoleculeDataModule
 
     Returns
     -------

@@ -13,7 +13,8 @@ from pathlib import Path
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from callbacks.finite_guard import NonFiniteError
-from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.extxyz_datamodule import ExtXYZDataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records import names
 from records.files import CannotWriteError, write_text
@@ -41,7 +42,7 @@ class Run:
     configuration : RunConfiguration
         What to do.
     model : EquivariantRegressor
-    datamodule : QM9DataModule
+    datamodule : MoleculeDataModule
     build_trainer : TrainerFactory
     signals : StopSignals
         Installed by the caller.
@@ -51,7 +52,7 @@ class Run:
         self,
         configuration: RunConfiguration,
         model: EquivariantRegressor,
-        datamodule: QM9DataModule,
+        datamodule: MoleculeDataModule,
         build_trainer: TrainerFactory,
         signals: StopSignals,
     ) -> None:
@@ -83,6 +84,10 @@ class Run:
         """
         try:
             self.journal.open()
+            if self.configuration.subcommand != "fit" or not self.journal.summary.finished:
+                self.datamodule.check()
+                if isinstance(self.datamodule, ExtXYZDataModule):
+                    self.model.check_data(self.datamodule)
             if self.configuration.subcommand != "fit":
                 self._check_evaluation()
             elif self.is_writer:

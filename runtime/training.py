@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_modules.compute_cost import operations_per_molecule
-from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.baselines import baselines_of
 from records.configuration import write_configuration
@@ -38,7 +38,7 @@ class Training:
     ----------
     configuration : RunConfiguration
     model : EquivariantRegressor
-    datamodule : QM9DataModule
+    datamodule : MoleculeDataModule
     build_trainer : TrainerFactory
     directory : RunDirectory
         Acquired by the process of rank zero.
@@ -50,7 +50,7 @@ class Training:
         self,
         configuration: RunConfiguration,
         model: EquivariantRegressor,
-        datamodule: QM9DataModule,
+        datamodule: MoleculeDataModule,
         build_trainer: TrainerFactory,
         directory: RunDirectory,
         journal: RunJournal,
