@@ -73,6 +73,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def shown(path: Path) -> str:
+    """Write a path relative to the working directory, if it is below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
 def is_leftover_of(pattern: str, name: str) -> bool:
     """Return whether `replacing` has made a temporary file for a file.
 

@@ -1,12 +1,14 @@
 """The command that uploads what W&B lacks of a run, as every program names it.
 
-Imports the standard library only.
+Imports the standard library and this package only.
 """
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
+
+from records.files import shown
 
 PROGRAM = Path(__file__).resolve().parent.parent / "upload.py"
 
@@ -19,11 +21,4 @@ def upload_command(folder: Path) -> str:
     folder : Path
         Directory of a run, or one that holds such directories.
     """
-    return f"python {shlex.quote(_shown(PROGRAM))} {shlex.quote(_shown(folder))}"
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    return f"python {shlex.quote(shown(PROGRAM))} {shlex.quote(shown(folder))}"

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from records.baselines import baselines_of, describe_learning
+from records.files import shown
 from records.summary import Summary
 from records.upload_command import upload_command
 from runtime.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from lightning_modules.regressor import EquivariantRegressor
-
-
-def shown(path: Path) -> str:
-    """Write a path relative to the working directory, if it is below it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def introduction(

@@ -17,7 +17,7 @@ from lightning_modules.extxyz_datamodule import ExtXYZDataModule
 from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records import names
-from records.files import CannotWriteError, write_text
+from records.files import CannotWriteError, shown, write_text
 from records.run_files import is_run_directory, remove_leftovers
 from runtime import evaluation, messages
 from runtime.configuration import RunConfiguration
@@ -184,7 +184,7 @@ class Run:
         unit = self.model.target.reporting_unit
         if self.configuration.subcommand == "predict":
             count = evaluation.predict(*parts, self._output)
-            self.journal.say(f"{count:,} predictions in {messages.shown(self._output)}")
+            self.journal.say(f"{count:,} predictions in {shown(self._output)}")
         elif self.configuration.subcommand == "test":
             results = evaluation.test(*parts)
             self.journal.say(messages.evaluation("test", results, unit, self._checkpoint))
@@ -219,7 +219,7 @@ class Run:
             self.journal.complain(f"error: {text}")
             return FAILED
         details = traceback.format_exc()
-        where = f" (details: {messages.shown(self.directory.error)})"
+        where = f" (details: {shown(self.directory.error)})"
         try:
             self.journal.end(names.FAILED, FAILED, error=text)
             if self.is_writer:

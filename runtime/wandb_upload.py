@@ -19,6 +19,7 @@ from typing import Any
 
 import wandb
 
+from records.files import shown
 from records.locks import LockHeldError, take_lock
 from records.run_files import LOCK
 from records.wandb_files import SYNCED
@@ -191,7 +192,7 @@ def _name(part: RunPart) -> str:
     """Name a run as the user does: by its directory."""
     path = part.path.resolve()
     folder = next(parent for parent in path.parents if parent.name == "wandb").parent
-    return os.path.relpath(folder)
+    return shown(folder)
 
 
 def _ask(api: wandb.Api, part: RunPart) -> ReceivedRun:

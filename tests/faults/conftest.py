@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.trains import BARE, TINY, TrainServer, phase_reached, train_server
+from tests.faults.trains import BARE, TINY, TrainServer, train_server
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,8 @@ def whole_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> 
 def killed_run(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs directory with the run of `BARE`, killed in its third epoch. Copy it before use."""
     runs_dir = tmp_path_factory.mktemp("killed")
-    train = server.start([*BARE, f"--runs_dir={runs_dir}"], runs_dir / "start.log")
-    assert train.wait_until(lambda: phase_reached("training", train, runs_dir / "tiny", 2))
+    command, log = [*BARE, f"--runs_dir={runs_dir}"], runs_dir / "start.log"
+    train = server.start(command, log, pause=("training", 2))
+    train.wait_until_paused()
     assert train.send() == -9
     return runs_dir

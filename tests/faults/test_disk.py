@@ -39,10 +39,11 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(
 ) -> None:
     command = [*LONG, f"--runs_dir={tmp_path / 'runs'}"]
     run = tmp_path / "runs" / "tiny"
-    train = server.start(command, tmp_path / "log")
+    train = server.start(command, tmp_path / "log", pause=("training", 2))
     last = run / "checkpoints" / "last.ckpt"
-    assert train.wait_until(last.is_file)
+    train.wait_until_paused()
     resource.prlimit(train.pid, resource.RLIMIT_FSIZE, (SMALL, resource.RLIM_INFINITY))
+    train.resume()
     assert train.wait() == 1, train.output()
     (line,) = [line for line in train.output().splitlines() if "error" in line]
     assert line.startswith(f"error: cannot write {run / 'checkpoints'}/")
@@ -50,7 +51,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(
     assert "Traceback" not in train.output()
     assert not list(run.rglob(".*.tmp"))
     epoch = read_checkpoint(last)["epoch"]
-    assert 0 <= epoch < 9
+    assert epoch == 1
     rows = {e: row for e, row in metrics_of(run).items() if e <= epoch}
     again = server.start(command, tmp_path / "again.log")
     assert again.wait() == 0, again.output()

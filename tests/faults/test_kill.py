@@ -13,22 +13,21 @@ import psutil
 import pytest
 
 from runtime.checkpoints import read_checkpoint
+from tests.faults.pause import PHASES
 from tests.faults.trains import (
     EPOCHS,
     MEASURED,
-    PHASES,
     TINY,
+    Pause,
     Train,
     TrainServer,
     assert_nothing_is_half_written,
     assert_same_run,
     metrics_of,
-    phase_reached,
     start_process,
 )
 
 Start = Callable[..., Train]
-ATTEMPTS = 5
 
 
 class Campaign:
@@ -47,7 +46,6 @@ class Campaign:
         self.folder = folder
         self.chance = random.Random(seed)
         self.kills: Counter[str] = Counter()
-        self.writing = 0
         self.ended: list[Path] = []
         if whole is None:
             whole = self._runs_dir("whole") / "tiny"
@@ -59,9 +57,9 @@ class Campaign:
         (self.folder / name).mkdir(parents=True)
         return self.folder / name
 
-    def _launch(self, runs_dir: Path) -> Train:
+    def _launch(self, runs_dir: Path, pause: Pause | None = None) -> Train:
         log = runs_dir / f"start{len(list(runs_dir.glob('*.log')))}.log"
-        return self.start([*self.arguments, f"--runs_dir={runs_dir}"], log)
+        return self.start([*self.arguments, f"--runs_dir={runs_dir}"], log, pause=pause)
 
     def finish(self, runs_dir: Path) -> None:
         """Start the run again and let it end."""
@@ -69,27 +67,13 @@ class Campaign:
         assert train.wait() == 0, train.output()
 
     def kill_in(self, phase: str, epoch: int = 0) -> None:
-        """Start a run and kill it in a phase; if it ends before that, use another run."""
-        for _ in range(ATTEMPTS):
-            if self._kill(phase, epoch):
-                self.kills[phase] += 1
-                return
-            self._next_run()
-        pytest.fail(f"{ATTEMPTS} runs ended before {phase} was seen")
-
-    def _kill(self, phase: str, epoch: int) -> bool:
-        train, run = self._launch(self._broken), self._broken / "tiny"
-        delay = 0.0 if phase == "checkpoint" else self.chance.uniform(0, 0.05)
-        reached = train.wait_until(lambda: phase_reached(phase, train, run, epoch))
-        if reached:
-            time.sleep(delay)
-            if train.running:
-                train.send()
-        code = train.wait()
-        assert code in (0, -9), train.output()
-        self.writing += any(run.rglob(".*.tmp"))
+        """Start the run, or continue it, and kill it in a phase."""
+        train, run = self._launch(self._broken, (phase, epoch)), self._broken / "tiny"
+        train.wait_until_paused()
+        assert train.send() == -9, train.output()
+        self.kills[phase] += 1
+        assert any(run.rglob(".*.ckpt.*.tmp")) == (phase == "checkpoint")
         assert_nothing_is_half_written(run)
-        return code == -9
 
     def _next_run(self) -> None:
         """Compare the run that has ended with the unbroken one, and begin another."""
@@ -153,8 +137,8 @@ def test_a_kill_leaves_no_trace_in_double_precision(server: TrainServer, tmp_pat
 def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path) -> None:
     """With real processes, real UMAP, W&B offline and data prepared anew."""
 
-    def start(arguments: list[str], log: Path) -> Train:
-        return start_process(arguments, log, WANDB_MODE="offline")
+    def start(arguments: list[str], log: Path, pause: Pause | None = None) -> Train:
+        return start_process(arguments, log, pause, WANDB_MODE="offline")
 
     cache = tmp_path / "cache"
     campaign = Campaign(start, [*TINY, f"--data.cache_dir={cache}"], tmp_path / "runs", seed=1)
@@ -168,6 +152,5 @@ def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path
         campaign.kill_in("test")
         campaign.end()
         assert {path.name for path in cache.iterdir()} <= {"qm9.cache", "qm9.lock"}
-    print(f"{dict(campaign.kills)}; {campaign.writing} kills while a file was being written")
     assert sum(campaign.kills.values()) >= 20
     assert set(campaign.kills) == set(PHASES)

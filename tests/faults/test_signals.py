@@ -13,7 +13,6 @@ from tests.faults.trains import (
     TrainServer,
     assert_nothing_is_half_written,
     assert_same_run,
-    phase_reached,
 )
 
 SECONDS = 30
@@ -32,8 +31,9 @@ def test_a_job_that_is_stopped_and_requeued_ends_like_an_unbroken_one(
     slurm = {"SLURM_JOB_ID": "77", "WANDB_MODE": "offline"}
     for start, (phase, epoch, signum, expected) in enumerate(STOPS):
         log = tmp_path / f"{start}.log"
-        train = server.start(command, log, **slurm, SLURM_RESTART_COUNT=str(start))
-        assert train.wait_until(lambda p=phase, t=train, e=epoch: phase_reached(p, t, run, e))
+        restarts = {**slurm, "SLURM_RESTART_COUNT": str(start)}
+        train = server.start(command, log, pause=(phase, epoch), **restarts)
+        train.wait_until_paused()
         sent = time.monotonic()
         assert train.send(signum) == expected, train.output()
         assert time.monotonic() - sent < SECONDS

@@ -15,13 +15,14 @@ import psutil
 import pytest
 
 from records.run_files import REPORTED_FILES
+from records.upload_command import upload_command
 from records.wandb_media import Drawing, Table
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import PREEMPTED_SECONDS, start_wandb
 from tests.faults import trains
-from tests.faults.trains import TrainServer, assert_same_run, phase_reached
+from tests.faults.trains import TrainServer, assert_same_run
 from tests.faults.wandb_stage import (
     FAULTS,
     LIMIT,
@@ -112,7 +113,7 @@ def log_epochs(stage: Stage, folder: Path) -> str:
         stage.end()
         lines = [session.reason, warning or ""]
         if session.mode == "offline":
-            lines[0] += f" `wandb sync {folder}/wandb/offline-run-*`"
+            lines[0] += f" `{upload_command(folder)}`"
     return "\n".join(lines)
 
 
@@ -299,7 +300,7 @@ def test_a_run_outlives_the_service_process_of_wandb(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "None\n", "it has a warning"
     with WandbServer() as server:
-        upload(f"`wandb sync {tmp_path}/wandb/offline-run-*`", server, tmp_path)
+        upload(f"`{upload_command(tmp_path)}`", server, tmp_path)
         run = server.runs["abc"]
         assert run.metric("epochs") == [1, 2, 3]
         assert (run.state, run.summary["test/mae"]) == ("finished", 1.0)
@@ -310,11 +311,12 @@ def test_a_training_outlives_the_service_process_of_wandb(
 ) -> None:
     """Every number, table and picture is there, in the run's directory and after the upload."""
     command, run = [*trains.TINY, f"--runs_dir={tmp_path}"], tmp_path / "tiny"
-    train = server.start(command, tmp_path / "log", WANDB_MODE="offline")
-    assert train.wait_until(lambda: phase_reached("training", train, run, 2))
+    train = server.start(command, tmp_path / "log", pause=("training", 2), WANDB_MODE="offline")
+    train.wait_until_paused()
     children = psutil.Process(train.pid).children(recursive=True)
     (service,) = (child for child in children if "wandb-core" in child.name())
     service.kill()
+    train.resume()
     assert train.wait() == 0, train.output()
     assert "warning" not in train.output().lower(), train.output()
     assert_same_run(run, whole_run)

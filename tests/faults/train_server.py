@@ -14,6 +14,7 @@ import runtime.cli
 import runtime.run  # noqa: F401
 import train
 from latents import client as umap_client
+from tests.faults import pause
 from tests.latents.latent_data import QUICK_WORKER
 
 
@@ -25,6 +26,7 @@ def become_train(job: dict) -> int:
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     os.environ.update(job["environment"])
+    pause.prepare()
     sys.argv = ["train.py", *job["arguments"]]
     return train.main(job["arguments"])
 

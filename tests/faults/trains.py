@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import yaml
 from PIL import Image
@@ -44,7 +44,7 @@ TINY = [
     "--data.eval_batch_size=4",
     f"--trainer.max_epochs={EPOCHS}",
     "--trainer.accelerator=cpu",
-    "--trainer.enable_progress_bar=true",  # which tells in the log where a run is
+    "--trainer.enable_progress_bar=false",
     "--utilization.num_molecules=20",
     "--utilization.num_bootstrap=50",
     "--latent.num_molecules=40",
@@ -57,6 +57,8 @@ MEASURED = [*TINY, "--utilization.heatmap=false", "--latent.enabled=false"]
 BARE = [*MEASURED, "--utilization.enabled=false"]
 """Training without measures or pictures."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
+PAUSE_VARIABLE = "IRREPSCOPE_TEST_PAUSE"
+"""See `tests.faults.pause`, which imports too much for this module."""
 TIMED = ("throughput/molecules_per_s", "test/seconds")
 """Metrics that differ between two runs of the same command."""
 
@@ -67,7 +69,6 @@ class Train:
     def __init__(self, pid: int, log: Path, code: Callable[[], int]) -> None:
         self.pid = pid
         self.log = log
-        self.epoch = -1
         self._code: int | None = None
         self._waiter = threading.Thread(target=self._wait, args=(code,), daemon=True)
         self._waiter.start()
@@ -96,22 +97,46 @@ class Train:
             if condition():
                 return True
             assert time.monotonic() < deadline, f"it never came: {self.output()}"
-            time.sleep(0.0003)
+            time.sleep(0.01)
         return False
 
+    def wait_until_paused(self) -> None:
+        """Wait until the process is where it was told to pause."""
+        process = psutil.Process(self.pid)
+
+        def paused() -> bool:
+            with suppress(psutil.NoSuchProcess):
+                return process.status() == psutil.STATUS_STOPPED
+            return False
+
+        assert self.wait_until(paused), f"it has ended before: {self.output()}"
+
+    def resume(self) -> None:
+        """Let a paused process go on; what it was sent in the meantime reaches it now."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def send(self, signum: int = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end."""
+        """Send a signal, at the point of a pause if there is one, and wait for the end."""
         os.kill(self.pid, signum)
+        if signum != signal.SIGKILL:
+            self.resume()
         return self.wait()
 
 
-def start_process(arguments: list[str], log: Path, **environment: str) -> Train:
+Pause = tuple[str, int]
+"""A phase (one of `pause.PHASES`), and an epoch from which on it counts."""
+
+
+def start_process(
+    arguments: list[str], log: Path, pause: Pause | None = None, **environment: str
+) -> Train:
     """Start ``python train.py ARGUMENTS`` as a user would."""
+    program = ["train.py"] if pause is None else ["-m", "tests.faults.pause"]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "train.py", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=REPOSITORY,
-            env={**os.environ, **ENVIRONMENT, **environment},
+            env={**os.environ, **ENVIRONMENT, **environment, **_variables(pause)},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -120,17 +145,24 @@ def start_process(arguments: list[str], log: Path, **environment: str) -> Train:
     return Train(process.pid, log, process.wait)
 
 
+def _variables(pause: Pause | None) -> dict[str, str]:
+    return {} if pause is None else {PAUSE_VARIABLE: f"{pause[0]}:{pause[1]}"}
+
+
 class TrainServer:
     """Starts `train.py` from a process that has already imported everything, one at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, arguments: list[str], log: Path, **environment: str) -> Train:
+    def start(
+        self, arguments: list[str], log: Path, pause: Pause | None = None, **environment: str
+    ) -> Train:
         """Do what `start_process` does, but a few seconds faster."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        job = {"arguments": arguments, "environment": environment, "log": str(log)}
+        variables = {**environment, **_variables(pause)}
+        job = {"arguments": arguments, "environment": variables, "log": str(log)}
         self._process.stdin.write(f"{json.dumps(job)}\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -157,42 +189,6 @@ def train_server() -> Iterator[TrainServer]:
             assert process.stdin is not None
             process.stdin.close()
             process.wait(LIMIT)
-
-
-# ---- which phase a run is in, seen from outside -------------------------------------------------
-
-
-def last_bar(output: str) -> tuple[str, int]:
-    """Return name and percentage of the progress bar that was drawn last."""
-    bars = re.findall(r"(Epoch \d+|Validation|Testing)[^\r\n%]*?(\d+)%", output)
-    return (bars[-1][0], int(bars[-1][1])) if bars else ("", 0)
-
-
-PHASES = ("preparation", "training", "validation", "utilization", "checkpoint", "umap", "test")
-
-
-def phase_reached(phase: str, train: Train, run: Path, epoch: int = 0) -> bool:
-    """Return whether a run is in a phase (one of `PHASES`) of this epoch or a later one."""
-    if phase == "checkpoint" and train.epoch >= epoch:  # writing is short, so look at this only
-        return any((run / "checkpoints").glob(".*.tmp"))
-    if phase == "umap" and not any((run / "latents").glob("pending_*.npz")):
-        return False
-    output = train.output()
-    name, percent = last_bar(output)
-    if phase == "preparation":
-        return "Preparing QM9" in output
-    if phase == "test":
-        return name == "Testing"
-    train.epoch = max((int(n) for n in re.findall(r"Epoch (\d+):", output)), default=-1)
-    if train.epoch < epoch:
-        return False
-    if phase == "training":
-        return name.startswith("Epoch") and percent < 100
-    if phase == "validation":
-        return name == "Validation" and percent < 100
-    if phase == "utilization":  # which follows the last validation batch
-        return name == "Validation" and percent == 100
-    return phase == "umap"
 
 
 # ---- what must hold at any time -----------------------------------------------------------------

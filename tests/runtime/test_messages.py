@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from records.files import shown
 from records.summary import Summary
 from records.upload_command import PROGRAM
 from runtime import messages
@@ -26,8 +27,8 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
 
 
 def test_a_path_below_the_working_directory_is_relative(directory: RunDirectory) -> None:
-    assert messages.shown(directory.best) == "my runs/a/checkpoints/best.ckpt"
-    assert messages.shown(Path("/elsewhere/a")) == "/elsewhere/a"
+    assert shown(directory.best) == "my runs/a/checkpoints/best.ckpt"
+    assert shown(Path("/elsewhere/a")) == "/elsewhere/a"
 
 
 def test_an_offline_run_says_how_to_upload_it(directory: RunDirectory) -> None:
