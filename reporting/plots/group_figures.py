@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.decompositions import decompositions
 from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect, pair_effects
@@ -44,13 +45,21 @@ def draw_figures(
     list of Figure
         What the first screen shows comes first. Figures that would be empty are left out.
     """
+    nested = nested_subsets(group)
     drawn = [
-        worth_of_irreps(group, rows, effects, pair_effects(group)),
+        worth_of_irreps(
+            group,
+            rows,
+            effects,
+            pair_effects(group),
+            nested,
+            compare_with_baselines(group),
+        ),
         error_against_size(group, rows),
         error_against_cost(group, rows),
         learning_curves(group),
         reliance_against_retraining(group, effects),
-        nested_bars(group, nested_subsets(group)),
+        nested_bars(group, nested),
         pruned_figure(pruned_fronts(group)),
         decomposition_bars(group, decompositions(group)),
         heatmaps(group, rows),

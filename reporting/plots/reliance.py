@@ -8,15 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reporting.compare.groups import Group
+from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import IrrepEffect
 from reporting.compare.statistics import Estimate
-from reporting.plots.figure import Figure, Json, Panel, View, error_bar, marker, rounded, value_axis
+from reporting.plots import palette
+from reporting.plots.figure import Figure, Json, Panel, View, marker, rounded
+from reporting.plots.signed_axis import SignedAxis
 from reporting.read.irreps import degree_of
 from reporting.words import formatting
 from reporting.words.titles import error_name
 
 LINE_COLOR = "#9aa5b1"
+LINEAR_PART = 0.02
+"""Axes are nearly linear up to this part of the smallest error, and logarithmic beyond."""
+TITLE = "Relied on, or needed?"
+CAPTION = (
+    "Each marker is one irrep of one set. Vertical axis: how much the validation error of a "
+    "trained network grows when the irrep is removed. Horizontal axis: how much larger the error "
+    "is when networks are trained without it from the start. Above the dotted diagonal, networks "
+    "rely on an irrep more than they need it."
+)
 
 
 @dataclass(frozen=True)
@@ -42,77 +53,72 @@ def reliance_against_retraining(group: Group, effects: Sequence[IrrepEffect]) ->
         for effect in effects
         if effect.reliance is not None and effect.retrained is not None
     ]
-    unit, diagonal = group.unit, _diagonal(points)
+    if not points:
+        return Figure("reliance", TITLE, CAPTION, [])
+    unit = LINEAR_PART * min(error for one in group.sets for error in _errors(group, one))
+    trained = SignedAxis([x for p in points for x in _ends(p.retrained)], unit)
+    removed = SignedAxis([x for p in points for x in _ends(p.reliance)], unit)
     layout: Json = {
-        "xaxis": value_axis(
-            f"Trained without it: {error_name(group)}, {unit} more",
-            [point.retrained.mean for point in points],
-        ),
-        "yaxis": value_axis(
-            f"Removed after training: MAE, {unit} more", [point.reliance.mean for point in points]
-        ),
-        "shapes": diagonal,
+        "xaxis": trained.layout(f"Trained without it: {error_name(group)}, {group.unit} more"),
+        "yaxis": removed.layout(f"Removed after training: MAE, {group.unit} more"),
+        "shapes": [_diagonal(trained, removed)],
     }
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] |= {"zeroline": True, "zerolinecolor": LINE_COLOR}
-    return Figure(
-        "reliance",
-        "Relied on, or needed?",
-        "Each marker is one irrep of one set. Vertical axis: how much the validation error of a "
-        "trained network grows when the irrep is removed. Horizontal axis: how much larger the "
-        f"{error_name(group)} is when networks are trained without it from the start. Networks "
-        "rely on an irrep more than they need it "
-        + ("above the dotted diagonal." if diagonal else "where the first is larger."),
-        [View("", [Panel("", _traces(unit, points), layout, 420)])] if points else [],
-    )
+    traces = _traces(group.unit, points, trained, removed)
+    return Figure("reliance", TITLE, CAPTION, [View("", [Panel("", traces, layout, 420)])])
 
 
-def _traces(unit: str, points: Sequence[_Point]) -> list[Json]:
-    """Make one trace per marker; the first of each irrep stands for all in the legend."""
-    traces: list[Json] = []
-    in_legend: set[str] = set()
+def _errors(group: Group, irrep_set: IrrepSet) -> list[float]:
+    errors = [error for error in group.errors_by_seed(irrep_set).values() if error > 0]
+    return errors or [1.0]
+
+
+def _traces(
+    unit: str, points: Sequence[_Point], trained: SignedAxis, removed: SignedAxis
+) -> list[Json]:
+    """Make one trace per irrep."""
+    by_irrep: dict[str, list[_Point]] = {}
     for point in points:
-        traces.append(_trace(unit, point) | {"showlegend": point.irrep not in in_legend})
-        in_legend.add(point.irrep)
-    return traces
+        by_irrep.setdefault(point.irrep, []).append(point)
+    return [_trace(unit, irrep, of, trained, removed) for irrep, of in by_irrep.items()]
 
 
-def _trace(unit: str, point: _Point) -> Json:
-    degree = degree_of(point.irrep)
+def _trace(
+    unit: str, irrep: str, points: Sequence[_Point], trained: SignedAxis, removed: SignedAxis
+) -> Json:
+    degree = degree_of(irrep)
+    retrained, reliance = [p.retrained for p in points], [p.reliance for p in points]
+    line = {"color": palette.transparent(degree, 0.55), "thickness": 1.2, "width": 0}
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": rounded([point.retrained.mean]),
-        "y": rounded([point.reliance.mean]),
-        "name": point.irrep,
-        "legendgroup": point.irrep,
+        "x": rounded(trained.place(one.mean) for one in retrained),
+        "y": rounded(removed.place(one.mean) for one in reliance),
+        "name": irrep,
+        "legendgroup": irrep,
         "marker": marker(degree, 11),
-        "error_x": error_bar(point.retrained.half_width, degree),
-        "error_y": error_bar(point.reliance.half_width, degree),
-        "hovertemplate": (
-            f"{point.irrep} of {point.label}<br>"
+        "error_x": line | trained.error_bars(_means(retrained), [_ends(e) for e in retrained]),
+        "error_y": line | removed.error_bars(_means(reliance), [_ends(e) for e in reliance]),
+        "text": [
+            f"{irrep} of {point.label}<br>"
             f"removed: {formatting.plus_minus(point.reliance, sign=True)} {unit}<br>"
             f"trained without: {formatting.plus_minus(point.retrained, sign=True)} {unit}"
-            "<extra></extra>"
-        ),
+            for point in points
+        ],
+        "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def _diagonal(points: Sequence[_Point]) -> list[Json]:
-    """Draw the line of equal costs, where it crosses the region that the markers span."""
-    if not points:
-        return []
-    spans = [
-        [_ends(estimate) for estimate in estimates]
-        for estimates in ([p.retrained for p in points], [p.reliance for p in points])
-    ]
-    start = max(min(low for low, _ in ends) for ends in spans)
-    stop = min(max(high for _, high in ends) for ends in spans)
-    if start >= stop:
-        return []
+def _means(estimates: Sequence[Estimate]) -> list[float]:
+    return [estimate.mean for estimate in estimates]
+
+
+def _diagonal(trained: SignedAxis, removed: SignedAxis) -> Json:
+    """Draw the line of equal costs over all that is shown, zero included."""
+    start, stop = min(trained.low, removed.low, 0.0), max(trained.high, removed.high)
+    low, high = trained.place(start), trained.place(stop)
     line = {"color": LINE_COLOR, "width": 1, "dash": "dot"}
-    ends = {"x0": start, "y0": start, "x1": stop, "y1": stop}
-    return [{"type": "line", "layer": "below", "line": line, **ends}]
+    ends = {"x0": low, "y0": low, "x1": high, "y1": high}
+    return {"type": "line", "layer": "below", "line": line, **ends}
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:

@@ -5,28 +5,40 @@ Imports `reporting.compare`, `reporting.words` and this package only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reporting.compare.baselines import PREDICTORS, Learning
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect, PairEffect
+from reporting.compare.nested_subsets import NestedSubsets
 from reporting.compare.set_comparison import Standing
 from reporting.compare.statistics import Estimate
 from reporting.plots import palette
 from reporting.plots.figure import Figure, Json, Panel, View, rounded
+from reporting.plots.signed_axis import SignedAxis
 from reporting.read.irreps import degree_of
 from reporting.words import formatting
 from reporting.words.titles import MEASURE_TITLES
 
-SHOWN = ("retrained", "missed", "refitted", "resampled", "reliance", "probe")
+SHOWN = ("retrained", "missed", "nested", "refitted", "resampled", "reliance", "probe")
 """Measures in the order of trust, each with the colour and marker of its number."""
 LINEAR_PART = 0.05
 """The axis is nearly linear up to this part of the set's error, and logarithmic beyond."""
 ROW_HEIGHT = 84
-MAX_TICKS = 4
-"""Most ticks to either side of zero."""
+LABEL_HEIGHT = 22
 MAX_VIEWS = 8
+
+
+MARK_COLOR = "#5a6773"
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A labelled line at some increase of the error."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ def worth_of_irreps(
     rows: Sequence[Standing],
     effects: Sequence[IrrepEffect],
     pairs: Sequence[PairEffect],
+    nested: Sequence[NestedSubsets],
+    learning: Learning | None,
 ) -> Figure:
     """Plot what each irrep with l > 0 is worth by every measure, one view per set.
 
@@ -52,30 +66,52 @@ def worth_of_irreps(
         Lowest error first, which is shown first.
     effects : sequence of IrrepEffect
     pairs : sequence of PairEffect
+    nested : sequence of NestedSubsets
+    learning : Learning or None
+        Baselines, each of which is a line where a network would have lost all that it has learned
+        beyond it.
     """
     views = []
     for row in rows:
-        lines = list(_lines(row.irrep_set, effects, pairs))
+        lines = list(_lines(row.irrep_set, effects, pairs, nested))
         if lines:
-            label = f"{row.irrep_set.label}"
-            views.append(View(label, [_panel(group, row.mae.mean, lines)]))
+            mae = row.mae.mean
+            marks = [_Mark("the set's own error", mae)]
+            marks += [
+                _Mark(PREDICTORS[baseline.predictor], baseline.mae.mean - mae)
+                for baseline in (learning.baselines if learning else ())
+                if baseline.mae.mean > mae
+            ]
+            views.append(View(row.irrep_set.label, [_panel(group, mae, lines, marks)]))
     return Figure(
         "worth",
         "What each irrep is worth, by every measure",
         "Means over seeds with their 95 % interval, from the measure that comes closest to need "
         'down to the one that only says what breaks; the table below and "How to read this page" '
-        "explain them. Right of the dashed line, more is lost than the error of the set itself.",
+        "explain them. Dashed lines: as much is lost as the set's own error, and so much that "
+        "predictors without a network would do as well.",
         views[:MAX_VIEWS],
         wide=True,
     )
 
 
 def _lines(
-    irrep_set: IrrepSet, effects: Sequence[IrrepEffect], pairs: Sequence[PairEffect]
+    irrep_set: IrrepSet,
+    effects: Sequence[IrrepEffect],
+    pairs: Sequence[PairEffect],
+    nested: Sequence[NestedSubsets],
 ) -> Iterator[_Row]:
+    shapley = {
+        degree: value
+        for one in nested
+        if one.irrep_set is irrep_set
+        for degree, value in one.shapley.items()
+    }
     for effect in effects:
         if effect.irrep_set is irrep_set and degree_of(effect.irrep) > 0:
             found = _estimates(effect.effects)
+            if degree_of(effect.irrep) in shapley:
+                found["nested"] = shapley[degree_of(effect.irrep)]
             if effect.retrained is not None:
                 found["retrained"] = effect.retrained.estimate
             if found:
@@ -89,22 +125,19 @@ def _estimates(effects: dict[str, MeasuredEffect]) -> dict[str, Estimate]:
     return {name: effect.estimate for name, effect in effects.items() if name in SHOWN}
 
 
-def _panel(group: Group, mae: float, lines: Sequence[_Row]) -> Panel:
-    unit = LINEAR_PART * mae if mae > 0 else 1.0
+def _panel(group: Group, mae: float, lines: Sequence[_Row], marks: Sequence[_Mark]) -> Panel:
+    ends = [x for line in lines for e in line.estimates.values() for x in _ends(e)]
+    axis = SignedAxis(ends, LINEAR_PART * mae if mae > 0 else 1.0)
     present = [name for name in SHOWN if any(name in line.estimates for line in lines)]
     traces = [
-        _trace(group, name, present.index(name) / len(present), lines, unit) for name in present
+        _trace(group, name, present.index(name) / len(present), lines, axis) for name in present
     ]
-    ends = [x for line in lines for e in line.estimates.values() for x in _ends(e)]
-    ticks = _ticks(min(ends), max(ends), unit)
+    # From left to right, each label higher than the lines that it passes over.
+    shown = sorted(
+        (mark for mark in marks if mark.value <= 1.5 * max(ends)), key=lambda mark: mark.value
+    )
     layout: Json = {
-        "xaxis": {
-            "title": {"text": f"Increase of the MAE / {group.unit}"},
-            "tickvals": rounded(_scaled(tick, unit) for tick in ticks),
-            "ticktext": [_tick_text(tick) for tick in ticks],
-            "zeroline": True,
-            "zerolinecolor": "#5a6773",
-        },
+        "xaxis": axis.layout(f"Increase of the MAE / {group.unit}"),
         "yaxis": {
             "tickvals": [row + 0.5 for row in range(len(lines))],
             "ticktext": [line.name for line in lines],
@@ -113,14 +146,41 @@ def _panel(group: Group, mae: float, lines: Sequence[_Row]) -> Panel:
             "fixedrange": True,
         },
         "shapes": [
-            _line(x0=_scaled(mae, unit), x1=_scaled(mae, unit), yref="paper", y0=0, y1=1, dash=True)
+            _line(
+                x0=axis.place(mark.value),
+                x1=axis.place(mark.value),
+                yref="paper",
+                y0=0,
+                y1=1 + _lift(i, len(lines)),
+                dash=True,
+            )
+            for i, mark in enumerate(shown)
         ]
         + [
             _line(xref="paper", x0=0, x1=1, y0=row, y1=row, dash=False)
             for row in range(1, len(lines))
         ],
+        "annotations": [
+            {
+                "text": mark.name,
+                "x": axis.place(mark.value),
+                "yref": "paper",
+                "y": 1 + _lift(i, len(lines)),
+                "xanchor": "right",
+                "yanchor": "top",
+                "showarrow": False,
+                "font": {"size": 11, "color": MARK_COLOR},
+            }
+            for i, mark in enumerate(shown)
+        ],
+        "margin": {"t": 12 + LABEL_HEIGHT * len(shown), "r": 10, "b": 40, "l": 50},
     }
-    return Panel("", traces, layout, 70 + ROW_HEIGHT * len(lines))
+    return Panel("", traces, layout, 60 + LABEL_HEIGHT * len(shown) + ROW_HEIGHT * len(lines))
+
+
+def _lift(number: int, rows: int) -> float:
+    """Part of the plot's height by which a line stands out, so that no two labels overlap."""
+    return LABEL_HEIGHT * (number + 1) / (ROW_HEIGHT * rows)
 
 
 def _line(dash: bool, **ends: object) -> Json:
@@ -128,29 +188,21 @@ def _line(dash: bool, **ends: object) -> Json:
     return {"type": "line", "layer": "below", "line": line, **ends}
 
 
-def _trace(group: Group, name: str, offset: float, lines: Sequence[_Row], unit: float) -> Json:
+def _trace(group: Group, name: str, offset: float, lines: Sequence[_Row], axis: SignedAxis) -> Json:
     number = SHOWN.index(name)
     known = [(row, line) for row, line in enumerate(lines) if name in line.estimates]
     estimates = [line.estimates[name] for _, line in known]
-    x = [_scaled(estimate.mean, unit) for estimate in estimates]
-    ends = [_ends(estimate) for estimate in estimates]
+    means = [estimate.mean for estimate in estimates]
     color = palette.color(number)
+    bars = axis.error_bars(means, [_ends(estimate) for estimate in estimates])
     return {
         "type": "scatter",
         "mode": "markers",
         "name": MEASURE_TITLES[name],
         "legendgroup": name,
-        "x": rounded(x),
+        "x": rounded(axis.place(mean) for mean in means),
         "y": rounded(row + 0.12 + 0.9 * offset for row, _ in known),
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": rounded(_scaled(high, unit) - at for at, (_, high) in zip(x, ends)),
-            "arrayminus": rounded(at - _scaled(low, unit) for at, (low, _) in zip(x, ends)),
-            "color": color,
-            "thickness": 1.6,
-            "width": 3,
-        },
+        "error_x": bars | {"color": color, "thickness": 1.6, "width": 3},
         "marker": {"size": 10, "color": color, "symbol": palette.symbol(number)},
         "text": [
             f"{line.name}, {MEASURE_TITLES[name].lower()}: "
@@ -165,26 +217,3 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     if estimate.has_interval:
         return estimate.low, estimate.high
     return estimate.mean, estimate.mean
-
-
-def _scaled(value: float, unit: float) -> float:
-    """Place a value on the axis: nearly linear below `unit`, logarithmic above it."""
-    return math.asinh(value / unit)
-
-
-def _ticks(low: float, high: float, unit: float) -> list[float]:
-    """Choose zero and powers of ten that lie within the values, at most `MAX_TICKS` a side."""
-    first = math.ceil(math.log10(unit))
-    found = [0.0]
-    for end, sign in ((high, 1.0), (-low, -1.0)):
-        last = math.ceil(math.log10(end)) if end > 0 else first - 1
-        powers = list(range(first, last + 1))
-        step = max(1, math.ceil(len(powers) / MAX_TICKS))
-        found += [sign * 10.0**power for power in powers[::-1][::step]]
-    return sorted(found)
-
-
-def _tick_text(value: float) -> str:
-    if value == 0:
-        return "0"
-    return ("+" if value > 0 else "\N{MINUS SIGN}") + f"{abs(value):,.9g}"

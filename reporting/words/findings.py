@@ -14,6 +14,7 @@ from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import irrep_effects, irreps_of
 from reporting.compare.judgement import BestSetJudgement, Lead, judge_best_set
+from reporting.compare.recommendation import recommend
 from reporting.compare.set_comparison import (
     MARGIN,
     Difference,
@@ -25,6 +26,7 @@ from reporting.words import formatting
 from reporting.words.baselines import describe_learning
 from reporting.words.irreps import describe_irrep
 from reporting.words.open_questions import open_questions, runs_left_out
+from reporting.words.recommendation import describe_recommendation
 from reporting.words.titles import error_name
 
 
@@ -40,6 +42,8 @@ class Findings:
         Whether even the best set has not.
     best : list of str
         Which set has the lowest error, and by how much.
+    recommendation : str
+        The cheapest set that is as good; empty if nothing can be recommended.
     irreps : list of str
         What each irrep is worth.
     seeds : list of str
@@ -51,16 +55,26 @@ class Findings:
     learning: list[str] = field(default_factory=list)
     too_little_learned: bool = False
     best: list[str] = field(default_factory=list)
+    recommendation: str = ""
     irreps: list[str] = field(default_factory=list)
     seeds: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     @property
     def opening(self) -> list[str]:
-        """What is said first: whether the networks can be judged, and which set is best."""
-        if self.too_little_learned:
-            return [*self.learning, *self.best, *self.seeds]
-        return [*self.best, *self.learning, *self.seeds]
+        """Everything in one list: whether the networks can be judged, which set is best, why."""
+        return [*(self.learning if self.too_little_learned else []), *self.answer, *self.reasons]
+
+    @property
+    def answer(self) -> list[str]:
+        """What is said first, before the picture: the best set, and the recommended one."""
+        return [text for text in (self.best[0], self.recommendation) if text]
+
+    @property
+    def reasons(self) -> list[str]:
+        """What is said after the picture; a warning that nothing can be judged stands above it."""
+        learning = [] if self.too_little_learned else self.learning
+        return [*self.best[1:], *learning, *self.seeds]
 
 
 def describe_findings(group: Group, reference: IrrepSet | None) -> Findings:
@@ -81,10 +95,12 @@ def describe_findings(group: Group, reference: IrrepSet | None) -> Findings:
     to_best = compare_with_best(group, rows[0].irrep_set)
     effects = irrep_effects(group)
     learning = compare_with_baselines(group)
+    too_little = learning is not None and not learning.learned_enough(rows[0].irrep_set)
     return Findings(
         learning=describe_learning(group, learning, rows),
-        too_little_learned=learning is not None and not learning.learned_enough(rows[0].irrep_set),
+        too_little_learned=too_little,
         best=_best_set(group, rows, to_best, reference),
+        recommendation="" if too_little else describe_recommendation(recommend(rows, to_best)),
         irreps=[describe_irrep(group.unit, irrep, effects) for irrep in irreps_of(effects)],
         seeds=[_number_of_seeds(group)],
         unknown=open_questions(group, rows, to_best, effects),

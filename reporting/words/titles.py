@@ -11,6 +11,7 @@ from reporting.compare.groups import TEST_MAE, Group
 MEASURE_TITLES = {
     "retrained": "Trained without",
     "missed": "Missed",
+    "nested": "Nested",
     "refitted": "Refitted",
     "resampled": "Resampled",
     "reliance": "Torn out",
@@ -23,6 +24,8 @@ MEASURE_MEANINGS = {
     "networks trained with it. This is what the irrep is worth.",
     "missed": "What is missed: how much worse a trained network stays when the irrep is taken out "
     "of it and both it and the intact network are trained on for a while.",
+    "nested": "What a degree adds to networks trained with irrep dropout: the fall of the error "
+    "when it joins, averaged over the orders of joining (Shapley value).",
     "refitted": "What is left of the damage after the output has been refitted.",
     "resampled": "The damage if each atom's features are swapped for those of another atom of the "
     "same element.",

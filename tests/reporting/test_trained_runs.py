@@ -1,13 +1,17 @@
 """The report of runs that were really trained, so that no change of their files goes unnoticed."""
 
 import csv
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import report
 from reporting.read.runs import find_runs, read_run
+from tests.programs import run_train
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -38,3 +42,11 @@ def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
     assert len(data["latents"]["drawings"]) == 20
     figures = ("worth", "size", "cost", "curves", "reliance", "heatmaps", "latent", "decomposition")
     assert set(data["figures"]) == {f"g1-{key}" for key in figures}
+
+    # The command that the page proposes is one that train.py understands.
+    command = html.unescape(re.findall(r'<code class="command">(.*?)</code>', text)[0])
+    python, program, *arguments = shlex.split(command)
+    assert (python, program) == ("python", "train.py")
+    code, output = run_train(["fit", *arguments, "--print_config"])
+    assert code == 0, output
+    assert "seed_everything: 1" in output

@@ -147,19 +147,26 @@
   }
 
   // Plotly takes a second to start, so it starts when the page can already be read.
-  function startPlotly() {
-    if (window.Plotly) return;
+  let plotly;
+  const canUnpack = "DecompressionStream" in window;
+  async function loadPlotly() {
     const source = document.getElementById("plotly");
+    const packed = new Blob([unpack(source.textContent, Uint8Array)]);
+    const text = packed.stream().pipeThrough(new DecompressionStream("gzip"));
     const script = make("script");
-    script.textContent = source.textContent;
+    script.textContent = await new Response(text).text();
     document.head.append(script);
     source.remove();
   }
 
-  function drawFigure(figure) {
+  async function drawFigure(figure) {
     if (figure.dataset.drawn) return;
-    startPlotly();
     figure.dataset.drawn = "true";
+    if (!canUnpack) {
+      figure.querySelector(".panels").textContent = "This browser is too old to draw figures.";
+      return;
+    }
+    if (!window.Plotly) await (plotly ??= loadPlotly());
     const { views } = DATA.figures[figure.dataset.figure];
     const choice = figure.querySelector(".views");
     const buttons = views.map((view) => make("button", { type: "button" }, view.label));

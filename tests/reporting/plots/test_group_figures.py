@@ -16,6 +16,7 @@ from reporting.plots import heatmaps as heatmap_plots
 from reporting.plots.figure import value_axis
 from reporting.plots.group_figures import draw_figures
 from reporting.plots.palette import COLORS, color, symbol
+from reporting.plots.signed_axis import SignedAxis
 from tests.reporting.conftest import one_group
 from tests.reporting.synthetic_runs import write_run
 
@@ -70,12 +71,42 @@ def test_learning_curves_have_the_seeds_range_as_a_band(drawn, sweep_group):
 
 def test_reliance_is_plotted_against_training_without(drawn, sweep_group):
     expected = [e for e in irrep_effects(sweep_group) if e.reliance and e.retrained]
-    shown = traces(drawn["reliance"])
+    unit = 0.02 * min(min(sweep_group.errors_by_seed(one).values()) for one in sweep_group.sets)
+    shown = {
+        (trace["name"], text.splitlines()[0]): None
+        for trace in traces(drawn["reliance"])
+        for text in (text.replace("<br>", "\n") for text in trace["text"])
+    }
     assert len(shown) == len(expected) == 4
-    for trace, effect in zip(shown, expected, strict=True):
-        assert trace["name"] == effect.irrep
-        assert trace["x"][0] == pytest.approx(effect.retrained.estimate.mean, rel=1e-5)
-        assert trace["y"][0] == pytest.approx(effect.reliance.mean, rel=1e-5)
+    places = {
+        trace["name"]: list(zip(trace["x"], trace["y"], strict=True))
+        for trace in traces(drawn["reliance"])
+    }
+    for effect in expected:
+        x, y = effect.retrained.estimate.mean, effect.reliance.mean
+        place = (math.asinh(x / unit), math.asinh(y / unit))
+        assert any(at == pytest.approx(place, rel=1e-5) for at in places[effect.irrep])
+
+
+def test_an_interval_may_reach_below_zero_on_an_axis_of_both_signs():
+    axis = SignedAxis([-3.0, 2000.0, math.nan], 1.0)
+    bars = axis.error_bars([2.0], [(-3.0, 7.0)])
+    assert axis.place(2.0) - bars["arrayminus"][0] == pytest.approx(math.asinh(-3.0), abs=1e-5)
+    assert axis.place(2.0) + bars["array"][0] == pytest.approx(math.asinh(7.0), abs=1e-5)
+    layout = axis.layout("more")
+    expected = [
+        "\N{MINUS SIGN}10",
+        "\N{MINUS SIGN}1",
+        "0",
+        "+1",
+        "+10",
+        "+100",
+        "+1,000",
+        "+10,000",
+    ]
+    assert [text for text in layout["ticktext"] if text not in expected] == []
+    assert layout["tickvals"] == sorted(layout["tickvals"])
+    assert len(layout["tickvals"]) <= 9
 
 
 def test_heatmaps_show_every_block_of_every_set(drawn):
@@ -132,12 +163,16 @@ def test_many_sets_draw_the_best_heatmaps_only(sweep_group, monkeypatch):
     assert "2 more are in the CSV file" in figure.caption
 
 
-def test_the_diagonal_stays_within_what_is_shown(drawn):
+def test_the_diagonal_of_equal_costs_spans_all_that_is_shown(drawn):
     panel = drawn["reliance"].views[0].panels[0]
     (line,) = panel.layout["shapes"]
-    ends = [(t["x"][0] + t["error_x"]["array"][0]) for t in panel.data]
     assert line["x0"] == line["y0"] < line["x1"] == line["y1"]
-    assert line["x1"] <= max(ends) * 1.0001
+    for trace in panel.data:
+        for name in ("x", "y"):
+            bars = trace[f"error_{name}"]["array"]
+            ends = [at + bar for at, bar in zip(trace[name], bars, strict=True)]
+            assert max(ends) <= line["x1"] * 1.0001
+    assert line["x0"] <= 0
 
 
 def test_axes_are_logarithmic_only_over_a_wide_range():
