@@ -85,6 +85,13 @@ class EdgeTables:
         return row
 
     @cached_property
+    def boundaries(self) -> Integers:
+        """Nodes v such that no edge connects those before v with others; from 0 to n."""
+        lower, upper = np.minimum(self.source, self.target), np.maximum(self.source, self.target)
+        begins, ends = (np.bincount(v + 1, minlength=self.num_nodes + 1) for v in (lower, upper))
+        return np.flatnonzero(np.cumsum(begins - ends) == 0)
+
+    @cached_property
     def by_target(self) -> tuple[Integers, Integers, Integers, Integers]:
         """First entry of each target, then sources, rows and edges."""
         return self._grouped(self.target, self.source)
@@ -136,7 +143,7 @@ class _Fused(torch.autograd.Function):
         ctx.paths, ctx.geometry = paths, geometry
         x, weights = x.contiguous(), weights.contiguous()
         out = x.new_zeros(geometry.num_nodes, paths.dim_out)
-        _send(edge_tables(geometry).by_target, paths, geometry, weights, x, out, transposed=False)
+        _send(paths, geometry, x, weights, out)
         return out
 
     @staticmethod
@@ -146,14 +153,8 @@ class _Fused(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph
             return (*_torch_gradients(x, weights, paths, geometry, d_out), None, None)
         x, weights, d_out = x.contiguous(), weights.contiguous(), d_out.contiguous()
-        d_x = d_weights = None
-        tables = edge_tables(geometry)
-        if ctx.needs_input_grad[0]:
-            d_x = torch.zeros_like(x)
-            _send(tables.by_source, paths, geometry, weights, d_out, d_x, transposed=True)
-        if ctx.needs_input_grad[1]:
-            d_weights = torch.zeros_like(weights)
-            _weigh(tables, paths, geometry, x, d_out, d_weights)
+        d_x, d_weights = torch.zeros_like(x), torch.zeros_like(weights)
+        _send_back(paths, geometry, x, weights, d_out, d_x, d_weights)
         return d_x, d_weights, None, None
 
 
@@ -169,49 +170,49 @@ def _torch_gradients(
 
 
 def _send(
-    entries: tuple[Integers, Integers, Integers, Integers],
-    paths: ChannelwisePaths,
-    geometry: Geometry,
-    weights: Tensor,
-    x: Tensor,
-    out: Tensor,
-    transposed: bool,
+    paths: ChannelwisePaths, geometry: Geometry, x: Tensor, weights: Tensor, out: Tensor
 ) -> None:
+    """Add every message to `out`."""
     from networks.channelwise.fused_kernel import send
 
-    table = _path_table(paths)[:, _TRANSPOSED] if transposed else _path_table(paths)
-    gamma = coupling_matrices(paths.triples, geometry).detach()
-    arrays = (gamma.numpy(), weights.detach().numpy(), x.detach().numpy(), out.numpy())
-    per_node = entries[0]
+    entries = edge_tables(geometry).by_target
+    gamma = _array(coupling_matrices(paths.triples, geometry))
+    arrays = gamma, _array(weights), _array(x), _array(out)
 
     def part(first: int, stop: int) -> None:
-        send(first, stop, *entries, *arrays, np.ascontiguousarray(table))
+        send(first, stop, *entries, *arrays, _path_table(paths))
 
-    _in_threads(part, per_node)
+    _in_threads(part, entries[0])
 
 
-def _weigh(
-    tables: EdgeTables,
+def _send_back(
     paths: ChannelwisePaths,
     geometry: Geometry,
     x: Tensor,
+    weights: Tensor,
     d_out: Tensor,
+    d_x: Tensor,
     d_weights: Tensor,
 ) -> None:
-    from networks.channelwise.fused_kernel import weigh
+    """Add the derivatives to `d_x` and `d_weights`."""
+    from networks.channelwise.fused_kernel import send_back
 
-    gamma = coupling_matrices(paths.triples, geometry).detach()
-    arrays = (gamma.numpy(), x.detach().numpy(), d_out.detach().numpy(), d_weights.numpy())
+    tables = edge_tables(geometry)
+    entries = tables.by_source
+    gamma = _array(coupling_matrices(paths.triples, geometry))
+    given = gamma, _array(weights), _array(x), _array(d_out)
+    results = _array(d_x), _array(d_weights)
 
     def part(first: int, stop: int) -> None:
-        ends = (tables.edges_of_row, tables.source, tables.target)
-        weigh(first, stop, *ends, *arrays, _path_table(paths))
+        send_back(first, stop, *entries, *given, *results, _path_table(paths))
 
-    _in_threads(part, np.arange(len(d_weights) + 1))
+    # An edge and its reverse add to one row of `d_weights`: one thread must do both.
+    _in_threads(part, entries[0], tables.boundaries)
 
 
-_TRANSPOSED = [3, 4, 5, 0, 1, 2, 6, 8, 7, 9, 10]
-"""Columns of `_path_table` with inputs and outputs exchanged."""
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array
 
 
 @cache
@@ -226,7 +227,13 @@ def _path_table(paths: ChannelwisePaths) -> NDArray[np.uint64]:
         first_out = starts_out[name_out] + place[name_out]
         end_in = (starts_in[name_in], channels, dim_in)
         end_out = (first_out, paths.irreps_out[name_out], dim_out)
-        rows.append((*end_in, *end_out, columns[path.triple].start, dim_in, 1, weight, channels))
+        first, step_out = columns[path.triple].start, paths.irreps_out[name_out]
+        if path.edge_degree > 0:
+            rows.append((*end_in, *end_out, first, dim_in, 1, weight, channels))
+        for m in range(dim_in if path.edge_degree == 0 else 0):  # a multiple of the identity
+            one_in = (starts_in[name_in] + m * channels, 0, 1)
+            one_out = (first_out + m * step_out, 0, 1)
+            rows.append((*one_in, *one_out, first + m * (dim_in + 1), 0, 0, weight, channels))
         weight += channels
         place[name_out] += channels
     return np.array(rows, dtype=np.uint64).reshape(-1, 11)
@@ -245,8 +252,13 @@ _SMALL = 2_000
 """Entries below which threads cost more than they save."""
 
 
-def _in_threads(part: Callable[[int, int], None], start_of: Integers) -> None:
-    """Cut nodes or rows into one part for each of torch's threads, with equally many entries."""
+def _in_threads(
+    part: Callable[[int, int], None], start_of: Integers, boundaries: Integers | None = None
+) -> None:
+    """Cut nodes into one part for each of torch's threads, with about equally many entries.
+
+    If `boundaries` is given, parts begin and end there only.
+    """
     count, total = len(start_of) - 1, int(start_of[-1])
     threads = torch.get_num_threads() if total > _SMALL else 1
     if threads == 1:
@@ -254,6 +266,8 @@ def _in_threads(part: Callable[[int, int], None], start_of: Integers) -> None:
         return
     cuts = np.searchsorted(start_of, np.linspace(0, total, threads + 1))
     cuts[0], cuts[-1] = 0, count
+    if boundaries is not None:
+        cuts = boundaries[np.searchsorted(boundaries, cuts)]
     list(_pool(threads).map(part, cuts[:-1].tolist(), cuts[1:].tolist()))
 
 

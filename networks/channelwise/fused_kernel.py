@@ -1,68 +1,163 @@
 """Loops over edges that form no message: compiled for the CPU by numba, at their first use.
 
-Imports NumPy and numba only.
+The innermost loops, over channels, are written as vector instructions. LLVM would not vectorize
+them: it cannot know that the arrays do not overlap. Imports NumPy, numba and llvmlite only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
 Integers = NDArray[np.int64]
 Indices = NDArray[np.uint64]
 
-# Fused multiply-adds are allowed; sums keep their order, so results are reproducible. All indices
-# within a row are unsigned: numba checks signed ones for being negative, and then the loops over
-# channels are not vectorized.
-_compile = njit(cache=True, nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+_compile = njit(cache=True, nogil=True, error_model="numpy")
+
+_WIDTHS = (16, 8, 1)
+"""Channels computed at a time: as many as possible of the first, then of the next."""
+_FLAGS = ("contract", "nsz")
+"""Multiplications and additions may be fused. Sums keep their order: results are reproducible."""
 
 
-@_compile
-def _add(
-    y: Floats,
-    to: np.uint64,
-    factor: Floats,
-    at: np.uint64,
-    g: Floats,
-    c: np.uint64,
-    step_c: np.uint64,
-    x: Floats,
-    i: np.uint64,
-    step: np.uint64,
-    terms: np.uint64,
-    channels: np.uint64,
-) -> None:
-    """Add factor[at + u] sum_b g[c + b step_c] x[i + b step + u] to y[to + u].
+# numba turns sums of signed and unsigned integers into floating point numbers.
+_ONE, _THREE, _FIVE = np.uint64(1), np.uint64(3), np.uint64(5)
 
-    The usual numbers of terms, 2 l + 1 up to l = 2, are summed before they are added.
+
+class _Vectors:
+    """Writes instructions for vectors of one width."""
+
+    def __init__(self, builder: Any, dtype: Any, number: Any, width: int) -> None:
+        self.builder, self.width, self.align = builder, width, dtype.bitwidth // 8
+        self.type = number if width == 1 else ir.VectorType(number, width)
+
+    def _at(self, array: Any, index: Any) -> Any:
+        pointer = self.builder.gep(array, [index])
+        return self.builder.bitcast(pointer, self.type.as_pointer())
+
+    def load(self, array: Any, index: Any) -> Any:
+        return self.builder.load(self._at(array, index), align=self.align)
+
+    def store(self, array: Any, index: Any, value: Any) -> None:
+        self.builder.store(value, self._at(array, index), align=self.align)
+
+    def fill(self, array: Any, index: Any) -> Any:
+        """Load one number into every element."""
+        number = self.builder.load(self.builder.gep(array, [index]), align=self.align)
+        if self.width == 1:
+            return number
+        lane = ir.IntType(32)
+        first = self.builder.insert_element(ir.Constant(self.type, ir.Undefined), number, lane(0))
+        zeros = ir.Constant(ir.VectorType(lane, self.width), [0] * self.width)
+        return self.builder.shuffle_vector(first, first, zeros)
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self.builder.fadd(a, b, flags=_FLAGS)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        return self.builder.fmul(a, b, flags=_FLAGS)
+
+
+class _Block:
+    """Writes y[i + b si + u] += w[k + u] sum_a g[c + a ca + b cb] x[o + a so + u] for a few a.
+
+    Parameters
+    ----------
+    context, builder, signature, values
+        From numba. The arguments are y, i, si, number of b, w, k, g, c, ca, cb, x, o, so, number of
+        channels, number of a; then, for derivatives, d_w and z.
+    terms : int
+        Number of a.
     """
-    if terms == 3:
-        g0, g1, g2 = g[c], g[c + step_c], g[c + step_c + step_c]
-        i1 = i + step
-        i2 = i1 + step
-        for u in range(channels):
-            y[to + u] += factor[at + u] * (g0 * x[i + u] + g1 * x[i1 + u] + g2 * x[i2 + u])
-    elif terms == 5:
-        c2 = c + step_c + step_c
-        g0, g1, g2, g3, g4 = g[c], g[c + step_c], g[c2], g[c2 + step_c], g[c2 + step_c + step_c]
-        i1 = i + step
-        i2 = i1 + step
-        i3 = i2 + step
-        i4 = i3 + step
-        for u in range(channels):
-            total = g0 * x[i + u] + g1 * x[i1 + u] + g2 * x[i2 + u]
-            y[to + u] += factor[at + u] * (total + g3 * x[i3 + u] + g4 * x[i4 + u])
-    else:
-        for _ in range(terms):
-            g0 = g[c]
-            for u in range(channels):
-                y[to + u] += factor[at + u] * (g0 * x[i + u])
-            c += step_c
-            i += step
+
+    def __init__(self, context: Any, builder: Any, signature: Any, values: Any, terms: int) -> None:
+        self.builder, self.terms = builder, terms
+        self.dtype = signature.args[0].dtype
+        self.number = context.get_data_type(self.dtype)
+        self.values = [
+            context.make_array(kind)(context, builder, value).data
+            if isinstance(kind, types.Array)
+            else value
+            for kind, value in zip(signature.args, values)
+        ]
+
+    def write(self) -> None:
+        """Write the loops over all channels."""
+        builder, channels = self.builder, self.values[13]
+        index = ir.IntType(64)
+        first = index(0)
+        for width in _WIDTHS:
+            size, vectors = index(width), _Vectors(builder, self.dtype, self.number, width)
+            stop = builder.sub(channels, builder.urem(channels, size))
+            with cgutils.for_range_slice(builder, first, stop, size, inc=True) as (u, _):
+                self._write_vector(vectors, u)
+            first = stop
+
+    def _write_vector(self, vectors: _Vectors, u: Any) -> None:
+        builder, add = self.builder, self.builder.add
+        y, i, si, count, w, k, g, c, ca, cb, x, o, so = self.values[:13]
+        derivatives = self.values[15:]
+        weight = vectors.load(w, add(k, u))
+        rows = [vectors.load(x, at) for at in self._steps(add(o, u), so)]
+        if derivatives:
+            d_w, z = derivatives
+            total = cgutils.alloca_once_value(builder, vectors.load(d_w, add(k, u)))
+        with cgutils.for_range(builder, count) as loop:
+            start = add(c, builder.mul(loop.index, cb))
+            factors = [vectors.fill(g, at) for at in self._steps(start, ca)]
+            products = [vectors.multiply(f, row) for f, row in zip(factors, rows)]
+            message = products[0]
+            for product in products[1:]:
+                message = vectors.add(message, product)
+            at = add(add(i, builder.mul(loop.index, si)), u)
+            vectors.store(
+                y, at, vectors.add(vectors.load(y, at), vectors.multiply(weight, message))
+            )
+            if derivatives:
+                change = vectors.multiply(message, vectors.load(z, at))
+                builder.store(vectors.add(builder.load(total), change), total)
+        if derivatives:
+            vectors.store(d_w, add(k, u), builder.load(total))
+
+    def _steps(self, start: Any, step: Any) -> Iterator[Any]:
+        for _ in range(self.terms):
+            yield start
+            start = self.builder.add(start, step)
+
+
+def _block(*kinds: Any) -> tuple[Any, Callable[..., Any]] | None:
+    """Type and code of a block whose argument 14, the number of a, is a literal."""
+    if not isinstance(kinds[14], types.IntegerLiteral):
+        return None
+    terms = kinds[14].literal_value
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _Block(context, builder, signature, values, terms).write()
+        return context.get_dummy_value()
+
+    return types.void(*kinds), code
+
+
+def _type_add(_, y, i, si, nb, w, k, g, c, ca, cb, x, o, so, channels, na):  # type: ignore[no-untyped-def]
+    return _block(y, i, si, nb, w, k, g, c, ca, cb, x, o, so, channels, na)
+
+
+def _type_add_back(_, y, i, si, nb, w, k, g, c, ca, cb, x, o, so, channels, na, d_w, z):  # type: ignore[no-untyped-def]
+    return _block(y, i, si, nb, w, k, g, c, ca, cb, x, o, so, channels, na, d_w, z)
+
+
+_add: Callable[..., None] = intrinsic(prefer_literal=True)(_type_add)
+"""Add what a few rows of x contribute; see `_Block`."""
+_add_back: Callable[..., None] = intrinsic(prefer_literal=True)(_type_add_back)
+"""Do the same, and add to d_w[k + u] the sum over b of what w[k + u] multiplies, times z."""
 
 
 @_compile
@@ -106,54 +201,67 @@ def send(
         for entry in range(start_of[v], start_of[v + 1]):
             xs, w, g = x[sender[entry]], weights[row[entry]], gamma[edge[entry]]
             for p in range(paths.shape[0]):
-                i, si, nb, to, so, na, c, ca, cb, k, channels = paths[p]
-                for _ in range(na):
-                    _add(y, to, w, k, g, c, cb, xs, i, si, nb, channels)
-                    to += so
-                    c += ca
+                i, si, nb, o, so, na, c, ca, cb, k, channels = paths[p]
+                while nb >= _FIVE:
+                    _add(y, o, so, na, w, k, g, c, cb, ca, xs, i, si, channels, 5)
+                    i, c, nb = i + _FIVE * si, c + _FIVE * cb, nb - _FIVE
+                while nb >= _THREE:
+                    _add(y, o, so, na, w, k, g, c, cb, ca, xs, i, si, channels, 3)
+                    i, c, nb = i + _THREE * si, c + _THREE * cb, nb - _THREE
+                while nb >= _ONE:
+                    _add(y, o, so, na, w, k, g, c, cb, ca, xs, i, si, channels, 1)
+                    i, c, nb = i + si, c + cb, nb - _ONE
 
 
 @_compile
-def weigh(
+def send_back(
     first: int,
     stop: int,
-    edges_of_row: Integers,
-    source: Integers,
-    target: Integers,
+    start_of: Integers,
+    receiver: Integers,
+    row: Integers,
+    edge: Integers,
     gamma: Floats,
+    weights: Floats,
     x: Floats,
     d_out: Floats,
+    d_x: Floats,
     d_weights: Floats,
     paths: Indices,
 ) -> None:
-    """Compute the derivatives by the radial weights, for the rows first <= r < stop.
+    """Add the derivatives by x and by the weights of what the senders first <= v < stop send.
 
-    d_w[r, k + u] = sum over edges of r, a, b of d_out[t, o + a so + u] gamma[…] x[s, i + b si + u]
+    d_x[v, i + b si + u] += w[row, k + u] t[b, u] and d_w[row, k + u] += sum_b x[v, i + b si + u]
+    t[b, u], where t[b, u] = sum_a gamma[edge, c + a ca + b cb] d_out[receiver, o + a so + u].
 
     Parameters
     ----------
     first, stop : int
-        Rows.
-    edges_of_row : array
-        [r, 1 or 2] edges that share a row of weights.
-    source, target : array
-        [e] nodes.
-    gamma, x : array
+        Senders.
+    start_of : array
+        [n + 1] the first entry of each sender in `receiver`, `row` and `edge`.
+    receiver, row, edge : array
+        [e] node that receives, row of `weights` and row of `gamma`.
+    gamma, weights, x, paths : array
         As in `send`.
     d_out : array
-        [n, …] derivatives by what the targets receive.
-    d_weights : array
-        [r, …] result; zero before.
-    paths : array
-        As in `send`.
+        [n, …] derivatives by what the nodes receive.
+    d_x, d_weights : array
+        Results, shaped as `x` and `weights`; zero before.
     """
-    for r in range(first, stop):
-        y = d_weights[r]
-        for e in edges_of_row[r]:
-            xs, d, g = x[source[e]], d_out[target[e]], gamma[e]
+    for v in range(first, stop):
+        z, y = x[v], d_x[v]
+        for entry in range(start_of[v], start_of[v + 1]):
+            d, g = d_out[receiver[entry]], gamma[edge[entry]]
+            w, d_w = weights[row[entry]], d_weights[row[entry]]
             for p in range(paths.shape[0]):
                 i, si, nb, o, so, na, c, ca, cb, k, channels = paths[p]
-                for _ in range(na):
-                    _add(y, k, d, o, g, c, cb, xs, i, si, nb, channels)
-                    o += so
-                    c += ca
+                while na >= _FIVE:
+                    _add_back(y, i, si, nb, w, k, g, c, ca, cb, d, o, so, channels, 5, d_w, z)
+                    o, c, na = o + _FIVE * so, c + _FIVE * ca, na - _FIVE
+                while na >= _THREE:
+                    _add_back(y, i, si, nb, w, k, g, c, ca, cb, d, o, so, channels, 3, d_w, z)
+                    o, c, na = o + _THREE * so, c + _THREE * ca, na - _THREE
+                while na >= _ONE:
+                    _add_back(y, i, si, nb, w, k, g, c, ca, cb, d, o, so, channels, 1, d_w, z)
+                    o, c, na = o + so, c + ca, na - _ONE
