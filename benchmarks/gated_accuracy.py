@@ -1,0 +1,418 @@
+"""How accurate is the gated network? ``python -m benchmarks.gated_accuracy``.
+
+Trains the gated network, NequIP's own model with the same irreps, and the published network on the
+same molecules of QM9 for the same time each, and prints the test MAE of U0. All three learn the
+same standardized target, what is left of U0 without a linear fit on element counts. The gated
+network and NequIP's model have the same optimizer, learning rate, schedule and batches, so that
+only the model differs; the published network has its own best recipe (that of
+configs/reading.yaml).
+
+Learning rates follow a cosine of the time that has passed, so that every training ends with a rate
+of zero. Every result is a row of a CSV file, and rows that are there are not computed again. A
+training that is killed goes on from its last checkpoint, at most a minute before.
+
+May import everything but the programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch_geometric.data import Batch
+
+from benchmarks.gated_peers import Architecture, NequipNetwork
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.target_reference import TargetReference
+from networks.convnet import EquivariantConvNet
+from networks.gated import GatedNetwork
+from records.files import replacing, write_text
+
+NetworkKind = Literal["gated", "nequip", "published"]
+Clock = Literal["wall", "cpu"]
+CLOCKS: Mapping[Clock, Callable[[], float]] = {
+    "wall": time.monotonic,
+    "cpu": time.process_time,
+}
+CHECKPOINT_SECONDS = 60.0
+WARMUP = 0.01
+"""Part of the time in which the learning rate grows."""
+VAL_SIZE, TEST_SIZE, EVAL_BATCH = 2_000, 10_000, 128
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one kind of network is built and trained.
+
+    Attributes
+    ----------
+    graph : {"bonds", "radius"}
+        Edges.
+    cutoff : float
+        In angstrom.
+    batch_size : int
+        Molecules per step.
+    lr : float
+        Largest learning rate of AdamW.
+    ema_decay : float
+        Decay of the average of the weights that is tested.
+    clip : float
+        Largest norm of the gradients.
+    architecture : Architecture
+        Of the gated network and of NequIP's model.
+    """
+
+    graph: str = "radius"
+    cutoff: float = 5.0
+    batch_size: int = 16
+    lr: float = 0.005
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    architecture: Architecture = field(default_factory=Architecture)
+
+    def network(self, kind: NetworkKind, seed: int) -> nn.Module:
+        """Build a network; `seed` decides its weights."""
+        torch.manual_seed(seed)
+        if kind == "gated":
+            return GatedNetwork(**self.architecture.options())
+        if kind == "nequip":
+            return NequipNetwork(self.architecture, seed=seed)
+        return EquivariantConvNet(
+            "8x0e+8x1o+8x2e", num_layers=5, radial_hidden=32, cutoff=self.cutoff
+        )
+
+
+GATED = Recipe()
+RECIPES: Mapping[NetworkKind, Recipe] = {
+    "gated": GATED,
+    "nequip": GATED,
+    "published": Recipe("bonds", 2.0, 32, 0.02, 0.998),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: a network trained for some time on some molecules.
+
+    Attributes
+    ----------
+    network, train_size, seed, minutes, clock
+        What was asked for.
+    threads, parameters, steps, epochs
+        What the training was.
+    val_mae, test_mae : float
+        In meV.
+    """
+
+    network: str
+    train_size: int
+    seed: int
+    minutes: float
+    clock: str
+    threads: int
+    parameters: int
+    steps: int
+    epochs: float
+    val_mae: float
+    test_mae: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one row asks for."""
+
+    network: NetworkKind
+    train_size: int
+    seed: int
+    minutes: float
+    clock: Clock
+
+    @property
+    def name(self) -> str:
+        """Name of its checkpoint."""
+        return f"{self.network}-{self.train_size}-s{self.seed}-{self.minutes:g}min-{self.clock}"
+
+
+class Training:
+    """One training, which can be saved and continued.
+
+    Parameters
+    ----------
+    trial : Trial
+        What is trained, on what, for how long.
+    recipe : Recipe
+        How.
+    data : QM9DataModule
+        The molecules, set up.
+    """
+
+    def __init__(self, trial: Trial, recipe: Recipe, data: QM9DataModule) -> None:
+        self.trial, self.recipe, self.data = trial, recipe, data
+        self.network = recipe.network(trial.network, trial.seed)
+        self.average = AveragedModel(self.network, multi_avg_fn=self._average)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.lr, weight_decay=0.0, fused=True
+        )
+        self.reference = TargetReference("composition", num_elements=10)
+        self.reference.fit(data)
+        self.steps, self.seconds = 0, 0.0
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint, if there is one."""
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps, self.seconds = state["steps"], state["seconds"]
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def run(self, path: Path) -> None:
+        """Train until the time is over, and save now and then."""
+        read, total = CLOCKS[self.trial.clock], 60.0 * self.trial.minutes
+        start, saved = read() - self.seconds, read()
+        for batch in self._batches():
+            if self.seconds >= total:
+                break
+            self._step(batch, learning_rate(self.seconds / total) * self.recipe.lr)
+            self.steps += 1
+            self.seconds = read() - start
+            if read() - saved > CHECKPOINT_SECONDS:
+                before = read()
+                self.save(path)
+                saved = read()
+                start += saved - before
+        self.save(path)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; what is left over is trained on in another epoch."""
+        return max(1, self.trial.train_size // self.recipe.batch_size)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Draw batches without end, from the next one on; the seed decides their order."""
+        rows = self.data.splits["train"][: self.trial.train_size]
+        epoch, first = divmod(self.steps, self.steps_per_epoch)
+        while True:
+            generator = torch.Generator().manual_seed(1_000_003 * self.trial.seed + epoch)
+            order = rows[torch.randperm(len(rows), generator=generator)]
+            for k in range(first, self.steps_per_epoch):
+                start = k * self.recipe.batch_size
+                yield self.data.batch(order[start : start + self.recipe.batch_size])
+            epoch, first = epoch + 1, 0
+
+    def _step(self, batch: Batch, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        prediction = self.network(batch)
+        loss = nn.functional.mse_loss(prediction, self.reference.standardize(batch))
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss is {loss.item()} at step {self.steps}: lower the rate")
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+
+    @torch.no_grad()
+    def _average(self, averages: Any, weights: Any, count: Tensor | int) -> None:
+        """Average exponentially; over fewer steps in the beginning, to forget the first weights."""
+        decay = min(self.recipe.ema_decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    def result(self) -> Result:
+        """Test the average of the weights."""
+        trial = self.trial
+        return Result(
+            trial.network,
+            trial.train_size,
+            trial.seed,
+            trial.minutes,
+            trial.clock,
+            torch.get_num_threads(),
+            sum(p.numel() for p in self.network.parameters()),
+            self.steps,
+            self.steps / self.steps_per_epoch,
+            self.mae("val"),
+            self.mae("test"),
+        )
+
+    @torch.no_grad()
+    def mae(self, part: str) -> float:
+        """Mean absolute error of a part's molecules, meV."""
+        errors: list[Tensor] = []
+        for rows in self.data.splits[part].split(EVAL_BATCH):
+            batch = self.data.batch(rows)
+            prediction = self.reference.restore(batch, self.average(batch))
+            errors.append((prediction - batch.y).abs())
+        return float(torch.cat(errors).mean()) * self.data.target.reporting_factor
+
+
+def learning_rate(part: float) -> float:
+    """Relative learning rate: grows linearly during `WARMUP`, then falls along a cosine.
+
+    Parameters
+    ----------
+    part : float
+        Part of the time that has passed, from 0 to 1.
+    """
+    if part < WARMUP:
+        return max(part, 1e-4) / WARMUP
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (part - WARMUP) / (1 - WARMUP))))
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read the rows of a CSV file; none if it does not exist."""
+    if not path.exists():
+        return []
+    kinds = {f.name: {"str": str, "int": int, "float": float}[str(f.type)] for f in fields(Result)}
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    return [Result(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+
+
+def add_result(path: Path, result: Result) -> None:
+    """Add a row to a CSV file, which is rewritten whole."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Result)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in (*read_results(path), result))
+    write_text(path, text.getvalue())
+
+
+def find(results: Sequence[Result], trial: Trial) -> Result | None:
+    """Look up a trial's row."""
+    for result in results:
+        if all(getattr(result, name) == value for name, value in asdict(trial).items()):
+            return result
+    return None
+
+
+def molecules(recipe: Recipe, train_size: int) -> QM9DataModule:
+    """Load the molecules of a recipe: the first of the standard training part."""
+    data = QM9DataModule(
+        target="U0",
+        graph=recipe.graph,
+        cutoff=recipe.cutoff,
+        train_size=train_size,
+        val_size=VAL_SIZE,
+        test_size=TEST_SIZE,
+    )
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def table(results: Sequence[Result]) -> str:
+    """Write the rows as a Markdown table, one line for each network and training size.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Seeds of the same training are averaged.
+    """
+    lines = [
+        "| network | molecules | minutes | parameters | epochs | test MAE, meV |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    groups: dict[tuple[str, int, float, str], list[Result]] = {}
+    for r in results:
+        groups.setdefault((r.network, r.train_size, r.minutes, r.clock), []).append(r)
+    for (network, train_size, minutes, _), rows in groups.items():
+        mae = sum(r.test_mae for r in rows) / len(rows)
+        spread = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
+        epochs = sum(r.epochs for r in rows) / len(rows)
+        lines.append(
+            f"| {network} | {train_size:,} | {minutes:g} | {rows[0].parameters:,} | {epochs:.0f} "
+            f"| {mae:.1f}{spread} |"
+        )
+    return "\n".join(lines)
+
+
+def run_trial(trial: Trial, results: Path, checkpoints: Path) -> None:
+    """Train and test, or go on with it, and add the row.
+
+    Parameters
+    ----------
+    trial : Trial
+        What to train.
+    results : Path
+        CSV file.
+    checkpoints : Path
+        Folder of the checkpoint, which is removed in the end.
+    """
+    recipe, path = RECIPES[trial.network], checkpoints / f"{trial.name}.ckpt"
+    training = Training(trial, recipe, molecules(recipe, trial.train_size))
+    training.load(path)
+    training.run(path)
+    result = training.result()
+    add_result(results, result)
+    path.unlink()
+    print(
+        f"{trial.name}: {result.epochs:.1f} epochs, test MAE {result.test_mae:.1f} meV", flush=True
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    kinds = get_args(NetworkKind)
+    parser.add_argument("--networks", nargs="+", choices=kinds, default=kinds, metavar="KIND")
+    parser.add_argument("--train-sizes", nargs="+", type=int, default=[10_000, 5_000, 2_000])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--minutes", type=float, default=30.0, help="of each training (default 30)")
+    parser.add_argument(
+        "--clock",
+        choices=get_args(Clock),
+        default="wall",
+        help="count minutes that pass (default) or CPU time, on a machine that others use too",
+    )
+    parser.add_argument("--results", type=Path, default=Path("results/gated/accuracy.csv"))
+    parser.add_argument("--checkpoints", type=Path, default=Path("runs/gated_accuracy"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train what is not in the file yet, and print the table.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Command line; by default, that of the program.
+    """
+    options = parse(arguments)
+    trials = [
+        Trial(cast(NetworkKind, kind), size, seed, options.minutes, options.clock)
+        for seed in options.seeds
+        for size in options.train_sizes
+        for kind in options.networks
+    ]
+    for trial in trials:
+        if find(read_results(options.results), trial) is None:
+            run_trial(trial, options.results, options.checkpoints)
+    print(table(read_results(options.results)))
+
+
+if __name__ == "__main__":
+    main()
