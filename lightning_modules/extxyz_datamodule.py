@@ -48,7 +48,7 @@ class ExtXYZDataModule(MoleculeDataModule):
     Parameters
     ----------
     path : str
-        File of extended XYZ.
+        File of extended XYZ; there is no default.
     target : str
         Key of the target in the comment lines, e.g. ``energy``.
     unit : str, optional
@@ -98,6 +98,8 @@ class ExtXYZDataModule(MoleculeDataModule):
     ----------
     data : StructureData
         All structures as flat tensors; set by `load`.
+    files : list of Path
+        The files given, `path` first.
 
     Raises
     ------
@@ -112,7 +114,7 @@ class ExtXYZDataModule(MoleculeDataModule):
 
     def __init__(
         self,
-        path: str,
+        path: str | None = None,
         target: str = "energy",
         unit: str | None = "eV",
         forces: str | None = "forces",
@@ -135,6 +137,8 @@ class ExtXYZDataModule(MoleculeDataModule):
     ) -> None:
         super().__init__()
         self.target = find_target(target, unit)
+        if path is None:
+            raise ValueError("data.path is missing: give a file of extended XYZ")
         for option, given, allowed in (
             ("graph", graph, ("radius", "bonds")),
             ("split", split, ("auto", "random")),
@@ -158,10 +162,15 @@ class ExtXYZDataModule(MoleculeDataModule):
         if evaluate_only and (val_path or test_path):
             raise ValueError("val_path and test_path have no use here: give the file as path alone")
         self.save_hyperparameters(logger=False)
-        self._files = [Path(f).expanduser() for f in (path, val_path, test_path) if f is not None]
+        self.files = [Path(f).expanduser() for f in (path, val_path, test_path) if f is not None]
         self._sizes: list[int] = []
         self._digests: list[str] = []
         self._graphs: Graphs | None = None
+
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether all structures are there to be evaluated."""
+        return bool(self.hparams["evaluate_only"])
 
     # ---- preparation ----------------------------------------------------------------------
 
@@ -178,11 +187,16 @@ class ExtXYZDataModule(MoleculeDataModule):
             required=not hp["evaluate_only"],
             mixed_periodicity=hp["mixed_periodicity"],
         )
-        return [load_structures(path, labels, hp["cache_dir"]) for path in self._files]
+        return [load_structures(path, labels, hp["cache_dir"]) for path in self.files]
 
-    @override
     def check(self) -> None:
-        """Read everything and find all neighbours, so that errors come before training."""
+        """Read everything and find all neighbours, so that errors come before training.
+
+        Raises
+        ------
+        ValueError
+            If a file is unusable; names frame and line.
+        """
         self.load()
         self._find_graphs()
 
@@ -224,7 +238,7 @@ class ExtXYZDataModule(MoleculeDataModule):
     def _name(self, data: StructureData, row: int) -> str:
         """Name a structure by file, frame and line."""
         file = int(np.searchsorted(np.cumsum(self._sizes), row, side="right"))
-        return name_structure(self._files[file], data, row)
+        return name_structure(self.files[file], data, row)
 
     def _check_elements(self) -> None:
         """Refuse elements without training structures, and mention compositions without any."""
@@ -458,6 +472,6 @@ class ExtXYZDataModule(MoleculeDataModule):
         """
         if state_dict.get("files") != self._digests:
             raise ValueError(
-                f"{', '.join(str(path) for path in self._files)} changed since the run began: "
+                f"{', '.join(str(path) for path in self.files)} changed since the run began: "
                 "restore the file, or start over with --fresh"
             )

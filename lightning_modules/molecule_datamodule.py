@@ -93,15 +93,6 @@ class MoleculeDataModule(LightningDataModule):
     def molecule(self, index: int) -> tuple[int, str]:
         """Look up the data set's own number of a molecule, and its SMILES or formula."""
 
-    def check(self) -> None:
-        """Read whatever a user may have to correct, before a run begins. QM9 needs no correction.
-
-        Raises
-        ------
-        ValueError
-            Says what is wrong.
-        """
-
     @override
     def setup(self, stage: str | None = None) -> None:
         """Load the data, draw the parts and place the molecules on the device.

@@ -40,6 +40,7 @@ from lightning_modules.options import (
     irreps_of_channels,
 )
 from lightning_modules.own_target import find_target, is_energy
+from lightning_modules.regularizers import GroupLasso, PowerBalance, check_regularizers
 from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
@@ -154,6 +155,13 @@ class EquivariantRegressor(LightningModule):
         weights. ``uniform`` and ``sizes`` keep one subset per step, all subsets or all sizes
         equally likely; ``sandwich`` keeps the full set and a random proper subset.
         ``train/loss`` is of the subsets that are kept, all other metrics are the full set's.
+    group_lasso : float
+        Weight of a penalty on the weights that write each irrep of degree above 0, which pushes all
+        weights of an irrep to zero together (`lightning_modules.regularizers.GroupLasso`).
+    power_balance : float
+        Weight of a penalty on irreps that carry more power than others of the same layer
+        (`lightning_modules.regularizers.PowerBalance`). Both penalties are added to the loss,
+        logged under ``train/`` and no part of ``train/loss``; 0 leaves them out.
     compile : bool
         Compile the tensor products with `torch.compile`; for ``convolution: e3nn`` only.
     cuda_graph : bool
@@ -209,6 +217,8 @@ class EquivariantRegressor(LightningModule):
         patience: int = 10,
         ema_decay: float | None = None,
         irrep_dropout: IrrepDropoutName = "none",
+        group_lasso: float = 0.0,
+        power_balance: float = 0.0,
         compile: bool = False,
         cuda_graph: bool = False,
         channels_l0: int | None = None,
@@ -258,6 +268,11 @@ class EquivariantRegressor(LightningModule):
         nested = NestedNetworks(self.network)
         check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
         self.nested_networks = nested if irrep_dropout != "none" else None
+        check_regularizers(group_lasso, power_balance, irrep_dropout, cuda_graph)
+        self.group_lasso: GroupLasso | None = GroupLasso(self.network) if group_lasso else None
+        self.power_balance: PowerBalance | None = (
+            PowerBalance(self.network) if power_balance else None
+        )
         self._subset_schedule: SubsetSchedule | None = None
         self.target = find_target(target, unit)
         if reference is None:
@@ -267,6 +282,8 @@ class EquivariantRegressor(LightningModule):
         self.save_hyperparameters()
         self.loss = LOSSES[loss]()
         self.train_loss = MeanMetric()
+        weights = {"group_lasso": group_lasso, "power_balance": power_balance}
+        self.penalties = nn.ModuleDict({name: MeanMetric() for name, w in weights.items() if w})
         self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
         if force_weight:
             for split in ("val", "test"):
@@ -460,15 +477,44 @@ class EquivariantRegressor(LightningModule):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of the standardized target."""
-        loss = self._loss(batch)
+        features: list[Tensor] = []
+        loss = self._loss(batch, features)
         self.train_loss.update(loss.detach(), batch.num_graphs)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
+        if self.power_balance is not None:
+            imbalance = self.power_balance(features, batch.batch, batch.num_graphs)
+            self._log_penalty("power_balance", imbalance, batch)
+            loss = loss + self.hparams["power_balance"] * imbalance
         # Processes may hold unequal shares of a batch; gradients are averaged over processes.
-        return loss * batch.loss_weight if "loss_weight" in batch else loss
+        loss = loss * batch.loss_weight if "loss_weight" in batch else loss
+        if self.group_lasso is not None:
+            lasso = self.group_lasso(self.network)
+            self._log_penalty("group_lasso", lasso, batch)
+            loss = loss + self.hparams["group_lasso"] * lasso
+        return loss
 
-    def _loss(self, batch: Batch) -> Tensor:
-        """Loss of the network, or in nested training of the subsets that this step keeps."""
+    def _log_penalty(self, name: str, value: Tensor, batch: Batch) -> None:
+        """Log the mean over an epoch's molecules."""
+        self.penalties[name].update(value.detach(), batch.num_graphs)
+        self.log(f"train/{name}", self.penalties[name], on_step=False, on_epoch=True)  # type: ignore[arg-type]
+
+    def _recording(self, features: list[Tensor]) -> Callable[[Batch], Tensor]:
+        """Make a prediction that also puts the features of every layer into a list."""
+
+        def predict(batch: Batch) -> Tensor:
+            features[:], prediction = self.network.run_recording(self.network.prepare(batch))
+            return prediction
+
+        return predict
+
+    def _loss(self, batch: Batch, features: list[Tensor]) -> Tensor:
+        """Loss of the network, or in nested training of the subsets that this step keeps.
+
+        If powers are balanced, `features` gets the features of every layer.
+        """
         target = self.reference.standardize(batch)
+        if self.power_balance is not None:
+            return self._loss_of(self._recording(features), batch, target)
         if self.nested_networks is None or self._subset_schedule is None:
             return self._loss_of(self._padded_network or self, batch, target)
         kept = self._subset_schedule.kept(self.trainer.global_step)

@@ -51,6 +51,7 @@ RUN_FILES: dict[str, tuple[str, ...]] = {
         "splits.npz",
         "error.txt",
         "predictions.csv",
+        "predictions_*.csv",
     ),
     "checkpoints": ("best.ckpt", "last.ckpt"),
     "utilization": ("untrained.png", "best.png", "epoch_*.png"),

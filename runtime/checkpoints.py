@@ -1,13 +1,12 @@
 """Writing checkpoints atomically, and reading them without executing anything in them.
 
-Imports torch, Lightning and `records` only.
+Imports torch, Lightning, `lightning_modules.checkpoint_reading` and `records`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
+from lightning_modules.checkpoint_reading import read_checkpoint as read_checkpoint
 from records.files import replacing
 
 
@@ -74,40 +74,6 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint written by `train.py` onto the CPU.
-
-    Parameters
-    ----------
-    path : Path
-        ``best.ckpt`` or ``last.ckpt`` of a run.
-
-    Returns
-    -------
-    dict
-        With ``state_dict``, ``hyper_parameters`` and ``epoch`` among others.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, it is damaged, it holds code, or `train.py` did not write it.
-    """
-    if not path.is_file():
-        raise ValueError(f"no checkpoint {path}: train first, or name another")
-    try:
-        _check_archive(path)
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    # For a damaged file, torch's reader raises anything from KeyError to MemoryError.
-    except Exception as error:
-        raise ValueError(
-            f"checkpoint {path} is damaged or holds code ({type(error).__name__}); nothing in it "
-            f"was executed: {_remedy(path)}start the run over with --fresh"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of train.py: name another")
-    return checkpoint
-
-
 def holds_double_precision(path: Path) -> bool:
     """Return whether the network of a checkpoint has weights of 64 bits.
 
@@ -146,22 +112,3 @@ def load_network(module: LightningModule, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"checkpoint {path} holds another network ({reason})") from error
-
-
-def _check_archive(path: Path) -> None:
-    """Compare each part with its CRC-32, which `torch.save` writes and `torch.load` ignores."""
-    with zipfile.ZipFile(path) as archive:
-        # `torch.save` does not compress, so what is larger than its file would fill the memory.
-        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
-            raise zipfile.BadZipFile("its parts are larger than the file")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
-
-
-def _remedy(path: Path) -> str:
-    """Name the best checkpoint as a replacement for a damaged last one."""
-    best = path.with_name("best.ckpt")
-    if path.name != "last.ckpt" or not best.is_file():
-        return ""
-    return f"continue from the best epoch with `cp {best} {path}`, or "

@@ -446,7 +446,8 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         "--output",
         type=str | None,
         default=None,
-        help="predict: CSV file to write (default: predictions.csv in the run's directory)",
+        help="predict: CSV file to write (default: predictions.csv, or predictions_NAME.csv for a "
+        "file NAME, in the run's directory)",
     )
     parser.add_argument(
         "--ckpt_path",

@@ -120,6 +120,25 @@ def predict(
     return count
 
 
+def check_elements(
+    model: EquivariantRegressor, datamodule: MoleculeDataModule, checkpoint: Path
+) -> None:
+    """Refuse structures with an element that a checkpoint's network has not been trained on.
+
+    Parameters
+    ----------
+    model, datamodule, checkpoint
+        As in `validate`; the data are loaded.
+
+    Raises
+    ------
+    ValueError
+        Names the first such structure.
+    """
+    _load_weights(model, checkpoint)
+    model.reference.check_elements(datamodule, "test")
+
+
 def check_output(path: Path) -> None:
     """Check that a file can be written, and leave nothing behind.
 

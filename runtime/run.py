@@ -85,15 +85,19 @@ class Run:
         try:
             self.journal.open()
             if self.configuration.subcommand != "fit" or not self.journal.summary.finished:
-                self.datamodule.check()
-                if isinstance(self.datamodule, ExtXYZDataModule):
-                    self.model.check_data(self.datamodule)
+                self._check_data()
             if self.configuration.subcommand != "fit":
                 self._check_evaluation()
             elif self.is_writer:
                 self._take_directory()
         except (ValueError, OSError) as error:
             raise UsageError(one_line(error)) from error
+
+    def _check_data(self) -> None:
+        """Read structures that a user may have to correct."""
+        if isinstance(self.datamodule, ExtXYZDataModule):
+            self.datamodule.check()
+            self.model.check_data(self.datamodule)
 
     def _take_directory(self) -> None:
         fresh = self.configuration.fresh
@@ -119,13 +123,20 @@ class Run:
                 f"no checkpoint {self._checkpoint}: train first with "
                 "`python train.py fit` and the same options, or name one with --ckpt_path"
             )
+        if isinstance(self.datamodule, ExtXYZDataModule):
+            evaluation.check_elements(self.model, self.datamodule, self._checkpoint)
         if self.configuration.subcommand == "predict" and self.is_writer:
             check_output(self._output)
 
     @property
     def _output(self) -> Path:
         """Where predictions go."""
-        return self.configuration.output or self.directory.predictions
+        if self.configuration.output is not None:
+            return self.configuration.output
+        default = self.directory.predictions
+        if isinstance(self.datamodule, ExtXYZDataModule) and self.datamodule.is_whole_file:
+            return default.with_stem(f"{default.stem}_{self.datamodule.files[0].stem}")
+        return default
 
     @property
     def _checkpoint(self) -> Path:

@@ -167,8 +167,9 @@ def prepare(path: Path, labels: Labels, *, progress: bool = True) -> StructureDa
         If the file is unusable; names frame and line.
     """
     frames = read_frames(path, labels.target, labels.forces, labels.required)
-    bar = tqdm(frames, f"Reading {path.name}", unit=" frames", disable=not progress, delay=1.0)
-    kept = list(bar)
+    # Without a terminal, tqdm shows nothing if `disable` is None.
+    hidden = None if progress else True
+    kept = list(tqdm(frames, f"Reading {path.name}", unit=" frames", disable=hidden, leave=False))
     if not labels.mixed_periodicity:
         check_periodicity(kept, path)
     return flatten(kept)

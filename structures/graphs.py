@@ -72,7 +72,9 @@ def radius_graphs(
     found: list[Edges] = []
     total = 0
     rows = range(len(data))
-    for row in tqdm(rows, "Finding neighbours", unit=" frames", disable=not progress, delay=2.0):
+    # Without a terminal, tqdm shows nothing if `disable` is None.
+    hidden = None if progress else True
+    for row in tqdm(rows, "Finding neighbours", unit=" frames", disable=hidden, leave=False):
         try:
             edges = neighbor_edges(
                 pos[offsets[row] : offsets[row + 1]], cells[row], periodic[row], cutoff
