@@ -220,20 +220,22 @@ def repair_offline_files(folder: Path) -> list[Path]:
     return moved
 
 
-def set_aside_offline_files(folder: Path) -> list[Path]:
+def set_aside_offline_files(folder: Path, run_id: str) -> list[Path]:
     """Set offline files aside that have not been uploaded, because the rows get there otherwise.
 
     Parameters
     ----------
     folder : Path
         The run's ``wandb`` folder.
+    run_id : str
+        W&B's id of the run.
 
     Returns
     -------
     list of Path
         Folders that have been set aside, where they are now.
     """
-    files = sorted(folder.glob(f"{OFFLINE}*/run-*.wandb"))
+    files = sorted(folder.glob(f"{OFFLINE}*/run-{run_id}.wandb"))
     waiting = [file for file in files if not Path(f"{file}{SYNCED}").exists()]
     return [_set_aside(file.parent) for file in waiting]
 
@@ -244,23 +246,25 @@ def _set_aside(run_folder: Path) -> Path:
     return run_folder.rename(target)
 
 
-def cells_in_offline_files(folder: Path) -> dict[int, set[str]]:
+def cells_in_offline_files(folder: Path, run_id: str) -> dict[int, set[str]]:
     """Collect what a run's offline files hold.
 
     Parameters
     ----------
     folder : Path
         The run's ``wandb`` folder, after `repair_offline_files`.
+    run_id : str
+        W&B's id of the run. Another agent may have trained it under another id.
 
     Returns
     -------
     dict of int to set of str
         Logged keys by epoch.
     """
-    return _cells(row for file in _files(folder, OFFLINE) for row in file.rows)
+    return _cells(row for file in _files(folder, OFFLINE, run_id) for row in file.rows)
 
 
-def cells_on_server(folder: Path, received: int | None) -> dict[int, set[str]] | None:
+def cells_on_server(folder: Path, run_id: str, received: int | None) -> dict[int, set[str]] | None:
     """Find out from a run's online files what the server has received.
 
     W&B sends rows in order, so it has received the first `received` rows of the history.
@@ -269,6 +273,8 @@ def cells_on_server(folder: Path, received: int | None) -> dict[int, set[str]] |
     ----------
     folder : Path
         The run's ``wandb`` folder.
+    run_id : str
+        W&B's id of the run.
     received : int or None
         Number of rows on the server (`starting_step` of the continued W&B run); None for as many as
         the files hold.
@@ -280,7 +286,7 @@ def cells_on_server(folder: Path, received: int | None) -> dict[int, set[str]] |
         because offline files have been uploaded too.
     """
     history: dict[int, LoggedRow] = {}
-    for file in _files(folder, ONLINE):
+    for file in _files(folder, ONLINE, run_id):
         if file.rows:
             # What an earlier process logged from here on has not arrived.
             first = file.rows[0].step
@@ -293,9 +299,9 @@ def cells_on_server(folder: Path, received: int | None) -> dict[int, set[str]] |
     return _cells(row for step, row in history.items() if step < received)
 
 
-def _files(folder: Path, kind: str) -> Iterator[WandbFile]:
+def _files(folder: Path, kind: str, run_id: str = "*") -> Iterator[WandbFile]:
     """Read a run's files in the order in which they were begun, which their folders' names tell."""
-    for path in sorted(folder.glob(f"{kind}*/run-*.wandb")):
+    for path in sorted(folder.glob(f"{kind}*/run-{run_id}.wandb")):
         yield read_wandb_file(path)
 
 

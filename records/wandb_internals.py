@@ -10,13 +10,22 @@ from pathlib import Path
 
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+from wandb.sdk import wandb_setup
 from wandb.sdk.data_types._private import MEDIA_TMP
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+from wandb.sdk.lib.service.service_port_file import ServicePollForTokenError
+from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
 from wandb.sdk.lib.wbauth import read_netrc_auth
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
-SERVICE_GONE = (ConnectionError, HandleAbandonedError, MailboxClosedError)
-"""What W&B's calls raise when its service process has been killed."""
+SERVICE_GONE = (
+    ConnectionError,
+    HandleAbandonedError,
+    MailboxClosedError,
+    ServicePollForTokenError,
+    WandbServiceConnectionError,
+)
+"""What W&B's calls raise when its service process has been killed, or is killed as it starts."""
 
 API_ERRORS = (WandbApiFailedError,)
 """What W&B's public API raises beside `wandb.Error` when its server refuses or fails."""
@@ -25,7 +34,16 @@ MEDIA_FOLDER = Path(MEDIA_TMP.name)
 """In which W&B's client prepares pictures and tables, made once per process. On some machines such
 folders are removed when they are some days old."""
 
-__all__ = ["API_ERRORS", "MEDIA_FOLDER", "SERVICE_GONE", "FileTable", "Record", "stored_api_key"]
+__all__ = [
+    "API_ERRORS",
+    "MEDIA_FOLDER",
+    "SERVICE_GONE",
+    "FileTable",
+    "Record",
+    "client_settings",
+    "start_service",
+    "stored_api_key",
+]
 
 
 class FileTable(wandb.Table):
@@ -36,6 +54,25 @@ class FileTable(wandb.Table):
     """
 
     _log_type = "table-file"
+
+
+def client_settings() -> wandb.Settings:
+    """Read the settings of W&B's client, without starting its service process."""
+    return wandb_setup._setup(start_service=False).settings
+
+
+def start_service() -> None:
+    """Start W&B's service process, if there is none.
+
+    `wandb.setup` does that under a lock which it takes a second time, and so hangs for ever, if the
+    service process is killed as it starts.
+
+    Raises
+    ------
+    *SERVICE_GONE
+        If the service process has ended.
+    """
+    wandb_setup._setup(start_service=False).ensure_service()
 
 
 def stored_api_key(url: str) -> str | None:

@@ -19,7 +19,7 @@ from records.summary import Summary, read_summary, write_summary
 from runtime.configuration import RunConfiguration
 from runtime.run_directory import RunDirectory
 from runtime.wandb_handover import hand_trial_back
-from runtime.wandb_history import ReceivedHistory, received_history
+from runtime.wandb_history import NO_EPOCH, ReceivedHistory, received_history
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import WandbSession, start_wandb
@@ -196,6 +196,27 @@ class RunJournal:
         session.on_restart = lambda run: logger.reconnect(run, self._received(run))
         self._logger = logger
         return logger
+
+    def log_results(self, run_id: str) -> None:
+        """Log the results of a finished run as those of another run in W&B.
+
+        Parameters
+        ----------
+        run_id : str
+            W&B's id of the other run.
+        """
+        last = (self.summary.epochs or 1) - 1
+        session = self.start_wandb(run_id)
+        logger = EpochWandbLogger(session.run)
+
+        def reconnect(run: wandb.Run) -> None:
+            has_row = bool(run.starting_step)
+            logger.reconnect(run, ReceivedHistory({}, last if has_row else NO_EPOCH))
+
+        session.on_restart = reconnect
+        logger.log_metrics({**self.summary.results, "epoch": last})
+        logger.on_epoch_saved(last)
+        self.finish_wandb(0)
 
     def _received(self, run: wandb.Run) -> ReceivedHistory:
         folder = self.directory.path / "wandb"

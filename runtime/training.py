@@ -101,9 +101,7 @@ class Training:
     def answer_again(self) -> None:
         """Answer an agent that asks for a finished run: a sweep may hand out a duplicate."""
         if os.environ.get("WANDB_SWEEP_ID") and self.journal.is_writer:
-            session = self.journal.start_wandb(os.environ.get("WANDB_RUN_ID") or "")
-            session.run.log(dict(self.journal.summary.results))
-            self.journal.finish_wandb(0)
+            self.journal.log_results(os.environ.get("WANDB_RUN_ID") or "")
 
     def _write_start(self, resume: bool) -> None:
         """Write what is known before the first epoch."""
@@ -122,6 +120,7 @@ class Training:
             configuration_hash=self.configuration.hash,
             resumed=summary.resumed + int(resume),
             wandb_run_id=run_id,
+            wandb_epoch=summary.wandb_epoch if run_id == summary.wandb_run_id else None,
         )
 
     def _record_data(self) -> None:

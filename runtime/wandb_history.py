@@ -74,15 +74,15 @@ def received_history(
     """
     if mode == "offline":
         # Nobody can ask the server how much of the online files it has received: almost all.
-        cells = cells_in_offline_files(folder)
-        for epoch, keys in (cells_on_server(folder, None) or {}).items():
+        cells = cells_in_offline_files(folder, run.id)
+        for epoch, keys in (cells_on_server(folder, run.id, None) or {}).items():
             cells.setdefault(epoch, set()).update(keys)
         return ReceivedHistory(cells, NO_EPOCH if recorded is None else recorded)
     if mode != "online":
         return ReceivedHistory()
     # From now on the server has the rows that offline files hold: they must not be uploaded too.
-    set_aside_offline_files(folder)
-    on_server = cells_on_server(folder, run.starting_step)
+    set_aside_offline_files(folder, run.id)
+    on_server = cells_on_server(folder, run.id, run.starting_step)
     if on_server is not None:
         return ReceivedHistory(on_server)
     epochs = run.summary.get(COUNT)  # type: ignore[no-untyped-call]

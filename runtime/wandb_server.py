@@ -15,7 +15,7 @@ from http import HTTPStatus
 import requests
 import wandb
 
-from records.wandb_internals import stored_api_key
+from records.wandb_internals import client_settings, stored_api_key
 
 PROBE_SECONDS = 5.0
 """Longest wait for the server's answer to one question."""
@@ -196,7 +196,7 @@ def has_api_key() -> bool:
 
 def _settings() -> wandb.Settings:
     try:
-        settings: wandb.Settings = wandb.setup().settings
+        settings = client_settings()
     except ValueError as error:
         text = " ".join(str(error).partition("For further information")[0].split())
         raise ValueError(

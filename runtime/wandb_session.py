@@ -20,7 +20,7 @@ import wandb
 
 from records.upload_command import upload_command
 from records.wandb_files import repair_offline_files
-from records.wandb_internals import SERVICE_GONE
+from records.wandb_internals import SERVICE_GONE, start_service
 from runtime.signals import StopRequestedError
 from runtime.wandb_server import PROBE_SECONDS, examine_server, server_url
 
@@ -73,7 +73,8 @@ class WandbSession:
     ----------
     run : wandb.Run
     mode : {"online", "offline", "disabled"}
-        "offline" also if "online" was wanted and the server could not be used.
+        "offline" also if "online" was wanted and the server could not be used, and "disabled" if
+        W&B's service process could not be used either.
     reason : str
         One line for the user.
     finish_timeout : float
@@ -158,22 +159,18 @@ class WandbSession:
         try:
             return self._end(exit_code, preempted, summary)
         except SERVICE_GONE:
-            self._forget_service()
+            _forget_service()
         try:
             self.run = self.restart()
             if self.on_restart is not None:
                 self.on_restart(self.run)
             return self._end(exit_code, preempted, summary)
         except SERVICE_GONE:
-            self._forget_service()
+            _forget_service()
             self.service_gone = True
         except wandb.Error:
             pass  # `_incomplete` asks the server why
         return False
-
-    def _forget_service(self) -> None:
-        with suppress(*SERVICE_GONE):
-            wandb.teardown()
 
     def _end(self, exit_code: int, preempted: bool, summary: dict[str, Any]) -> bool:
         if preempted:
@@ -212,6 +209,12 @@ class WandbSession:
             self._timed_out = True
             _skip_wandbs_exit_hook(exit_code)
         return bool(complete and complete[0])
+
+
+def _forget_service() -> None:
+    """Let the next call start another service process."""
+    with suppress(*SERVICE_GONE):
+        wandb.teardown()
 
 
 def _skip_wandbs_exit_hook(exit_code: int) -> None:
@@ -280,8 +283,9 @@ def start_wandb(
     def start(mode: str) -> wandb.Run:
         # An unfinished file would keep `wandb sync` from uploading this one.
         repair_offline_files(directory / "wandb")
-        wandb.setup()
-        messages.listen()
+        if mode != "disabled":
+            start_service()
+            messages.listen()
         settings = wandb.Settings(
             init_timeout=start_timeout,
             finish_timeout=finish_timeout,
@@ -309,8 +313,20 @@ def start_wandb(
         run.define_metric("val/mae", summary="min", step_metric="epoch")
         return run
 
+    def start_surely(mode: str) -> wandb.Run:
+        """Start the run, with another service process if the first one ends meanwhile."""
+        try:
+            return start(mode)
+        except SERVICE_GONE:
+            _forget_service()
+        return start(mode)
+
     began = time.monotonic()
     try:
+        run = start_surely(mode)
+    except SERVICE_GONE:
+        _forget_service()
+        mode, reason = "disabled", "W&B is disabled: its service process ends whenever it starts."
         run = start(mode)
     except wandb.Error as error:
         if mode != "online":
@@ -321,7 +337,7 @@ def start_wandb(
         # W&B's service process remembers the run that it could not start; a new one does not.
         wandb.teardown()
         mode = "offline"
-        run = start(mode)
+        run = start_surely(mode)
     except StopRequestedError as stop:
         _skip_wandbs_exit_hook(stop.exit_code)
         raise

@@ -263,11 +263,12 @@ def test_a_preempted_process_is_gone_in_time_though_wandb_hangs(
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
 from runtime.wandb_history import received_history
 from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_session import start_wandb
+from tests.faults.wandb_stage import services
 
 def reconnect(run):
     logger.reconnect(run, received_history(run, "offline", Path(sys.argv[1]) / "wandb", None))
@@ -276,10 +277,8 @@ session = start_wandb("offline", "", Path(sys.argv[1]), run_id="abc", name="tiny
                       config={}, stop=lambda: None, start_timeout=60, finish_timeout=60)
 session.on_restart = reconnect
 logger = EpochWandbLogger(session.run)
-lists = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
-for child in sum(lists, []):
-    if "wandb-core" in Path(f"/proc/{child}/comm").read_text():
-        os.kill(int(child), signal.SIGKILL)
+for service in services():
+    service.kill()
 for epoch in range(3):
     logger.log_metrics({"epoch": epoch, "val/mae": 1.0})
     logger.on_epoch_saved(epoch)
@@ -304,6 +303,93 @@ def test_a_run_outlives_the_service_process_of_wandb(tmp_path: Path) -> None:
         run = server.runs["abc"]
         assert run.metric("epochs") == [1, 2, 3]
         assert (run.state, run.summary["test/mae"]) == ("finished", 1.0)
+
+
+KILLED_AS_IT_STARTS = """
+import sys, threading, time
+from pathlib import Path
+from runtime.wandb_session import start_wandb
+from tests.faults.wandb_stage import services
+
+def kill():
+    killed = set()
+    while len(killed) < int(sys.argv[2]):
+        for service in services():
+            if service.pid not in killed:
+                killed.add(service.pid)
+                service.kill()
+        time.sleep(0.001)
+
+threading.Thread(target=kill, daemon=True).start()
+session = start_wandb("offline", "as asked.", Path(sys.argv[1]), run_id="abc", name="tiny",
+                      project="p", config={}, stop=lambda: None, start_timeout=60,
+                      finish_timeout=60)
+session.update_config({"a": 1})
+session.run.log({"epoch": 0, "epochs": 1})
+print(session.mode, session.reason, session.finish(0, summary={"test/mae": 1.0}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (1, "offline as asked. None\n"),
+        (99, "disabled W&B is disabled: its service process ends whenever it starts. None\n"),
+    ],
+)
+def test_a_run_starts_though_the_service_process_of_wandb_is_killed(
+    times: int, said: str, tmp_path: Path
+) -> None:
+    """W&B's client alone hangs for ever then."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AS_IT_STARTS, str(tmp_path), str(times)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
+ANSWERING = """
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tests.faults.wandb_stage import services
+from tests.runtime.test_journal import journal
+
+@contextmanager
+def killing(seconds):
+    yield
+    for service in services():
+        service.kill()
+
+finished = journal(Path(sys.argv[1]))
+finished.mode = "online"
+finished._deferring_stop = killing
+finished.record(status="finished", epochs=3, **{"test/mae": 1.0})
+finished.log_results("other")
+"""
+
+
+def test_a_finished_run_answers_though_the_service_process_of_wandb_is_killed(
+    tmp_path: Path,
+) -> None:
+    with WandbServer() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", ANSWERING, str(tmp_path)],
+            cwd=REPOSITORY,
+            env=server.environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        run = server.runs["other"]
+    assert [(row["epoch"], row["test/mae"]) for row in run.history] == [(2, 1.0)]
+    assert (run.state, run.exit_code) == ("finished", 0)
 
 
 def test_a_training_outlives_the_service_process_of_wandb(

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from records.metrics import read_metrics
@@ -94,6 +95,12 @@ class StageFault(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.stage.moment == "finish":
             self.stage.begin()
+
+
+def services() -> list[psutil.Process]:
+    """Find this process's service processes of W&B."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "wandb-core" in child.name()]
 
 
 def warnings_in(output: str) -> list[str]:

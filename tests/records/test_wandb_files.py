@@ -106,13 +106,13 @@ def test_a_file_with_another_byte_is_set_aside(logged: Path, tmp_path: Path) -> 
     path.write_bytes(content)
     (moved,) = repair_offline_files(tmp_path / "wandb")
     assert (moved / "run-abc.wandb").read_bytes() == bytes(content)
-    assert cells_in_offline_files(tmp_path / "wandb") == {}
+    assert cells_in_offline_files(tmp_path / "wandb", "abc") == {}
 
 
 def test_offline_files_tell_what_was_logged_for_each_epoch(logged: Path) -> None:
     assert repair_offline_files(logged) == []
     keys = {"epoch", "val/mae", "text", "late"}
-    assert cells_in_offline_files(logged) == dict.fromkeys(range(4), keys)
+    assert cells_in_offline_files(logged, "abc") == dict.fromkeys(range(4), keys)
 
 
 def test_only_rows_that_the_server_has_received_count(tmp_path: Path) -> None:
@@ -127,6 +127,6 @@ def test_only_rows_that_the_server_has_received_count(tmp_path: Path) -> None:
         assert [row["_step"] for row in run.history] == [0, 1, 2, 3, 4]
     keys = {"epoch", "val/mae", "text", "late"}
     expected = {0: keys, 1: keys - {"late"}, 2: keys}
-    assert cells_on_server(tmp_path / "wandb", 5) == expected
-    assert cells_on_server(tmp_path / "wandb", 2) == {0: keys}
-    assert cells_on_server(tmp_path / "wandb", 6) is None
+    assert cells_on_server(tmp_path / "wandb", "abc", 5) == expected
+    assert cells_on_server(tmp_path / "wandb", "abc", 2) == {0: keys}
+    assert cells_on_server(tmp_path / "wandb", "abc", 6) is None
