@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from benchmarks.training_step import (
     Row,
     Variant,
     molecules,
+    peak_memory,
     sgemm_rate,
     training_step,
 )
@@ -98,21 +98,7 @@ def measure_memory(row: Row, variant: Variant, batch_size: int) -> dict[str, flo
     dict
         ``baseline`` (network, data and libraries) and ``peak`` resident memory, MB.
     """
-    step = training_step(row, variant, molecules(row.graph, batch_size))
-    # A backward pass of something small starts autograd's threads and loads its libraries.
-    torch.nn.Linear(8, 8)(torch.randn(8, 8)).sum().backward()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-    baseline = _resident("VmRSS")
-    for _ in range(3):
-        step()
-    return {"baseline": baseline, "peak": _resident("VmHWM")}
-
-
-def _resident(key: str) -> float:
-    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {key}: this benchmark needs Linux")
-    return int(found.group(1)) / 1024
+    return peak_memory(training_step(row, variant, molecules(row.graph, batch_size)))
 
 
 def summarize(row: Row, batch_size: int, parts: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -20,8 +20,7 @@ import argparse
 import csv
 import io
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -32,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
 from benchmarks.gated_peers import Architecture, NequipNetwork
+from benchmarks.training_step import CLOCKS, Clock
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.target_reference import TargetReference
 from networks.convnet import EquivariantConvNet
@@ -39,11 +39,6 @@ from networks.gated import GatedNetwork
 from records.files import replacing, write_text
 
 NetworkKind = Literal["gated", "nequip", "published"]
-Clock = Literal["wall", "cpu"]
-CLOCKS: Mapping[Clock, Callable[[], float]] = {
-    "wall": time.monotonic,
-    "cpu": time.process_time,
-}
 CHECKPOINT_SECONDS = 60.0
 WARMUP = 0.01
 """Part of the time in which the learning rate grows."""

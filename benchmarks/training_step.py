@@ -5,9 +5,11 @@ May import everything; only other benchmarks import it.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,6 +20,12 @@ from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
 
 Variant = Literal["e3nn", "fast"]
+Clock = Literal["wall", "cpu"]
+CLOCKS: Mapping[Clock, Callable[[], float]] = {
+    "wall": time.perf_counter,
+    "cpu": time.process_time,
+}
+"""Time that passes, and CPU time, which does not count what other programs take."""
 RADIUS = 5.0
 """Cutoff of the radius graph, angstrom."""
 
@@ -169,3 +177,32 @@ def sgemm_rate(seconds: float = 0.5) -> float:
         torch.mm(a, b, out=out)
         best = min(best, time.perf_counter() - start)
     return 2 * 1024**3 / best / 1e9
+
+
+def peak_memory(step: Callable[[], Any]) -> dict[str, float]:
+    """Measure the peak memory of three steps in this process.
+
+    Parameters
+    ----------
+    step : callable
+        What is measured.
+
+    Returns
+    -------
+    dict
+        ``baseline`` (network, data and libraries) and ``peak`` resident memory, MB.
+    """
+    # A backward pass of something small starts autograd's threads and loads its libraries.
+    torch.nn.Linear(8, 8)(torch.randn(8, 8)).sum().backward()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    baseline = _resident("VmRSS")
+    for _ in range(3):
+        step()
+    return {"baseline": baseline, "peak": _resident("VmHWM")}
+
+
+def _resident(key: str) -> float:
+    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None:
+        raise RuntimeError(f"/proc/self/status has no {key}: this benchmark needs Linux")
+    return int(found.group(1)) / 1024
