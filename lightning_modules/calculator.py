@@ -1,6 +1,6 @@
 """`IrrepscopeCalculator`: a trained network as an ASE calculator.
 
-Imports torch, ASE, `structures` and this package only.
+Imports torch, ASE, `qm9`, `structures` and this package only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch_geometric.data import Batch
 
 from lightning_modules.checkpoint_reading import read_checkpoint
 from lightning_modules.regressor import EquivariantRegressor
+from qm9.graphs import COVALENT_RADII
 from structures.neighbors import neighbor_edges
 
 EV: Mapping[str, float] = {
@@ -125,10 +126,11 @@ class IrrepscopeCalculator(Calculator):
             self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
 
     def _check_elements(self, atoms: Atoms) -> None:
-        seen = self._module.reference.seen.cpu().numpy()
-        weights = self._module.reference.weights.cpu().numpy()
+        seen = ~self._module.reference.weights.isnan().cpu().numpy()
+        if self._module.hparams["unit"] is None:  # a target of QM9
+            seen[[z for z in range(len(seen)) if z not in COVALENT_RADII]] = False
         for z in sorted(set(atoms.numbers.tolist())):
-            if z == 0 or z >= len(seen) or not seen[z] or np.isnan(weights[z]):
+            if z >= len(seen) or not seen[z]:
                 raise ValueError(
                     f"the network has not been trained on {chemical_symbols[z]}: its elements are "
                     f"{', '.join(chemical_symbols[int(known)] for known in np.flatnonzero(seen))}"

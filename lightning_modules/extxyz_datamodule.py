@@ -211,6 +211,8 @@ class ExtXYZDataModule(MoleculeDataModule):
         data = join([data for data, _ in read])
         self.splits = self._parts(data)
         self.data = data  # last: nothing half read may be taken for the data
+        if self.hparams["unit"] is None:
+            self._check_qm9_elements()
         if self.hparams["evaluate_only"]:
             return
         self._check_elements()
@@ -262,6 +264,21 @@ class ExtXYZDataModule(MoleculeDataModule):
                     f"{part} part, and its composition is no combination of those in the training "
                     "part: its energy reference is a guess"
                 )
+
+    def _check_qm9_elements(self) -> None:
+        """Refuse elements that QM9 does not have, for networks that were trained on it."""
+        strange = ~torch.isin(self.data.z, torch.tensor(list(COVALENT_RADII), dtype=torch.uint8))
+        if strange.any():
+            atom = int(strange.nonzero()[0])
+            raise ValueError(
+                f"{self._name(self.data, self._row_of(atom))} has "
+                f"{chemical_symbols[int(self.data.z[atom])]}, which QM9 does not have: the network "
+                "has been trained on H, C, N, O and F"
+            )
+
+    def _row_of(self, atom: int) -> int:
+        """Find the structure that an atom belongs to."""
+        return int(torch.searchsorted(self.data.node_offsets, atom, right=True)) - 1
 
     def _find_graphs(self) -> Graphs:
         if self._graphs is None:
@@ -373,7 +390,7 @@ class ExtXYZDataModule(MoleculeDataModule):
             atom = int(missing.nonzero()[0])
         else:
             atom = 0
-        row = int(torch.searchsorted(data.node_offsets, atom, right=True)) - 1
+        row = self._row_of(atom)
         raise ValueError(
             f"{self._name(data, row)} has no forces{f' in a column {column!r}' if column else ''}, "
             "which force_weight needs: name their column with --data.forces, or give "
@@ -397,7 +414,7 @@ class ExtXYZDataModule(MoleculeDataModule):
         if int(z.max()) < num_elements:
             return
         atom = int((z >= num_elements).nonzero()[0])
-        row = int(torch.searchsorted(self.data.node_offsets, atom, right=True)) - 1
+        row = self._row_of(atom)
         raise ValueError(
             f"{self._name(self.data, row)} has {chemical_symbols[int(z[atom])]}, atomic number "
             f"{int(z[atom])}, but the network has {num_elements} elements: give "

@@ -96,10 +96,8 @@ class TargetReference(nn.Module):
     std, intercept : Tensor
         [] float64, target's unit.
     weights : Tensor
-        [num_elements] float64, target's unit per atom; NaN for elements without a fit.
-    seen : Tensor
-        [num_elements] bool, the elements of the training part; all of them where an older
-        checkpoint does not say.
+        [num_elements] float64, target's unit per atom; NaN for elements without a fit, and for all
+        elements that the training part of own data lacks.
 
     Raises
     ------
@@ -110,7 +108,6 @@ class TargetReference(nn.Module):
     std: Tensor
     intercept: Tensor
     weights: Tensor
-    seen: Tensor
 
     def __init__(self, kind: ReferenceName, num_elements: int) -> None:
         super().__init__()
@@ -122,7 +119,6 @@ class TargetReference(nn.Module):
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
         self.register_buffer("weights", torch.zeros(num_elements, dtype=torch.float64))
-        self.register_buffer("seen", torch.ones(num_elements, dtype=torch.bool))
 
     def fit(self, data: ReferenceData) -> None:
         """Fit all buffers on the training part.
@@ -154,9 +150,11 @@ class TargetReference(nn.Module):
         # Zero in all positions without a fit is right unless composition is fitted.
         self.weights.fill_(float("nan") if self.kind == "composition" else 0.0)
         self.weights[: len(fit.weights)] = torch.from_numpy(fit.weights)
-        there = np.flatnonzero(data.element_counts("train").any(axis=0))
-        self.seen.fill_(False)
-        self.seen[torch.from_numpy(there)] = True
+        if getattr(data, "strict_elements", False):
+            there = np.flatnonzero(data.element_counts("train").any(axis=0))
+            unknown = torch.ones_like(self.weights, dtype=torch.bool)
+            unknown[torch.from_numpy(there)] = False
+            self.weights.masked_fill_(unknown, float("nan"))
 
     def check_elements(self, data: ReferenceData, part: str) -> None:
         """Refuse molecules with an element that the fit, or for own data the network, lacks.
@@ -175,7 +173,7 @@ class TargetReference(nn.Module):
         """
         counts = data.element_counts(part)
         is_strict = getattr(data, "strict_elements", False)
-        fitted = ~self.weights.isnan() & (self.seen if is_strict else True)
+        fitted = ~self.weights.isnan()
         known = np.zeros(counts.shape[1], dtype=bool)
         known[: len(fitted)] = fitted.cpu().numpy()[: len(known)]
         rows, elements = np.nonzero(counts[:, ~known])
@@ -249,7 +247,7 @@ class TargetReference(nn.Module):
         return standardized.to(self.std.dtype) * self.std + self.of(batch)
 
     def convert_older(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Rename and complete what older checkpoints hold.
+        """Rename what older checkpoints hold: the target's mean and standard deviation alone.
 
         Parameters
         ----------
@@ -262,5 +260,3 @@ class TargetReference(nn.Module):
             state_dict[f"{prefix}reference.intercept"] = state_dict.pop(f"{prefix}target_mean")
             state_dict[f"{prefix}reference.std"] = state_dict.pop(f"{prefix}target_std")
             state_dict[f"{prefix}reference.weights"] = torch.zeros_like(self.weights)
-        if f"{prefix}reference.std" in state_dict:
-            state_dict.setdefault(f"{prefix}reference.seen", torch.ones_like(self.seen))

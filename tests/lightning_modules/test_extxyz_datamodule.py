@@ -135,7 +135,10 @@ def test_references_per_element_recover_additive_energies(tmp_path: Path):
     reference.fit(data)
     np.testing.assert_allclose(reference.weights[[1, 6, 7, 8]], weights[[1, 6, 7, 8]], atol=1e-6)
     assert reference.intercept.item() == 0.0
-    assert reference.seen.nonzero().flatten().tolist() == [1, 6, 7, 8]
+    assert (~reference.weights.isnan()).nonzero().flatten().tolist() == [1, 6, 7, 8]
+    mean = TargetReference("mean", 100)
+    mean.fit(data)
+    assert (mean.weights == 0).nonzero().flatten().tolist() == [1, 6, 7, 8]
     twice = data.batch([0, 0])
     assert reference.of(twice).sum().item() == pytest.approx(2 * structures[0].info["e"])
 
