@@ -11,7 +11,7 @@ import sys
 from records.announcement import announce
 from records.standard_streams import make_standard_streams_safe
 from records.user_folders import prepare_user_folders
-from runtime.errors import UsageError, fail
+from runtime.errors import UsageError, fail, one_line
 from runtime.quiet import quiet_libraries
 from runtime.signals import StopRequestedError, StopSignals
 from runtime.threads import leave_a_core
@@ -48,8 +48,9 @@ def main(arguments: list[str]) -> int:
             cli = IrrepscopeCLI(arguments, signals)
             run = Run(cli.configuration, cli.model, cli.datamodule, cli.build_trainer, signals)
             run.open()
-        except UsageError as error:
-            fail(str(error))
+        # The file system refuses names that are too long, among other things.
+        except (UsageError, OSError) as error:
+            fail(one_line(error))
         return run.execute()
     except StopRequestedError as stop:
         hand_trial_back(stop.exit_code)

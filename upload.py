@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(line, flush=True)
         except (UploadError, OSError) as error:
             return _complain(error, FAILED)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return _complain(error, UNUSABLE)
     return 0
 

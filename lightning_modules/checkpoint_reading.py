@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+DEEPEST = 50
+"""Levels of nested values in a checkpoint."""
+MOST_VALUES = 1_000_000
+"""Values in a checkpoint, those of its tensors not counted."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -41,9 +47,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint {path} is damaged or holds code ({type(error).__name__}); nothing in it "
             f"was executed: {_remedy(path)}start the run over with --fresh"
         ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError(f"{path} is not a checkpoint of train.py: name another")
-    return checkpoint
+    if problem := _problem(checkpoint):
+        raise ValueError(f"{path} is not a checkpoint of train.py ({problem}): name another")
+    return checkpoint  # type: ignore[no-any-return]
+
+
+def _problem(checkpoint: Any) -> str | None:
+    """Say why something that was loaded is no checkpoint; None if it may be one."""
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        return "it holds no weights"
+    if not all(isinstance(weight, Tensor) for weight in checkpoint["state_dict"].values()):
+        return "its weights are no tensors"
+    # Without recursion, and each value as often as it is referred to: that is how others read it.
+    left, seen = [(checkpoint, 0)], 0
+    while left:
+        value, depth = left.pop()
+        seen += 1
+        if depth > DEEPEST:
+            return "it is nested too deeply"
+        if seen > MOST_VALUES:
+            return f"it holds more than {MOST_VALUES:,} values"
+        if isinstance(value, dict):
+            left += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            left += [(inner, depth + 1) for inner in value]
+    return None
 
 
 def _check_archive(path: Path) -> None:

@@ -6,6 +6,7 @@ Imports PyYAML, `records` and this package only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,19 @@ def options_of_checkpoint(path: Path) -> dict[str, Any]:
             "--config RUN/config.yaml"
         )
     flat = flatten({"model": dict(model), "data": dict(data)})
+    if strange := [key for key, value in flat.items() if not _is_plain(value)]:
+        raise ValueError(f"checkpoint {path} holds {strange[0]}, which is no option's value")
     # These options are set once for model and data.
     flat.setdefault("data.target", flat.get("model.target"))
     linked = ("model.target", "model.unit", "data.cutoff")
     return {k: v for k, v in flat.items() if k not in NEUTRAL_KEYS and k not in linked}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be an option's: nothing that takes long to compare, as a tensor may."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def run_of_checkpoint(path: Path) -> Path | None:
@@ -143,8 +153,9 @@ def config_files(arguments: Sequence[str]) -> Iterator[tuple[int, Path]]:
             path = Path(argument.partition("=")[2])
         elif number and arguments[number - 1] in ("--config", "-c"):
             path = Path(argument)
-        if path is not None and path.is_file():  # anything else is the parser's to refuse
-            yield number, path
+        with suppress(OSError):  # a name that is too long
+            if path is not None and path.is_file():  # anything else is the parser's to refuse
+                yield number, path
 
 
 def keys_in(arguments: Sequence[str]) -> set[str]:

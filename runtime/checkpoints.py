@@ -18,6 +18,17 @@ from typing_extensions import override
 from lightning_modules.checkpoint_reading import read_checkpoint as read_checkpoint
 from records.files import replacing
 
+RESUMABLE = (
+    "epoch",
+    "global_step",
+    "pytorch-lightning_version",
+    "loops",
+    "callbacks",
+    "optimizer_states",
+    "lr_schedulers",
+)
+"""What training needs of a checkpoint beside the weights."""
+
 
 class WholeCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its destination, and move it there once it is on the disk.
@@ -84,6 +95,45 @@ def holds_double_precision(path: Path) -> bool:
     """
     weights = read_checkpoint(path)["state_dict"].items()
     return any(w.dtype == torch.float64 for name, w in weights if name.startswith("network."))
+
+
+def check_resumable(path: Path, module: LightningModule) -> int:
+    """Check that training can go on from a checkpoint, before anything of it is restored.
+
+    Parameters
+    ----------
+    path : Path
+        ``last.ckpt`` of a run.
+    module : LightningModule
+        To be trained.
+
+    Returns
+    -------
+    int
+        Last finished epoch.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is unusable, lacks something, or holds another network.
+    """
+    checkpoint, own = read_checkpoint(path), module.state_dict()
+    weights = checkpoint["state_dict"]
+    lacking = [name for name in RESUMABLE if name not in checkpoint]
+    different = [
+        name
+        for name in own.keys() | weights.keys()
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    ]
+    if lacking or not isinstance(checkpoint["epoch"], int):
+        problem = f"it lacks {', '.join(lacking) or 'its epoch'}"
+    elif different:
+        problem = f"it holds another network: {min(different)} differs"
+    else:
+        return checkpoint["epoch"]
+    raise ValueError(
+        f"training cannot go on from checkpoint {path} ({problem}): start the run over with --fresh"
+    )
 
 
 def load_network(module: LightningModule, path: Path) -> None:

@@ -6,6 +6,7 @@ Imports Lightning, `lightning_modules`, `callbacks` and this package.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,8 @@ from lightning_modules.extxyz_datamodule import ExtXYZDataModule
 from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.bounded import read_text
-from records.bounded_yaml import LARGEST_YAML, parse_yaml
+from records.bounded_yaml import LARGEST_YAML, check_yaml, parse_yaml
+from records.configuration import identity
 from runtime.checkpoint_options import (
     GROUPS,
     NETWORK_KEYS,
@@ -44,6 +46,7 @@ from runtime.data_choice import (
     options_for_file,
 )
 from runtime.errors import UsageError, one_line
+from runtime.extension import find_extendable
 from runtime.lightning_internals import CustomizableCLI
 from runtime.processes import is_rank_zero
 from runtime.provenance import provenance
@@ -75,6 +78,7 @@ TRANSIENT_OPTIONS = (
     "config",
     "ckpt_path",
     "fresh",
+    "extend",
     "output",
 )
 """Options of one command that are no part of the run, and so are not written to config.yaml."""
@@ -184,13 +188,16 @@ class IrrepscopeCLI(CustomizableCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about a command line given in Python."""
+        _check_arguments(args)
         _check_config_files(args)
         try:
             args = follow_moved_runs(args)
             self._given = keys_in(args)
             self.config = parser.parse_args(args)
-            if self._set_network_defaults():
+            changed = self._set_network_defaults()
+            if changed:
                 self.config = parser.parse_args(args)
+                self._say_defaults(changed)
             self._fill_in_network_defaults()
         except UsageError:
             raise
@@ -200,22 +207,27 @@ class IrrepscopeCLI(CustomizableCLI):
             # Whatever the parser fails with, its cause is something that the user typed.
             raise UsageError(f"the command line cannot be parsed: {one_line(error)}") from error
 
-    def _set_network_defaults(self) -> bool:
-        """Make the defaults those of the network that was chosen; return whether any changed.
-
-        What changes and was not given is said in one line.
-        """
+    def _set_network_defaults(self) -> dict[str, Any]:
+        """Make the defaults those of the network that was chosen; return those that change."""
         defaults = defaults_for(self._options["model"]["network"], self._data_class)
         parser = self.subcommand_parser
         before = parser.get_defaults(skip_validation=True)
         changed = {key: value for key, value in defaults.items() if before[key] != value}
         parser.set_defaults(changed)
-        applied = [f"{key} {value}" for key, value in changed.items() if key not in self._given]
-        options_come_along = self._options["ckpt_path"] or self._options["init_from"]
-        if applied and not options_come_along and is_rank_zero():
-            text = ", ".join(applied).replace("None", "as many as 0e in irreps")
-            print(f"note: by default network gated has {text}", file=sys.stderr)
-        return bool(changed)
+        return changed
+
+    def _say_defaults(self, changed: dict[str, Any]) -> None:
+        """Say which defaults apply that are not those in the help."""
+        options = self._options
+        if options["ckpt_path"] or options["init_from"] or not is_rank_zero():
+            return  # a checkpoint's options come with it
+        applied = ", ".join(
+            f"{key} {'as many as 0e in irreps' if value is None else value}"
+            for key, value in changed.items()
+            if key not in self._given and options[key] == value
+        )
+        if applied:
+            print(f"note: by default network gated has {applied}", file=sys.stderr)
 
     def _fill_in_network_defaults(self) -> None:
         """Replace options that were given as null by the network's defaults."""
@@ -380,7 +392,13 @@ class IrrepscopeCLI(CustomizableCLI):
             options.pop(key, None)
         text = parser.dump(options, skip_none=False, skip_link_targets=False, skip_validation=True)
         resolved: dict[str, Any] = yaml.safe_load(text)
-        run_name = options["run_name"] or default_run_name(resolved, str(self.model.network.irreps))
+        runs_dir = expand_directory("runs_dir", options["runs_dir"])
+        if options["extend"] and not options["run_name"]:
+            run_name = find_extendable(runs_dir, identity(resolved))
+        else:
+            run_name = options["run_name"] or default_run_name(
+                resolved, str(self.model.network.irreps)
+            )
         described = provenance(self.model, self.datamodule)
         kept = options.clone()
         for key in TRANSIENT_OPTIONS:
@@ -391,8 +409,9 @@ class IrrepscopeCLI(CustomizableCLI):
             subcommand=self.config["subcommand"],
             bare=self._bare,
             run_name=run_name,
-            runs_dir=expand_directory("runs_dir", options["runs_dir"]),
+            runs_dir=runs_dir,
             fresh=options["fresh"],
+            extend=options["extend"],
             project=options["project"],
             wandb_start_timeout=options["wandb_start_timeout"],
             wandb_finish_timeout=options["wandb_finish_timeout"],
@@ -423,6 +442,10 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
     parser.add_argument(
         "--fresh", type=bool, default=False, nargs="?", const=True,
         help="Start over: remove what an earlier run of this name has left",
+    )  # fmt: skip
+    parser.add_argument(
+        "--extend", type=bool, default=False, nargs="?", const=True,
+        help="fit: train a run for longer, to the larger trainer.max_epochs that is given",
     )  # fmt: skip
     parser.add_argument(
         "--project",
@@ -470,6 +493,18 @@ def _trained_options(path: str) -> dict[str, Any]:
         return options_of_checkpoint(Path(path))
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse values that the parser, which reads them as YAML, would not finish with."""
+    for argument in arguments:
+        name, _, value = argument.partition("=") if argument[:1] == "-" else ("", "", argument)
+        with suppress(yaml.YAMLError):  # it may be text all the same
+            try:
+                check_yaml(value)
+            except ValueError as error:
+                where = f"the value of {name}" if name else "a value"
+                raise UsageError(f"{where} cannot be read: {one_line(error)}") from error
 
 
 def _check_config_files(arguments: list[str]) -> None:

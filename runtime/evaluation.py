@@ -43,7 +43,7 @@ def validate(
     dict of str to float
         ``val/mae`` and its kind, in reporting units.
     """
-    _load_weights(model, checkpoint)
+    load_weights(model, checkpoint)
     trainer.validate(model, datamodule=datamodule, verbose=False)
     return _metrics(trainer, "val/")
 
@@ -65,7 +65,7 @@ def test(
         MAE of predicting the mean of the training part for every molecule, if there is one.
     """
     start = time.perf_counter()
-    _load_weights(model, checkpoint)
+    load_weights(model, checkpoint)
     trainer.test(model, datamodule=datamodule, verbose=False)
     results = _metrics(trainer, "test/")
     results["test/seconds"] = time.perf_counter() - start
@@ -103,7 +103,7 @@ def predict(
     """
     if trainer.world_size > 1:
         raise ValueError("predict runs on one device: add --trainer.devices=1")
-    _load_weights(model, checkpoint)
+    load_weights(model, checkpoint)
     batches = trainer.predict(model, datamodule=datamodule)
     unit = model.target.reporting_unit
     count = 0
@@ -135,7 +135,7 @@ def check_elements(
     ValueError
         Names the first such structure.
     """
-    _load_weights(model, checkpoint)
+    load_weights(model, checkpoint)
     model.reference.check_elements(datamodule, "test")
 
 
@@ -168,11 +168,28 @@ def check_output(path: Path) -> None:
         raise ValueError(f"output {path} cannot be written ({problem}): give another --output")
 
 
-def _load_weights(model: EquivariantRegressor, checkpoint: Path) -> None:
-    """Load the weights alone: Lightning would want to restore training's callbacks, too."""
+def load_weights(model: EquivariantRegressor, checkpoint: Path) -> None:
+    """Load the weights alone: Lightning would want to restore training's callbacks, too.
+
+    Parameters
+    ----------
+    model : EquivariantRegressor
+        Gets the weights.
+    checkpoint : Path
+        Written by `train.py`.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is unusable, or its weights are those of another network.
+    """
     if holds_double_precision(checkpoint):
         model.double()  # before loading, which would round the weights
-    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    try:
+        model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"checkpoint {checkpoint} holds another network ({reason})") from error
 
 
 def _metrics(trainer: Trainer, prefix: str) -> dict[str, float]:

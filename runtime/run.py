@@ -84,7 +84,7 @@ class Run:
         """
         try:
             self.journal.open()
-            if self.configuration.subcommand != "fit" or not self.journal.summary.finished:
+            if self.configuration.subcommand != "fit" or not self.journal.is_complete:
                 self._check_data()
             if self.configuration.subcommand != "fit":
                 self._check_evaluation()
@@ -125,6 +125,7 @@ class Run:
             )
         if isinstance(self.datamodule, ExtXYZDataModule):
             evaluation.check_elements(self.model, self.datamodule, self._checkpoint)
+        evaluation.load_weights(self.model, self._checkpoint)
         if self.configuration.subcommand == "predict" and self.is_writer:
             check_output(self._output)
 
@@ -176,7 +177,7 @@ class Run:
             self.directory,
             self.journal,
         )
-        if self.journal.summary.finished:
+        if self.journal.is_complete:
             training.answer_again()
             self.journal.say(messages.already_finished(self.directory))
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
@@ -20,8 +21,9 @@ from records.configuration import write_configuration
 from records.metrics import Row
 from records.names import OPERATIONS, RUNNING, UNTRAINED
 from runtime import evaluation, messages
-from runtime.checkpoints import read_checkpoint
+from runtime.checkpoints import check_resumable
 from runtime.configuration import RunConfiguration
+from runtime.extension import EXTENDED_TO, KEY, describe_extension
 from runtime.journal import RunJournal
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.run_directory import RunDirectory
@@ -81,7 +83,7 @@ class Training:
             # Lightning loads a checkpoint before it converts the module, and rounds the weights.
             self.model.double()
         if resume:
-            epoch = int(read_checkpoint(self.directory.last)["epoch"])
+            epoch = check_resumable(self.directory.last, self.model)
             metrics.drop_after(epoch)
             if wandb is not None:
                 wandb.fill(metrics.rows, through=epoch)
@@ -105,19 +107,28 @@ class Training:
 
     def _write_start(self, resume: bool) -> None:
         """Write what is known before the first epoch."""
-        write_configuration(self.directory.config, self.configuration.yaml_text)
+        extending = self.configuration.extend
+        if not extending:
+            write_configuration(self.directory.config, self.configuration.yaml_text)
         self.directory.error.unlink(missing_ok=True)
         summary = self.journal.summary
         # An agent that resumes a run gives its id; otherwise the run keeps the one it has.
         run_id = os.environ.get("WANDB_RUN_ID") or summary.wandb_run_id or secrets.token_hex(4)
+        kept: dict[str, Any] = {
+            "configuration": self.configuration.identity,
+            "configuration_hash": self.configuration.hash,
+        }
+        if extending:
+            before, epochs = summary.epochs or 0, int(self.configuration.identity[KEY])
+            self.journal.say(describe_extension(self.model.hparams, before, epochs))
+            kept = {EXTENDED_TO: epochs}
         self.journal.record(
             **self.configuration.provenance,
+            **kept,
             run_name=self.directory.name,
             status=RUNNING,
             error=None,
             seed=self.configuration.seed,
-            configuration=self.configuration.identity,
-            configuration_hash=self.configuration.hash,
             resumed=summary.resumed + int(resume),
             wandb_run_id=run_id,
             wandb_epoch=summary.wandb_epoch if run_id == summary.wandb_run_id else None,

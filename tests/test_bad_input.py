@@ -2,16 +2,32 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import prune
+import report
+import sweep
+import train
+import upload
 from runtime.cli import IrrepscopeCLI
 from runtime.errors import UsageError
 from runtime.signals import StopSignals
+from tests.programs import run_program
+from tests.records.test_bounded import HOSTILE_YAML
 
 ROOT = Path(__file__).parent.parent
 
+HOSTILE_VALUES = [
+    "[" * 900 + "]" * 900,
+    f"{{{', '.join(HOSTILE_YAML['billion laughs'].splitlines())}}}",
+    "1:" * 50_000 + "1",
+    "&a [*a]",
+]
+"""Values that the parser, which reads them as YAML, would not finish with, or not survive."""
+TOO_LONG = "x" * 5000
 BAD = [
     (["--model.irreps=16x0e+foo"], ["16x0e+foo", "cannot be parsed", "32x0e+32x1o"]),
     (["--model.irreps="], ["is empty"]),
@@ -61,9 +77,34 @@ BAD = [
     (["--wandb_finish_timeout=1e6"], ["--wandb_finish_timeout is 1e+06", "a day"]),
     (["--no_such_option=1"], ["no_such_option"]),
     (["--model.no_such_option=1"], ["no_such_option"]),
+    *(([f"--model.lr={text}"], ["--model.lr", "cannot be read"]) for text in HOSTILE_VALUES),
     (["train"], ["train"]),
     (["test", "--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt"]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (train.main, [f"--config={TOO_LONG}"]),
+        (train.main, ["test", f"--ckpt_path={TOO_LONG}"]),
+        (train.main, [f"--init_from={TOO_LONG}"]),
+        (train.main, [f"--data.path={TOO_LONG}"]),
+        (sweep.main, [TOO_LONG]),
+        (report.main, [TOO_LONG]),
+        (prune.main, [TOO_LONG]),
+        (upload.main, [TOO_LONG]),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_name_that_is_too_long_for_the_file_system_is_refused(
+    main: Callable[[list[str]], int], arguments: list[str]
+) -> None:
+    code, output = run_program(main, arguments)
+    assert code in (1, 2)
+    (line,) = output.splitlines()
+    assert "error: " in line
+    assert "Traceback" not in line
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda value: " ".join(value)[:40])

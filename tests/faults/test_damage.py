@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def test_a_damaged_best_checkpoint_is_named(broken: Path) -> None:
     best = broken / "checkpoints" / "best.ckpt"
     flip_a_bit(best)
     code, output = run_train(["test", *BARE, f"--runs_dir={broken.parent}"])
-    assert code == 1
+    assert code == 2
     assert_one_line(output, best, "is damaged", "--fresh")
 
 
@@ -122,6 +123,76 @@ def test_no_altered_byte_reaches_a_weight(broken: Path, tmp_path: Path) -> None:
         else:
             assert identical(read_checkpoint(altered), intact)
     assert noticed > 50
+
+
+def compressed(path: Path) -> None:
+    """Zeros that take a thousand times the size of their file."""
+    torch.save({"state_dict": {}}, path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**27))
+
+
+def nested(path: Path) -> None:
+    """Lists in lists, deeper than Python's own writer of such files can go."""
+    torch.save({"state_dict": {}}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = (name for name in parts if name.endswith("data.pkl"))
+    key = b"X\x0a\x00\x00\x00state_dict}X\x01\x00\x00\x00x"
+    parts[pickled] = b"\x80\x02}(" + key + b"]" * 100_000 + b"a" * 99_999 + b"u."
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def aliased(path: Path) -> None:
+    """9^40 values, of which the file holds 40."""
+    value: list[Any] = ["x"]
+    for _ in range(40):
+        value = [value] * 9
+    torch.save({"state_dict": {}, "hyper_parameters": {"lr": value}}, path)
+
+
+def without_weights(path: Path) -> None:
+    torch.save({"state_dict": {"network.x": "y"}}, path)
+
+
+@pytest.mark.parametrize("hostile", [compressed, nested, aliased, without_weights])
+def test_a_checkpoint_made_to_exhaust_the_machine_is_refused(
+    hostile: Damage, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.ckpt"
+    hostile(path)
+    code, output = run_train(["test", f"--ckpt_path={path}", f"--runs_dir={tmp_path}"])
+    assert code == 2
+    assert_one_line(output, path)
+
+
+def test_options_that_are_no_values_are_refused(broken: Path, tmp_path: Path) -> None:
+    """A tensor that seems to fill the memory, as an option."""
+    checkpoint, path = read_checkpoint(broken / "checkpoints" / "best.ckpt"), tmp_path / "a.ckpt"
+    checkpoint["hyper_parameters"]["lr"] = torch.zeros(1).expand(10**12)
+    torch.save(checkpoint, path)
+    code, output = run_train(["test", f"--ckpt_path={path}", "--model.lr=1", "--runs_dir=x"])
+    assert code == 2
+    assert_one_line(output, path, "model.lr")
+
+
+def test_the_weights_of_another_network_are_refused(broken: Path) -> None:
+    """As an option, and when training goes on; the run and its rows stay as they are."""
+    last, best = broken / "checkpoints" / "last.ckpt", broken / "checkpoints" / "best.ckpt"
+    checkpoint, rows = read_checkpoint(last), (broken / "metrics.csv").read_bytes()
+    name = next(name for name in checkpoint["state_dict"] if name.startswith("network."))
+    checkpoint["state_dict"][name] = torch.zeros(3)
+    for path in (last, best):
+        torch.save(checkpoint, path)
+    code, output = run_train(["test", f"--ckpt_path={best}", "--runs_dir=x"])
+    assert code == 2
+    assert_one_line(output, best, "another network")
+    code, output = go_on(broken)
+    assert code == 1
+    assert_one_line(output, last, "another network", name, "--fresh")
+    assert (broken / "metrics.csv").read_bytes() == rows
 
 
 def test_a_malicious_checkpoint_is_refused_and_not_executed(broken: Path, tmp_path: Path) -> None:
