@@ -15,7 +15,7 @@ from torch import Tensor
 
 from networks.channelwise.e3nn_product import path_instructions, to_m_major
 from networks.channelwise.paths import HARMONICS_SCALE, ChannelwisePaths
-from networks.channelwise.plain import ChannelwiseProduct, join_paths
+from networks.channelwise.plain import ChannelwiseProduct, join_paths, plain_product
 from networks.convolution.clebsch_gordan import coupling
 from networks.geometry import Geometry
 
@@ -29,9 +29,9 @@ class CuEquivarianceProduct(ChannelwiseProduct):
 
     def forward(self, x: Tensor, weights: Tensor, geometry: Geometry) -> Tensor:
         """Send messages and sum them at the targets."""
-        if not self.paths.paths:
-            return x.new_zeros(geometry.num_nodes, self.paths.dim_out)
         source, target = geometry.edge_index
+        if not self.paths.paths or len(source) == 0:  # cuEquivariance refuses to sum nothing
+            return plain_product(self.paths, x, weights, geometry)
         harmonics = geometry.harmonics * HARMONICS_SCALE
         shape = x.new_zeros(geometry.num_nodes, sum(self._dims()))
         (out,) = self._polynomial(x.device, x.dtype)(

@@ -1,0 +1,109 @@
+"""The comparison of accuracies continues exactly where it was stopped, and keeps its results."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gated_accuracy
+from benchmarks.gated_accuracy import Recipe, Result, Training, Trial, learning_rate
+from benchmarks.gated_peers import Architecture
+
+RESULT = Result("gated", 10_000, 0, 30.0, "wall", 2, 1_000, 500, 8.5, 31.25, 30.5)
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second pass whenever the clock is read: two in every step."""
+    ticks = count()
+    monkeypatch.setitem(gated_accuracy.CLOCKS, "cpu", lambda: float(next(ticks)))  # type: ignore[arg-type]
+    monkeypatch.setattr(gated_accuracy, "VAL_SIZE", 4)
+    monkeypatch.setattr(gated_accuracy, "TEST_SIZE", 4)
+    small = Recipe(batch_size=2, architecture=Architecture("2x0e+2x1o", num_layers=2))
+    monkeypatch.setattr(gated_accuracy, "RECIPES", {"gated": small, "published": small})
+
+
+@pytest.mark.usefixtures("prepared_qm9", "ticking")
+def test_a_stopped_training_ends_as_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial("gated", 6, seed=0, minutes=16 / 60, clock="cpu")  # 8 steps, 3 an epoch
+    recipe = gated_accuracy.RECIPES["gated"]
+    data = gated_accuracy.molecules(recipe, 6)
+    unbroken = Training(trial, recipe, data)
+    unbroken.run(tmp_path / "unbroken.ckpt")
+    stopped, path = Training(trial, recipe, data), tmp_path / "stopped.ckpt"
+    step = stopped._step
+
+    def stop_after_four(batch: object, rate: float) -> None:
+        if stopped.steps == 4:
+            raise KeyboardInterrupt
+        step(batch, rate)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stopped, "_step", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(path)
+    stopped.save(path)
+    torch.manual_seed(7)
+    continued = Training(trial, recipe, data)
+    continued.load(path)
+    continued.run(path)
+    assert continued.steps == unbroken.steps == 8
+    for one, other in zip(
+        (*continued.network.parameters(), *continued.average.parameters()),
+        (*unbroken.network.parameters(), *unbroken.average.parameters()),
+    ):
+        assert torch.equal(one, other)
+    assert continued.result() == unbroken.result()
+
+
+@pytest.mark.usefixtures("prepared_qm9", "ticking")
+def test_what_is_in_the_file_is_not_trained_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, checkpoints = tmp_path / "accuracy.csv", tmp_path / "checkpoints"
+    command = ["--networks", "gated", "--train-sizes", "6", "--minutes", "0.1", "--clock", "cpu"]
+    command += ["--results", str(results), "--checkpoints", str(checkpoints)]
+    gated_accuracy.main(command)
+    assert "gated-6-s0-0.1min-cpu" in capsys.readouterr().out
+    assert not list(checkpoints.iterdir())
+    before = results.read_bytes()
+    gated_accuracy.main(command)
+    assert results.read_bytes() == before
+    assert capsys.readouterr().out.startswith("| network")
+
+
+def test_results_are_found_again_in_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "accuracy.csv"
+    assert gated_accuracy.read_results(path) == []
+    gated_accuracy.add_result(path, RESULT)
+    found = gated_accuracy.read_results(path)
+    assert found == [RESULT]
+    assert gated_accuracy.find(found, Trial("gated", 10_000, 0, 30.0, "wall")) == RESULT
+    assert gated_accuracy.find(found, Trial("gated", 10_000, 1, 30.0, "wall")) is None
+    assert gated_accuracy.table(found).endswith("| gated | 10,000 | 30 | 1,000 | 8 | 30.5 |")
+
+
+def test_the_learning_rate_grows_and_falls_to_zero() -> None:
+    assert learning_rate(0.0) < 0.02
+    assert learning_rate(0.01) == 1.0
+    assert learning_rate(0.505) == pytest.approx(0.5)
+    assert learning_rate(1.0) == learning_rate(1.1) == 0.0
+
+
+def test_only_the_model_differs_between_the_gated_network_and_nequips() -> None:
+    assert gated_accuracy.RECIPES["gated"] is gated_accuracy.RECIPES["nequip"]
+
+
+@pytest.mark.peers
+@pytest.mark.usefixtures("prepared_qm9", "ticking")
+def test_nequips_model_trains_in_the_same_loop(tmp_path: Path) -> None:
+    recipe = gated_accuracy.RECIPES["gated"]
+    trial = Trial("nequip", 6, seed=0, minutes=8 / 60, clock="cpu")
+    training = Training(trial, recipe, gated_accuracy.molecules(recipe, 6))
+    training.run(tmp_path / "nequip.ckpt")
+    assert training.steps == 4
+    assert training.result().test_mae > 0
