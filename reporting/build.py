@@ -151,6 +151,7 @@ def build_page(
     from reporting.compare.groups import check_reference, group_runs
     from reporting.html.latent_layouts import pack_layouts
     from reporting.html.page import render_page
+    from reporting.plots.group_figures import draw_overview
     from reporting.tables.table import write_csv
 
     groups = group_runs(found.runs)
@@ -163,7 +164,10 @@ def build_page(
     for section in sections:
         section.layouts = _layout_choices(section, latents.runs)
     problems = [*found.problems, *latents.problems]
-    write_text(output, render_page(_title(groups), sections, latents, problems, _made(found)))
+    page = render_page(
+        _title(groups), sections, latents, problems, _made(found), draw_overview(groups)
+    )
+    write_text(output, page)
     for section in sections:
         prefix = f"{section.key}-" if len(sections) > 1 else ""
         write_csv(section.downloads, tables, prefix)

@@ -22,7 +22,7 @@ from reporting.read.runs import ReportError, Run
 Json = dict[str, Any]
 MAX_MOLECULES = 2000
 """Most molecules shown per run."""
-LAYOUT_BYTES = 7_000_000
+LAYOUT_BYTES = 500_000
 """Space for all layouts of a page. The more layouts there are, the fewer molecules each shows."""
 MAX_DRAWINGS = 4000
 """Most structures drawn on a page. Further molecules are shown by their SMILES alone."""

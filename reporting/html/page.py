@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -117,6 +118,7 @@ def render_page(
     latents: LatentData,
     problems: Sequence[str],
     made: str,
+    overview: Sequence[Figure] = (),
 ) -> str:
     """Render the page.
 
@@ -131,6 +133,8 @@ def render_page(
         One line for each run directory or file that could not be read.
     made : str
         When the page was made, and from how many runs.
+    overview : sequence of Figure
+        What compares several groups; shown before them.
 
     Returns
     -------
@@ -138,7 +142,8 @@ def render_page(
         HTML that refers to nothing outside of itself.
     """
     data = {
-        "figures": {
+        "figures": {f"all-{figure.key}": asdict(figure) for figure in overview}
+        | {
             f"{section.key}-{figure.key}": asdict(figure)
             for section in sections
             for figure in section.figures
@@ -155,7 +160,8 @@ def render_page(
             sections=sections,
             problems=problems,
             made=made,
-            data=data,
+            overview=overview,
+            data=Markup(pack(json.dumps(data, separators=(",", ":"), allow_nan=False).encode())),
             measure_titles=MEASURE_TITLES,
             measure_meanings=MEASURE_MEANINGS,
             style=Markup(_style()),
@@ -170,11 +176,6 @@ def make_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    environment.policies["json.dumps_kwargs"] = {
-        "separators": (",", ":"),
-        "ensure_ascii": False,
-        "allow_nan": False,
-    }
     environment.filters["marked"] = marked
     environment.filters["csv_address"] = _csv_address
     return environment
@@ -224,4 +225,19 @@ def _plotly() -> str:
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("the package plotly is missing: pip install -r requirements.txt")
     path = Path(next(iter(spec.submodule_search_locations))) / "package_data" / "plotly.min.js"
-    return base64.b64encode(gzip.compress(path.read_bytes(), 9, mtime=0)).decode("ascii")
+    return pack(path.read_bytes())
+
+
+def pack(content: bytes) -> str:
+    """Compress something for the page, which `page.js` unpacks.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    str
+        Base 64 of a gzip stream.
+    """
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")

@@ -1,4 +1,4 @@
-"""All figures of a group of runs.
+"""All figures of a group of runs, and those that compare groups.
 
 Imports `reporting.compare` and this package only.
 """
@@ -15,6 +15,7 @@ from reporting.compare.latent_spaces import LatentMeasure
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.pruned_fronts import pruned_fronts
 from reporting.compare.set_comparison import Standing
+from reporting.compare.training_sizes import training_sizes
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
 from reporting.plots.heatmaps import heatmaps
@@ -22,6 +23,7 @@ from reporting.plots.latents import latent_spaces
 from reporting.plots.paths import decomposition_bars, nested_bars
 from reporting.plots.pruned import pruned_figure
 from reporting.plots.reliance import reliance_against_retraining
+from reporting.plots.training_size import error_against_training_size
 from reporting.plots.worth import worth_of_irreps
 
 
@@ -65,4 +67,20 @@ def draw_figures(
         heatmaps(group, rows),
         latent_spaces(group, latent),
     ]
+    return [figure for figure in drawn if figure.views]
+
+
+def draw_overview(groups: Sequence[Group]) -> list[Figure]:
+    """Draw what compares several groups.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+
+    Returns
+    -------
+    list of Figure
+        Figures that would be empty are left out.
+    """
+    drawn = [error_against_training_size(training_sizes(groups))]
     return [figure for figure in drawn if figure.views]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from reporting.plots.figure import Json, rounded
 
 ZERO_COLOR = "#5a6773"
-MAX_TICKS = 4
+MAX_TICKS = 5
 """Most ticks to either side of zero."""
 
 
@@ -77,7 +77,7 @@ class SignedAxis:
         first = math.ceil(math.log10(self.unit))
         found = [0.0]
         for end, sign in ((self.high, 1.0), (-self.low, -1.0)):
-            last = math.ceil(math.log10(end)) if end > 0 else first - 1
+            last = max(first, math.floor(math.log10(end))) if end > 0 else first - 1
             powers = list(range(first, last + 1))
             step = max(1, math.ceil(len(powers) / MAX_TICKS))
             found += [sign * 10.0**power for power in powers[::-1][::step]]

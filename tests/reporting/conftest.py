@@ -1,9 +1,14 @@
 """Run directories that several tests share."""
 
+import base64
+import gzip
+import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +68,14 @@ def one_group(folder: Path) -> Group:
     """Read a folder whose runs are all comparable."""
     (group,) = group_runs([read_run(path) for path in find_runs([folder])])
     return group
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """Unpack the figures and molecules of a page."""
+    found = re.search(r'<script type="text/plain" id="data">(.*?)</script>', page.read_text())
+    assert found is not None
+    unpacked: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return unpacked
 
 
 @dataclass

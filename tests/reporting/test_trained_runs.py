@@ -12,6 +12,7 @@ import pytest
 import report
 from reporting.read.runs import find_runs, read_run
 from tests.programs import run_train
+from tests.reporting.conftest import data_of
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -36,7 +37,7 @@ def test_really_trained_runs_make_a_page(trained, tmp_path, capsys):
     assert {row["irrep"] for row in blocks} == {"0e", "1o"}
     text = page.read_text()
     assert "one seed gives no interval" in text
-    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    data = data_of(page)
     (shown,) = data["latents"]["runs"].values()
     assert set(shown["blocks"]) == {"all", "0e", "1o"}
     assert len(data["latents"]["drawings"]) == 20

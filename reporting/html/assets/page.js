@@ -1,8 +1,7 @@
 // Behaviour of the report: sortable tables, figures that are drawn when they come into view, and
-// panels of molecules. Reads the JSON in #data and makes no requests.
+// panels of molecules. Unpacks the JSON in #data and makes no requests.
 "use strict";
-(() => {
-  const DATA = JSON.parse(document.getElementById("data").textContent);
+(async () => {
   const NARROW = matchMedia("(max-width: 860px)");
   const TOUCH = matchMedia("(pointer: coarse)");
   const SVG = "http://www.w3.org/2000/svg";
@@ -41,6 +40,29 @@
       });
     });
   }
+
+  // ---- packed data -------------------------------------------------------------------------
+
+  function unpack(text, type) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    return new type(bytes.buffer);
+  }
+
+  // Take the gzip stream in base 64 out of an element.
+  function inflate(id) {
+    const source = document.getElementById(id);
+    const packed = new Blob([unpack(source.textContent, Uint8Array)]);
+    source.remove();
+    return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  if (!("DecompressionStream" in window)) {
+    for (const panels of document.querySelectorAll("figure .panels")) {
+      panels.textContent = "This browser is too old to draw figures.";
+    }
+    return;
+  }
+  const DATA = JSON.parse(await inflate("data"));
 
   // ---- figures -----------------------------------------------------------------------------
 
@@ -148,24 +170,15 @@
 
   // Plotly takes a second to start, so it starts when the page can already be read.
   let plotly;
-  const canUnpack = "DecompressionStream" in window;
   async function loadPlotly() {
-    const source = document.getElementById("plotly");
-    const packed = new Blob([unpack(source.textContent, Uint8Array)]);
-    const text = packed.stream().pipeThrough(new DecompressionStream("gzip"));
     const script = make("script");
-    script.textContent = await new Response(text).text();
+    script.textContent = await inflate("plotly");
     document.head.append(script);
-    source.remove();
   }
 
   async function drawFigure(figure) {
     if (figure.dataset.drawn) return;
     figure.dataset.drawn = "true";
-    if (!canUnpack) {
-      figure.querySelector(".panels").textContent = "This browser is too old to draw figures.";
-      return;
-    }
     if (!window.Plotly) await (plotly ??= loadPlotly());
     const { views } = DATA.figures[figure.dataset.figure];
     const choice = figure.querySelector(".views");
@@ -191,11 +204,6 @@
   const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81],
     [233, 214, 40]];
   const RADIUS = 14;
-
-  function unpack(text, type) {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    return new type(bytes.buffer);
-  }
 
   function viridis(fraction) {
     const at = Math.min(1, Math.max(0, fraction)) * (VIRIDIS.length - 1);
@@ -419,21 +427,35 @@
     }
   }, { rootMargin: "600px" });
   const all = [...figures, ...views.keys()];
-  const watch = () => setTimeout(() => all.forEach((element) => watcher.observe(element)), 50);
+  const watch = () => setTimeout(() => {
+    all.forEach((element) => watcher.observe(element));
+    if (figures.length) plotly ??= loadPlotly(); // paper cannot wait for it
+  }, 50);
   if (document.readyState === "complete") watch();
   else addEventListener("load", watch);
 
+  // On paper everything is unfolded, and figures are as wide as the paper and less high.
   const plots = () => [...document.querySelectorAll(".js-plotly-plot")];
+  const folded = [...document.querySelectorAll("details:not([open])")];
   const paper = document.documentElement.classList;
+  const PAPER_HEIGHT = 0.72;
   addEventListener("beforeprint", () => {
     all.forEach(reveal);
-    paper.add("paper"); // the paper's width, so that figures can be fitted to it
-    for (const plot of plots()) Plotly.relayout(plot, { width: plot.parentElement.clientWidth });
+    folded.forEach((details) => { details.dataset.open = details.open; details.open = true; });
+    paper.add("paper");
+    for (const plot of plots()) {
+      const height = Math.round(PAPER_HEIGHT * plot.layout.height);
+      Plotly.relayout(plot, { width: plot.parentElement.clientWidth, height });
+    }
     for (const view of views.values()) view.draw();
   });
   addEventListener("afterprint", () => {
     paper.remove("paper");
-    for (const plot of plots()) Plotly.relayout(plot, { autosize: true, width: null });
+    folded.forEach((details) => { details.open = details.dataset.open === "true"; });
+    for (const plot of plots()) {
+      const height = Math.round(plot.layout.height / PAPER_HEIGHT);
+      Plotly.relayout(plot, { autosize: true, width: null, height });
+    }
     for (const view of views.values()) view.draw();
   });
   addEventListener("scroll", () => { if (!NARROW.matches) tip.hidden = true; }, { passive: true });

@@ -3,13 +3,14 @@
 import base64
 from pathlib import Path
 
+import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Keys
 
 from reporting.build import write_report
 from tests.browser import Browser, browser
-from tests.reporting.conftest import SETS
-from tests.reporting.synthetic_runs import smiles
+from tests.reporting.conftest import SETS, data_of
+from tests.reporting.synthetic_runs import smiles, write_run
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.browser
@@ -46,16 +47,18 @@ def show_molecules(browser: Browser) -> None:
     browser.wait_for(CANVASES)
 
 
-def first_point(browser: Browser) -> list[float]:
+def first_point(browser: Browser, page: Path) -> list[float]:
     """Return where the first molecule lies in the first panel, according to the page's data."""
+    chosen = browser.run("return document.querySelector('select[name=run]').value")
+    layout = data_of(page)["latents"]["runs"][chosen]["blocks"]["all"]["after"]
+    x, y = np.frombuffer(base64.b64decode(layout), "<u2")[:2]
     return browser.run(
-        "const run = JSON.parse(document.getElementById('data').textContent).latents.runs"
-        "[document.querySelector('select[name=run]').value];"
-        "const bytes = Uint8Array.from(atob(run.blocks.all.after), c => c.charCodeAt(0));"
-        "const [x, y] = new Uint16Array(bytes.buffer);"
         "const box = document.querySelector('figure.umap canvas').getBoundingClientRect();"
         "const scale = (box.width - 20) / 65535;"
-        "return [box.left + 10 + scale * x, box.top + box.width - 10 - scale * y];"
+        "return [box.left + 10 + scale * arguments[0],"
+        " box.top + box.width - 10 - scale * arguments[1]];",
+        int(x),
+        int(y),
     )
 
 
@@ -118,7 +121,7 @@ def test_the_table_sorts_by_each_heading_both_ways(browser, page):
 def test_hover_shows_structure_smiles_target_prediction_and_error(browser, page):
     browser.open(page)
     show_molecules(browser)
-    point_at(browser, *first_point(browser))
+    point_at(browser, *first_point(browser, page))
     browser.wait_for(SHOWN)
     tip = "document.getElementById('tip')"
     assert browser.run(f"return {tip}.querySelectorAll('svg path').length") > 0
@@ -201,7 +204,7 @@ def test_the_page_never_scrolls_sideways(browser, page, width, mobile):
 def test_a_tap_shows_the_molecule_at_the_bottom(browser, page):
     browser.open(page, 390, 844, mobile=True)
     show_molecules(browser)
-    x, y = first_point(browser)
+    x, y = first_point(browser, page)
     for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
         browser.command("Input.dispatchTouchEvent", type=kind, touchPoints=points)
     browser.wait_for(SHOWN)
@@ -222,10 +225,92 @@ def test_plotly_starts_only_when_the_page_can_be_read(browser, page):
     browser.wait_for("window.Plotly")
 
 
-def test_paper_gets_every_figure(browser, page):
+def test_paper_gets_every_figure_and_table(browser, page):
     browser.open(page)
+    browser.wait_for("window.Plotly")
+    browser.run(
+        "addEventListener('beforeprint', () => { window.wide = document.documentElement"
+        ".scrollWidth; window.folded = !!document.querySelector('details:not([open])') })"
+    )
     pdf = browser.command("Page.printToPDF", printBackground=True)["data"]
     assert base64.b64decode(pdf).startswith(b"%PDF")
     assert browser.run(f"return {DRAWN}")
     assert browser.console() == []
     assert not browser.run("return document.documentElement.classList.contains('paper')")
+    assert browser.run("return window.folded") is False
+    assert browser.run("return !!document.querySelector('details:not([open])')")
+
+
+NINE = [
+    [0],
+    [0, 1],
+    [0, 2],
+    [0, 1, 2],
+    [0, 3],
+    [0, 1, 2, 3],
+    [0, 4],
+    [0, 1, 2, 3, 4],
+    [0, 3, 4, 5, 6],
+]
+CROWDED = """
+const found = [];
+for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+  const title = plot.closest('figure').dataset.figure;
+  for (const kind of ['xtick', 'ytick']) {
+    const labels = [...plot.querySelectorAll(`.${kind} text`)].filter(t => t.textContent.trim());
+    const isNumeric = labels.every(t => /^[+\\u22120-9.,kMGm\\u00b5×%]+$/.test(t.textContent));
+    if (isNumeric && labels.length > 12) found.push(`${title} ${kind} ${labels.length} labels`);
+    const boxes = labels.map(t => t.getBoundingClientRect());
+    for (let i = 1; i < boxes.length; i++) {
+      const [a, b] = [boxes[i - 1], boxes[i]];
+      const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (across > 1 && down > 2) {
+        found.push(`${title} ${kind} "${labels[i - 1].textContent}" on "${labels[i].textContent}"`);
+      }
+    }
+  }
+}
+return found;
+"""
+
+
+def irreps_of(degrees: list[int]) -> str:
+    return "+".join(f"16x{degree}{'eo'[degree % 2]}" for degree in degrees)
+
+
+def many_seeds(folder: Path) -> None:
+    for seed in range(22):
+        for degrees in NINE:
+            write_run(folder, irreps_of(degrees), seed, utilization=False)
+
+
+def measured(folder: Path) -> None:
+    for seed in range(3):
+        for degrees in NINE:
+            options = {"measures": True, "nested": len(degrees) > 2, "molecules": smiles(300)}
+            write_run(folder, irreps_of(degrees), seed, split_seed=seed, **options)
+
+
+def three_targets(folder: Path) -> None:
+    for target in ("U0", "gap", "mu"):
+        write_run(folder, irreps_of([0, 1]), 0, f"--data.target={target}", measures=True)
+
+
+def odd_values(folder: Path) -> None:
+    for seed, mae in enumerate((float("nan"), 1e-7, 3e6)):
+        for degrees in NINE[:4]:
+            write_run(folder, irreps_of(degrees), seed, measures=True, **{"test/mae": mae})
+
+
+@pytest.mark.parametrize("write", [write_run, measured, three_targets, odd_values, many_seeds])
+def test_no_plot_has_piled_or_too_many_labels(browser, tmp_path, write):
+    write(tmp_path / "runs")
+    page = write_report([tmp_path / "runs"], tmp_path / "report.html")
+    assert page.stat().st_size < 3e6
+    browser.open(page)
+    browser.wait_for("window.Plotly")
+    browser.run("dispatchEvent(new Event('beforeprint')); dispatchEvent(new Event('afterprint'))")
+    browser.wait_for(DRAWN)
+    assert browser.run(CROWDED) == []
+    assert browser.console() == []

@@ -9,15 +9,17 @@ import pytest
 
 from records.latents import METRICS
 from records.utilization import UtilizationTable
+from reporting.compare.groups import group_runs
 from reporting.compare.irrep_effects import irrep_effects
 from reporting.compare.latent_spaces import latent_measures
 from reporting.compare.set_comparison import standings
 from reporting.plots import heatmaps as heatmap_plots
 from reporting.plots.figure import value_axis
-from reporting.plots.group_figures import draw_figures
+from reporting.plots.group_figures import draw_figures, draw_overview
 from reporting.plots.palette import COLORS, color, symbol
 from reporting.plots.signed_axis import SignedAxis
-from tests.reporting.conftest import one_group
+from reporting.read.runs import find_runs, read_run
+from tests.reporting.conftest import SETS, one_group
 from tests.reporting.synthetic_runs import write_run
 
 
@@ -187,3 +189,28 @@ def test_axes_are_logarithmic_only_over_a_wide_range():
 def test_sets_differ_in_colour_or_marker():
     looks = {(color(number), symbol(number)) for number in range(5 * len(COLORS))}
     assert len(looks) == 5 * len(COLORS)
+
+
+def test_groups_that_differ_in_their_training_molecules_make_a_learning_curve(tmp_path):
+    for size, mae in ((1000, 80.0), (4000, 40.0)):
+        for irreps in SETS[:2]:
+            for seed in (0, 1):
+                write_run(
+                    tmp_path,
+                    irreps,
+                    seed,
+                    f"--data.train_size={size}",
+                    **{"test/mae": mae + seed},
+                )
+    write_run(tmp_path, SETS[0], 0, "--data.target=gap")
+    groups = group_runs([read_run(path) for path in find_runs([tmp_path])])
+    assert len(groups) == 3
+    (figure,) = draw_overview(groups)
+    (view,) = figure.views
+    (panel,) = view.panels
+    go.Figure(data=panel.data, layout=panel.layout)
+    assert [trace["name"] for trace in panel.data] == ["0e", "0e+1o"]
+    assert panel.data[0]["x"] == [1000, 4000]
+    assert panel.data[0]["y"] == [80.5, 40.5]
+    assert panel.layout["xaxis"]["ticktext"] == ["1,000", "4,000"]
+    assert draw_overview(groups[:1]) == []
