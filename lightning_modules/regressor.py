@@ -495,8 +495,9 @@ class EquivariantRegressor(LightningModule):
 
     def _log_penalty(self, name: str, value: Tensor, batch: Batch) -> None:
         """Log the mean over an epoch's molecules."""
-        self.penalties[name].update(value.detach(), batch.num_graphs)
-        self.log(f"train/{name}", self.penalties[name], on_step=False, on_epoch=True)  # type: ignore[arg-type]
+        metric = cast(MeanMetric, self.penalties[name])
+        metric.update(value.detach(), batch.num_graphs)
+        self.log(f"train/{name}", metric, on_step=False, on_epoch=True)
 
     def _recording(self, features: list[Tensor]) -> Callable[[Batch], Tensor]:
         """Make a prediction that also puts the features of every layer into a list."""

@@ -28,6 +28,8 @@ LATER_KEYS = {
     "model.kept": None,
     "model.network": "convnet",
     "model.kernel": "auto",
+    "model.group_lasso": 0.0,
+    "model.power_balance": 0.0,
     "model.unit": None,
     "model.force_weight": 0.0,
 }

@@ -13,9 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch_geometric.data import Data
 
 from lightning_modules.regressor import EquivariantRegressor
+from networks.gated import GatedNetwork
 from networks.irreps import natural_parity
 from runtime.cli import IrrepscopeCLI
 from runtime.signals import StopSignals
@@ -41,6 +44,9 @@ DESIGNED = {
     "recipe.yaml": 72,
     "nested.yaml": 6,
     "reading.yaml": 12,
+    "gated.yaml": 27,
+    "gated_small.yaml": 14,
+    "regularizers.yaml": 30,
 }
 TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
 
@@ -213,3 +219,37 @@ def test_the_real_command_creates_every_sweep(tmp_path):
     assert sent == [load(path) for path in FILES]
     assert {sweep.project for sweep in server.sweeps.values()} == {"irrepscope"}
     assert server.unknown == []
+
+
+@pytest.mark.parametrize("name", ["gated.yaml", "gated_small.yaml"])
+def test_the_arm_of_equal_cost_costs_the_same(name):
+    path = REPOSITORY / "sweeps" / name
+    channels, cost = path.read_text().split("# equal channels")[1].split("# equal cost")
+    # As many neighbors as an atom of QM9 has within 5 angstrom, on average.
+    molecule = complete_graph(17)
+    layers = 3 if "small" in name else 4
+
+    def sets(text):
+        return re.findall(r"- (\d+x\S+)", text)
+
+    def operations(irreps):
+        network = GatedNetwork(irreps, num_layers=layers)
+        return network.operations(network.prepare(molecule))
+
+    (shared,) = (irreps for irreps in sets(channels) if "2e" in irreps and irreps.count("x") == 3)
+    assert len({irreps.partition("x")[0] for irreps in sets(channels)}) == 1
+    for irreps in sets(cost):
+        assert operations(irreps) == pytest.approx(operations(shared), rel=0.1)
+    assert [re.sub(r"\d+x", "", irreps) for irreps in sets(channels) if irreps != shared] == [
+        re.sub(r"\d+x", "", irreps) for irreps in sets(cost)
+    ]
+
+
+def complete_graph(num_atoms):
+    """Make a molecule in which all atoms are neighbors."""
+    pairs = torch.combinations(torch.arange(num_atoms), 2).T
+    return Data(
+        z=torch.full((num_atoms,), 6),
+        pos=torch.randn(num_atoms, 3),
+        edge_index=torch.cat([pairs, pairs.flip(0)], dim=1),
+    )
