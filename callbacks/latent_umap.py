@@ -368,7 +368,13 @@ class LatentUMAP(Callback):
                 "kNN R² and intrinsic dimension depend on that number: compare equal numbers only."
             )
         batches = measured_batches(data, measurable_network(module), asked, self.batch_size)
-        return Snapshots(idx, [str(data.smiles(int(i))) for i in idx], batches)
+        smiles = [str(data.smiles(int(i))) for i in idx]
+        if not any(smiles):
+            rank_zero_info(
+                "LatentUMAP: these structures have no SMILES, so there are no drawings of them and "
+                "no spatial scores"
+            )
+        return Snapshots(idx, smiles, batches)
 
     def _settings(self, module: MeasurableModule) -> Settings:
         return Settings(

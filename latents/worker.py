@@ -347,7 +347,7 @@ def draw_structures(smiles: list[str], directory: Path) -> None:
     for row, text in enumerate(smiles):
         with rdBase.BlockLogs():
             molecule = Chem.MolFromSmiles(text)
-        if molecule is None:
+        if molecule is None or molecule.GetNumAtoms() == 0:
             continue
         drawer = rdMolDraw2D.MolDraw2DCairo(200, 150)
         rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule)

@@ -48,11 +48,14 @@ class RunConfiguration:
         What the configuration implies and where it was run, see `runtime.provenance.provenance`.
     yaml_text : str
         Content of ``config.yaml``, which ``--config`` accepts.
+    extend : bool
+        Whether to train a run for more epochs than it was begun for, see `runtime.extension`.
 
     Raises
     ------
     ValueError
-        If the run's name, the project or a timeout is unusable.
+        If the run's name, the project or a timeout is unusable, or a run is to be extended and to
+        start over.
     """
 
     subcommand: Subcommand
@@ -68,10 +71,13 @@ class RunConfiguration:
     resolved: dict[str, Any]
     provenance: dict[str, Any]
     yaml_text: str
+    extend: bool = False
 
     def __post_init__(self) -> None:
         check_run_name(self.run_name)
         check_project(self.project)
+        if self.extend and (self.fresh or self.subcommand != "fit"):
+            raise ValueError("--extend is for fit, and not together with --fresh: leave one out")
         check_timeout("--wandb_start_timeout", self.wandb_start_timeout)
         check_timeout("--wandb_finish_timeout", self.wandb_finish_timeout)
 
@@ -105,6 +111,14 @@ class RunConfiguration:
     def for_wandb(self) -> dict[str, Any]:
         """All options and the provenance, flat, with dotted keys."""
         return {**flatten(self.resolved), **self.provenance}
+
+    @property
+    def tags(self) -> list[str]:
+        """What runs are filtered by in W&B: target, graph, network and degrees."""
+        known = self.for_wandb
+        degrees = ",".join(str(degree) for degree in known.get("l_values", ()))
+        named = [known.get("target"), known.get("graph"), known.get("model.network")]
+        return [str(one) for one in (*named, f"l={degrees}" if degrees else None) if one]
 
 
 def check_timeout(option: str, seconds: float) -> float:

@@ -17,6 +17,7 @@ from records.irreps import canonical_irreps
 from records.names import PREEMPTED
 from records.summary import Summary, read_summary, write_summary
 from runtime.configuration import RunConfiguration
+from runtime.extension import KEY, check_extendable, check_not_extended
 from runtime.run_directory import RunDirectory
 from runtime.wandb_handover import hand_trial_back
 from runtime.wandb_history import NO_EPOCH, ReceivedHistory, received_history
@@ -88,7 +89,8 @@ class RunJournal:
         Raises
         ------
         ValueError
-            If summary.json is damaged, or the run exists with another configuration.
+            If summary.json is damaged, the run exists with another configuration, or it cannot be
+            extended.
         """
         if not self.configuration.starts_over:
             self.summary = read_summary(self.directory.summary) or Summary()
@@ -96,6 +98,9 @@ class RunJournal:
             self._check_same_configuration()
 
     def _check_same_configuration(self) -> None:
+        if self.configuration.extend:
+            check_extendable(self.summary, self.configuration.identity, self.directory.name)
+            return
         before = dict(self.summary.configuration)
         if not before:
             return
@@ -109,6 +114,15 @@ class RunJournal:
                 f"({', '.join(changes[:4])}): give another --run_name, start over with --fresh, or "
                 f"take its own with --config {self.directory.config}"
             )
+        if self.configuration.subcommand == "fit":
+            check_not_extended(self.summary, self.directory.name)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run was trained to the end that is asked for."""
+        if not self.configuration.extend or not self.summary.finished:
+            return self.summary.finished
+        return (self.summary.epochs or 0) >= int(self.configuration.identity[KEY])
 
     def record(self, **values: Any) -> None:
         """Change values in summary.json.
@@ -176,6 +190,7 @@ class RunJournal:
                 stop=self._stop,
                 start_timeout=self.configuration.wandb_start_timeout,
                 finish_timeout=self.configuration.wandb_finish_timeout,
+                tags=self.configuration.tags,
             )
             self.mode, self.reason = self._wandb.mode, self._wandb.reason
         return self._wandb

@@ -85,7 +85,10 @@ def conclusion(directory: RunDirectory, summary: Summary, unit: str) -> str:
 
 def already_finished(directory: RunDirectory) -> str:
     """Say that a finished run is not trained again."""
-    return f"Run {directory.name} is finished; nothing was trained. --fresh starts it over."
+    return (
+        f"Run {directory.name} is finished; nothing was trained. --fresh starts it over, "
+        "--extend trains it for longer."
+    )
 
 
 def interrupted(directory: RunDirectory, cause: object) -> str:
