@@ -20,7 +20,15 @@ Floats = NDArray[Any]
 Integers = NDArray[np.int64]
 Indices = NDArray[np.uint64]
 
-_compile = njit(cache=True, nogil=True, error_model="numpy")
+
+def _compile(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile at the first call; keep the result on disk where numba finds a place for it."""
+    try:
+        compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        compiled = njit(nogil=True, error_model="numpy")(function)
+    return compiled
+
 
 _WIDTHS = (16, 8, 1)
 """Channels computed at a time: as many as possible of the first, then of the next."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from networks.channelwise import fused
+from networks.channelwise import fused, fused_kernel
 from networks.channelwise.e3nn_product import E3nnProduct
 from networks.channelwise.fused import FusedProduct, edge_tables
 from networks.channelwise.paths import ChannelwisePaths
@@ -107,6 +108,16 @@ def test_the_number_of_threads_does_not_change_a_single_bit(
         results.append((out, *torch.autograd.grad(out.square().sum(), (x, w))))
     for one, other in zip(*results):
         assert torch.equal(one, other)
+
+
+def test_loops_run_where_no_compiled_code_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", refuse)
+    filled = np.zeros(2)
+    fused_kernel._compile(lambda array: array.fill(3.0))(filled)
+    assert filled.tolist() == [3.0, 3.0]
 
 
 def test_single_precision_is_as_good_as_it_can_be() -> None:
