@@ -31,6 +31,7 @@ from callbacks.latent_umap import LatentUMAP
 from lightning_modules.measured import measured_batches
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from records.standard_streams import make_standard_streams_safe
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.quiet import quiet_libraries
 
@@ -234,4 +235,5 @@ def _print_row(name: str, seconds: float, whole: float, allowed: float) -> bool:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     sys.exit(main(sys.argv[1:]))

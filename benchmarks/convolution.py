@@ -28,6 +28,7 @@ from benchmarks.training_step import (
     sgemm_rate,
     training_step,
 )
+from records.standard_streams import make_standard_streams_safe
 
 ROWS = (
     Row("bonds", (0, 1, 2), 32, speedup=12, memory=1 / 3),
@@ -228,4 +229,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

@@ -20,6 +20,7 @@ from networks.convolution.contraction import graph_of
 from networks.convolution.cost_model import ORDERS, Order, Plan
 from networks.convolution.fast import FastConvolution
 from networks.geometry import Geometry
+from records.standard_streams import make_standard_streams_safe
 
 SETS = (
     ((0,), 32),
@@ -109,4 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

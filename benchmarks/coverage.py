@@ -13,6 +13,7 @@ import sys
 import torch
 
 from analysis.bootstrap import bootstrap_interval
+from records.standard_streams import make_standard_streams_safe
 from tests.analysis.effects import NAMES, effects, true_mean
 
 MOLECULES = (30, 60, 200, 500)
@@ -79,4 +80,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     sys.exit(main(sys.argv[1:]))

@@ -22,6 +22,7 @@ from torch_geometric.loader import DataLoader
 from lightning_modules.qm9_datamodule import QM9DataModule
 from qm9.cache import load_or_build
 from qm9.graphs import radius_edges
+from records.standard_streams import make_standard_streams_safe
 
 BATCH_SIZE = 32
 RADIUS = 5.0
@@ -135,4 +136,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     sys.exit(main())

@@ -34,6 +34,7 @@ from benchmarks.training_step import CLOCKS, Clock, molecules, peak_memory
 from networks.channelwise.choice import KernelName
 from networks.gated import GatedNetwork
 from records.files import write_text
+from records.standard_streams import make_standard_streams_safe
 
 OURS = "gated"
 IN_THIS_PROCESS = (OURS, "gated, e3nn", "nequip", "nequip, compiled")
@@ -332,4 +333,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

@@ -37,6 +37,7 @@ from lightning_modules.target_reference import TargetReference
 from networks.convnet import EquivariantConvNet
 from networks.gated import GatedNetwork
 from records.files import replacing, write_text
+from records.standard_streams import make_standard_streams_safe
 
 NetworkKind = Literal["gated", "nequip", "published"]
 CHECKPOINT_SECONDS = 60.0
@@ -410,4 +411,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

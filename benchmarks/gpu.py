@@ -27,6 +27,7 @@ from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
 from networks.cuda_graph import BatchShape, PaddedNetwork, likely_shape
 from qm9.batching import EpochSampler, MoleculeLoader
+from records.standard_streams import make_standard_streams_safe
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
 
@@ -260,4 +261,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

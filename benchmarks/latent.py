@@ -30,6 +30,7 @@ from lightning_modules.measured import MEASURED_PART, measured_batches
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.latents import Settings, write_molecules, write_snapshot
+from records.standard_streams import make_standard_streams_safe
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -178,4 +179,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main(sys.argv[1:])

@@ -36,6 +36,7 @@ from networks.layered import measuring
 from networks.nested import NestedNetworks
 from networks.restriction import keep_degrees
 from records.files import write_text
+from records.standard_streams import make_standard_streams_safe
 
 Degrees = tuple[int, ...]
 """Degrees above 0."""
@@ -466,4 +467,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

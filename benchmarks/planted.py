@@ -11,6 +11,7 @@ from collections import Counter
 
 import torch
 
+from records.standard_streams import make_standard_streams_safe
 from tests.analysis.planted import (
     CUT_IRREPS,
     CUT_SEEDS,
@@ -75,4 +76,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     sys.exit(main(sys.argv[1:]))

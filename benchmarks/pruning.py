@@ -33,6 +33,7 @@ from pruning.plan import WAYS, By, PruningPlan
 from pruning.state import PointState
 from pruning.subject import NOT_IN_PRUNING, Subject, load_subject
 from records.files import write_text
+from records.standard_streams import make_standard_streams_safe
 
 SCRATCH, WHOLE = "scratch", "whole"
 SHAPED_BY: By = "missed"
@@ -358,4 +359,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

@@ -15,6 +15,7 @@ import torch
 
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from records.standard_streams import make_standard_streams_safe
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
 
@@ -96,4 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

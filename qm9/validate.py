@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from qm9.cache import PreparedData, load_or_build
 from qm9.graphs import COVALENT_RADII
+from records.standard_streams import make_standard_streams_safe
 
 SYMBOLS = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 ALPHA_ROUNDING = 0.005 + 0.0005
@@ -294,4 +295,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     sys.exit(main())

@@ -20,12 +20,14 @@ REDIRECTION = {CLOSED: "{}>&-", FULL: "{}>/dev/full", GONE: "", ASCII: "{}>>log"
 
 
 def run(folder: Path, stdout: str, stderr: str, program: str, *arguments: str) -> int:
-    """Run a program of the project with damaged streams; return its exit code."""
+    """Run a program or module of the project with damaged streams; return its exit code."""
+    is_file = program.endswith(".py")
+    started = [str(REPOSITORY / program)] if is_file else ["-m", program]
     redirections = REDIRECTION[stdout].format(1), REDIRECTION[stderr].format(2)
     reader, writer = os.pipe()
     command = ["sh", "-c", f'exec "$@" {" ".join(redirections)}', "sh", sys.executable]
     process = subprocess.Popen(
-        [*command, str(REPOSITORY / program), *arguments],
+        [*command, *started, *arguments],
         cwd=folder,
         env={
             **os.environ,
@@ -97,3 +99,20 @@ def test_a_report_is_written_all_the_same(
     assert "</html>" in page.read_text()
     assert stdout != ASCII or r"\xe9" in (tmp_path / "log").read_text(encoding="ascii")
     assert run(tmp_path, stdout, stderr, "report.py", "no/such/run") == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "stdout", "stderr"),
+    [
+        ("qm9.validate", GONE, CLOSED),
+        ("qm9.validate", FULL, FULL),
+        ("benchmarks.planted", FULL, GONE),
+        ("upload.py", GONE, FULL),
+        ("prune.py", CLOSED, GONE),
+    ],
+)
+def test_every_entry_point_ends_as_it_should(
+    program: str, stdout: str, stderr: str, tmp_path: Path
+) -> None:
+    assert run(tmp_path, stdout, stderr, program, "--help") == 0
+    assert run(tmp_path, stdout, stderr, program, "--no-such-option") == 2
