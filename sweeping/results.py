@@ -83,7 +83,7 @@ def result_table(sweep: SweepFile, state: SweepState, keys: Sequence[str]) -> st
             "-" if parameters is None else f"{parameters:,.0f}",
             format_value(summary.number(sweep.metric.name)),
             format_value(test) if trial.status == FINISHED else trial.status,
-            trial.run_dir or "",
+            str(state.run_folder(trial) or ""),
         ]
         unfinished = trial.status != FINISHED
         rows.append(((unfinished, math.inf if test is None else test, trial.number), row))

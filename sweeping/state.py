@@ -233,12 +233,27 @@ class SweepState:
         An empty one stands for a missing or damaged file: a sweep may run programs that write
         `summary.json` in another form, or none.
         """
-        if trial.run_dir is None:
+        folder = self.run_folder(trial)
+        if folder is None:
             return Summary()
         try:
-            return read_summary(Path(trial.run_dir) / "summary.json") or Summary()
+            return read_summary(folder / "summary.json") or Summary()
         except ValueError:
             return Summary()
+
+    def run_folder(self, trial: Trial) -> Path | None:
+        """Find the directory of a trial's run, also if the sweep's folder was moved since then.
+
+        Returns
+        -------
+        Path or None
+            None as long as the program has not named it.
+        """
+        if trial.run_dir is None:
+            return None
+        recorded = Path(trial.run_dir)
+        here = self.folder / recorded.name
+        return here if here.is_dir() else recorded
 
     def find_run(self, trial: Trial) -> None:
         """Set a trial's run directory from its result file, if the program has written one."""
@@ -248,6 +263,7 @@ class SweepState:
             return
         if line:
             trial.run_dir = _relative(Path(line))
+            trial.run_dir = _relative(self.run_folder(trial) or Path(line))
 
     def _settle_orphan(self, trial: Trial) -> bool:
         """Settle a trial that finished after its `sweep.py` was killed; tell whether it did."""

@@ -357,6 +357,32 @@ def test_a_job_array_without_internet_shares_the_trials_and_survives_a_stop(swee
         assert file.read_text().split() == ["0", "1"], "no epoch twice"
 
 
+def test_a_moved_sweep_goes_on_where_it_is_now(sweep):
+    sweep.write(lr=[0.2, 0.1], epochs=3, seconds=0.5)
+    process = sweep.start("--workers", "1")
+    deadline = time.monotonic() + LIMIT
+    while not sweep.summaries():
+        assert time.monotonic() < deadline, "no trial has finished"
+        time.sleep(0.05)
+    sweep.wait_for_starts(2)
+    process.kill()
+    process.communicate()
+    second = sweep.starts()[-1]["pid"]
+    while alive(second):
+        time.sleep(0.05)
+    moved = sweep.folder / "elsewhere"
+    (sweep.folder / "runs").rename(moved)
+    sweep.runs = moved / "demo"
+    done = sweep.run("--workers", "1", f"--runs_dir={moved}")
+    assert done.returncode == 0, done.stderr
+    assert not (sweep.folder / "runs").exists(), "the old place was made again"
+    assert sweep.trials()[0]["attempts"] == 1, "a finished trial was started again"
+    for file in sweep.runs.glob("*/epochs"):
+        assert file.read_text().split() == ["0", "1", "2"], "no epoch twice"
+    table = [line.split() for line in done.stdout.splitlines() if str(moved) in line]
+    assert [line[-3:-1] for line in table] == [["0.1", "0.2"], ["0.2", "0.4"]]
+
+
 def test_offline_runs_are_uploaded_as_one_group_by_the_printed_command(sweep):
     sweep.write(lr=[0.1, 0.2])
     (sweep.folder / "program.py").write_text(OFFLINE_PROGRAM)
