@@ -33,7 +33,7 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
     network : LayeredNetwork
         In any mode; only read.
     data : Data
-        Molecules, on the network's device.
+        Molecules or periodic structures, on the network's device.
     seed : int
         Of rotation and translation; the global random state is neither read nor changed.
 
@@ -46,6 +46,8 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
     moved = data.clone()
     position = data.pos.cpu().double() @ rotation_33.T + shift_3
     moved.pos = position.to(data.pos)
+    if "cell" in data:
+        moved.cell = (data.cell.cpu().double() @ rotation_33.T).to(data.cell)
     features, prediction = _run(network, data)
     moved_features, moved_prediction = _run(network, moved)
     errors = [_relative(moved_prediction - prediction, prediction.norm())]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from analysis.equivariance import rotation_error
 from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import ORDERS, Order
 from networks.gated import GatedNetwork
@@ -93,3 +94,8 @@ def test_a_supercell_has_the_energy_of_its_cells():
     one = net(batch_of(cells, 4.5, torch.float64))
     eight = net(batch_of([atoms * (2, 2, 2) for atoms in cells], 4.5, torch.float64))
     torch.testing.assert_close(8 * one, eight)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_crystals_may_be_rotated_inverted_and_moved(network):
+    assert rotation_error(build(network, 4.0), batch_of(difficult(), 4.0, torch.float64)) < 1e-10
