@@ -138,7 +138,9 @@ class Subject:
         }
         state |= {f"network.{n}": v.detach().cpu() for n, v in network.state_dict().items()}
         options = dict(self.checkpoint["hyper_parameters"])
-        options |= {"kept": kept_to_json(network.kept), "irrep_dropout": "none"}
+        # Neither subsets nor penalties: the smaller network may have no irrep that they concern.
+        plain = {"irrep_dropout": "none", "group_lasso": 0.0, "power_balance": 0.0}
+        options |= {"kept": kept_to_json(network.kept), **plain}
         carried = ("epoch", "global_step", "pytorch-lightning_version")
         write_checkpoint(
             path,

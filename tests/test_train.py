@@ -13,9 +13,12 @@ import pytest
 import torch
 import yaml
 
+import prune
+import report
 from records.metrics import read_metrics
+from records.pruning import FRONT, read_front
 from records.summary import Summary, read_summary
-from tests.programs import run_train
+from tests.programs import run_program, run_train
 
 TINY = [
     "--model.irreps=4x0e+4x1o",
@@ -223,3 +226,90 @@ def _wandb_config(directory: Path) -> dict[str, Any]:
 def _wandb(*arguments: str) -> str:
     command = [sys.executable, "-m", "wandb", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+# ---- the gated network, with nested training, a penalty and averaged weights ---------------------
+
+NESTED = [
+    *(option for option in TINY if not option.startswith("--model")),
+    "--model.num_layers=2",
+    "--model.network=gated",
+    "--model.irreps=4x0e+4x1o+2x2e",
+    "--model.irrep_dropout=sandwich",
+    "--model.group_lasso=0.01",
+    "--model.ema_decay=0.9",
+    "--utilization.missed_share=1.0",
+    "--run_name=nested",
+]
+
+
+@pytest.fixture(scope="module")
+def nested(prepared_qm9: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    runs = tmp_path_factory.mktemp("gated")
+    code, output = run_train([*NESTED, f"--runs_dir={runs}"], WANDB_MODE="disabled")
+    assert code == 0, output
+    return runs / "nested", output
+
+
+def test_a_gated_run_has_every_measure(nested: tuple[Path, str]) -> None:
+    directory, output = nested
+    with (directory / "utilization_best.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["layer"] == "network"]
+    assert {row["irrep"] for row in rows} >= {"0e", "1o", "2e"}
+    for row in rows:
+        if row["irrep"] in ("1o", "2e"):
+            for measure in ("reliance", "resampled", "refitted", "probe", "missed"):
+                assert row[f"{measure}_verdict"] == "undecided", "20 molecules decide nothing"
+    with (directory / "nested.csv").open() as file:
+        assert len(list(csv.DictReader(file))) > 0
+    assert not (directory / "decomposition.csv").exists()
+    assert "not linear in its features" in output
+    metrics = read_metrics(directory / "metrics.csv")[1]
+    assert metrics["equivariance/rotation_error"] < 1e-4
+    assert metrics["train/group_lasso"] > 0
+    results = summary_of(directory).results
+    assert results["cost/operations"] > 1e5
+    assert results["params/reachable"] == results["params/total"]
+
+
+def test_a_gated_checkpoint_is_evaluated_with_its_own_network(
+    nested: tuple[Path, str], tmp_path: Path
+) -> None:
+    directory, _ = nested
+    best, mae = directory / "checkpoints" / "best.ckpt", summary_of(directory).results["test/mae"]
+    sizes = ["--data.test_size=50", "--trainer.accelerator=cpu", f"--runs_dir={tmp_path}"]
+    code, output = run_train(["test", *sizes, f"--ckpt_path={best}"])
+    assert code == 0, output
+    assert f"test MAE {mae:.4g} meV" in output
+    code, output = run_train(["validate", f"--config={directory / 'config.yaml'}"])
+    assert code == 0, output
+    code, output = run_train(
+        ["predict", *sizes, f"--ckpt_path={best}", f"--output={tmp_path}/p.csv"]
+    )
+    assert code == 0, output
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 51
+    code, output = run_train(
+        [
+            f"--init_from={best}",
+            "--model.network=convnet",
+            "--model.lr=0.1",
+            f"--runs_dir={tmp_path}",
+        ]
+    )
+    assert code == 2
+    assert "holds another network (model.network gated -> convnet" in output
+
+
+def test_a_nested_gated_run_is_pruned_and_reported(nested: tuple[Path, str]) -> None:
+    directory, _ = nested
+    quick = ["--by=nested", "--fine-tune=1", "--max-increase=0.2", "--num-molecules=50"]
+    code, output = run_program(prune.main, [str(directory), *quick, "--device=cpu"])
+    assert code == 0, output
+    front = read_front(directory / "pruned" / "nested" / FRONT)
+    assert front is not None
+    assert len(front.points) > 1
+    assert front.points[-1].operations < front.points[0].operations
+    code, output = run_program(report.main, [str(directory), f"--output={directory}/report.html"])
+    assert code == 0, output
+    page = (directory / "report.html").read_text()
+    assert "Multiply-adds" in page
