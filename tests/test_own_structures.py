@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.build import molecule
+import torch
+from ase.build import bulk, molecule
 from ase.io import write
 
 from analysis.spatial_score import spatial_scores
 from latents.worker import draw_structures
 from lightning_modules.calculator import IrrepscopeCalculator
+from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
 from records.metrics import read_metrics
 from records.run_files import is_run_directory
 from records.summary import read_summary
@@ -95,6 +98,42 @@ def test_elements_that_a_run_has_not_seen_are_refused(folder: Path, run: Path):
     )
     assert code == 2
     assert "structure 1 (CO) has C, which the network has not been trained on" in output
+
+
+@pytest.fixture
+def qm9_checkpoint(tmp_path: Path) -> Path:
+    """A network with random weights, as trained on QM9."""
+    model = EquivariantRegressor(irreps="4x0e", num_layers=2, embedding_dim=4, target="U0")
+    model.reference.weights.fill_(torch.nan)
+    model.reference.weights[[1, 6, 7, 8, 9]] = torch.tensor([-2.0, -7, -6, -5, -4]).double()
+    content = {
+        "state_dict": model.state_dict(),
+        "hyper_parameters": dict(model.hparams),
+        "datamodule_hyper_parameters": dict(QM9DataModule(train_size=100).hparams),
+    }
+    torch.save(content, tmp_path / "qm9.ckpt")
+    return tmp_path / "qm9.ckpt"
+
+
+def test_a_network_that_was_trained_on_qm9_predicts_files_of_molecules(
+    folder: Path, qm9_checkpoint: Path, tmp_path: Path
+):
+    write(folder / "molecules.xyz", [molecule("CH4"), molecule("CH3CH2OH")], format="extxyz")
+    output = tmp_path / "out.csv"
+    options = [f"--ckpt_path={qm9_checkpoint}", f"--output={output}"]
+    code, text = evaluate(folder, "predict", f"--data.path={folder / 'molecules.xyz'}", *options)
+    assert code == 0, text
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [(row["formula"], row["unit"]) for row in rows] == [("CH4", "meV"), ("C2H6O", "meV")]
+    assert float(rows[0]["prediction"]) == pytest.approx(-15_000, abs=5_000)
+    for name, frame, words in (
+        ("salt.xyz", molecule("NaCl"), "has Na, which QM9 does not have"),
+        ("crystal.xyz", bulk("C"), "is periodic, which a network on the graph of chemical bonds"),
+    ):
+        write(folder / name, [frame], format="extxyz")
+        code, text = evaluate(folder, "predict", f"--data.path={folder / name}", *options)
+        assert code == 2
+        assert f"{name}, frame 1 (line 1) {words}" in text
 
 
 def test_a_run_goes_on_for_longer_as_if_it_had_been_begun_so(folder: Path, run: Path):
