@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +242,7 @@ def start_wandb(
     stop: Callable[[], None],
     start_timeout: float,
     finish_timeout: float,
+    tags: Sequence[str] = (),
 ) -> WandbSession:
     """Start or continue a W&B run, offline if the server does not accept it in time.
 
@@ -263,6 +264,8 @@ def start_wandb(
         Called in another thread when the server ends the run early.
     start_timeout, finish_timeout : float
         Longest wait for the server, now and at the end, in seconds.
+    tags : sequence of str
+        Added to the run's tags; those that a user has given stay.
 
     Returns
     -------
@@ -308,6 +311,9 @@ def start_wandb(
         # W&B warns of each value that a sweep has set, even if it stays the same.
         new = {k: v for k, v in config.items() if k not in run.config or run.config[k] != v}
         run.config.update(new, allow_val_change=True)  # type: ignore[no-untyped-call]
+        given = run.tags or ()
+        if any(tag not in given for tag in tags):
+            run.tags = tuple(dict.fromkeys([*given, *tags]))
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         run.define_metric("val/mae", summary="min", step_metric="epoch")

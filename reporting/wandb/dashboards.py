@@ -27,17 +27,10 @@ MARK = "Written by Irrepscope's report.py, which replaces its text."
 COLUMNS = (
     "config:irreps.value",
     "config:seed_everything.value",
-    "config:params/total.value",
-    "config:params/reachable.value",
-    "summary:throughput/molecules_per_s",
-    "summary:epoch",
-    "summary:val/mae",
     "summary:test/mae",
-    "config:unit.value",
-    "config:target.value",
-    "config:graph.value",
+    "summary:val/mae",
 )
-"""Columns of the table of runs. Those that no run has are left out."""
+"""Columns of the table of runs, after name and state. Those that no run has are left out."""
 GRID_COLUMNS = 24
 """Width of the grid on which W&B places the panels of a report."""
 PANEL_HEIGHT = 9

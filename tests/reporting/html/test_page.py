@@ -74,7 +74,7 @@ def test_groups_have_sections_of_their_own(tmp_path):
     text = write_report([tmp_path / "runs"], tmp_path / "report.html").read_text()
     assert text.count('class="group"') == 2
     assert "never averaged together" in text
-    body = text[text.index("<body>") : text.index('<script type="application/json"')]
+    body = text[text.index("<body>") : text.index('<script type="text/plain" id="data"')]
     assert "10.0 meV" in body.replace("\N{NO-BREAK SPACE}", " ")
     assert "20.0" not in body, "the mean of both groups"
     names = {path.name for path in (tmp_path / "report_tables").iterdir()}

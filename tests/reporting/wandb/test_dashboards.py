@@ -270,3 +270,8 @@ def test_paths_are_split():
     assert split_path("a/b") == ("a", "b")
     with pytest.raises(ReportError):
         split_path("/b")
+
+
+def test_runs_are_tagged_with_what_they_are_filtered_by(trained):
+    tags = {tuple(run.tags) for run in trained.records.values()}
+    assert tags == {("U0", "bonds", "convnet", "l=0"), ("U0", "bonds", "convnet", "l=0,1")}
