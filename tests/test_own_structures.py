@@ -161,23 +161,11 @@ def test_a_run_goes_on_for_longer_as_if_it_had_been_begun_so(folder: Path, run: 
     assert "is finished; nothing was trained" in output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (
-            ["--run_name=short", "--trainer.max_epochs=1"],
-            "needs a larger number of epochs than the",
-        ),
-        (["--run_name=short", "--trainer.max_epochs=9", "--model.lr=1"], "other options differ"),
-        (["--run_name=none", "--trainer.max_epochs=9"], "finds no run none: train it first"),
-        (["--trainer.max_epochs=9", "--seed_everything=5"], "finds no run in"),
-        (["--run_name=short", "--trainer.max_epochs=9", "--fresh"], "not together with --fresh"),
-    ],
-)
-def test_what_cannot_be_extended_is_refused(folder: Path, run: Path, arguments, words):
-    code, output = train(folder, "--extend", *arguments)
+def test_what_cannot_be_extended_is_refused(folder: Path, run: Path):
+    arguments = ["--run_name=short", "--trainer.max_epochs=9", "--model.lr=1", "--extend"]
+    code, output = train(folder, *arguments)
     assert code == 2
-    assert words in output
+    assert "other options differ (model.lr 0.01 -> 1.0)" in output
 
 
 def broken(folder: Path, name: str, change: Callable[[Any], None]) -> str:
@@ -191,22 +179,6 @@ def move_onto_another(atoms: Any) -> None:
     atoms.positions[1] = atoms.positions[0] + 0.01
 
 
-def remove_energy(atoms: Any) -> None:
-    del atoms.calc.results["energy"]
-
-
-def lose_position(atoms: Any) -> None:
-    atoms.positions[2, 1] = np.nan
-
-
-def flatten(atoms: Any) -> None:
-    atoms.cell[2] = 0
-
-
-def lose_periodicity(atoms: Any) -> None:
-    atoms.pbc = False
-
-
 def lose_forces(atoms: Any) -> None:
     del atoms.calc.results["forces"]
 
@@ -215,10 +187,6 @@ def lose_forces(atoms: Any) -> None:
     ("change", "words"),
     [
         (move_onto_another, "atoms overlap"),
-        (remove_energy, "has no 'energy'"),
-        (lose_position, "not finite"),
-        (flatten, "no volume"),
-        (lose_periodicity, "is not periodic, but the frames before it are"),
         (lose_forces, "has no forces"),
     ],
 )
