@@ -21,7 +21,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -44,6 +44,10 @@ CHECKPOINT_SECONDS = 60.0
 WARMUP = 0.01
 """Part of the time in which the learning rate grows."""
 VAL_SIZE, TEST_SIZE, EVAL_BATCH = 2_000, 10_000, 128
+
+
+SIZE = Architecture("16x0e+16x1o+16x2e", num_layers=4)
+"""Of the gated network and of NequIP's model."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,10 @@ class Recipe:
     graph: str = "radius"
     cutoff: float = 5.0
     batch_size: int = 16
-    lr: float = 0.005
+    lr: float = 0.01
     ema_decay: float = 0.999
     clip: float = 1.0
-    architecture: Architecture = field(default_factory=Architecture)
+    architecture: Architecture = SIZE
 
     def network(self, kind: NetworkKind, seed: int) -> nn.Module:
         """Build a network; `seed` decides its weights."""
