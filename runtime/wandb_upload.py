@@ -202,14 +202,19 @@ def _ask(api: wandb.Api, part: RunPart) -> ReceivedRun:
     try:
         run = api.run(f"{entity}/{project}/{part.run_id}")
         # W&B's client cannot read the history of a run that has none.
-        rows = run.scan_history(use_cache=False) if run.lastHistoryStep >= 0 else iter(())
+        is_empty = run.lastHistoryStep < 0
+        if is_empty and (count := getattr(run, "historyLineCount", 0)):
+            raise ValueError(f"its index of {count} rows is not ready")
+        rows = iter(()) if is_empty else run.scan_history(use_cache=False)
         cells = cells_of_rows(rows, part.by_epoch)
         files = {file.name for file in run.files(per_page=500)}
     except (wandb.Error, ValueError, *API_ERRORS) as error:
         if "could not find" in str(error).lower():
             return ReceivedRun()
         text = " ".join(str(error).split())
-        raise UploadError(f"{server_url()} does not tell what it has ({text})") from error
+        raise UploadError(
+            f"{server_url()} does not tell what it has ({text}); try again later"
+        ) from error
     return ReceivedRun(run.state, cells, files)
 
 
@@ -224,6 +229,7 @@ def _synchronize(copies: list[Path]) -> str:
     done = subprocess.run(
         command,
         env=environment,
+        cwd=copies[0].parents[1],  # where it leaves logs of its own
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -238,4 +244,4 @@ def _reason(output: str) -> str:
     """Find the line in which ``wandb sync`` says what has failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if "ERROR" in line or "WARNING" in line]
-    return (telling or lines or ["`wandb sync` has ended without a word"])[-1]
+    return (telling or lines[-1:] or ["`wandb sync` has ended without a word"])[0]

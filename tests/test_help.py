@@ -12,6 +12,7 @@ import pytest
 
 import report
 import sweep
+import upload
 from lightning_modules.qm9_datamodule import GRAPHS
 from qm9.splits import SPLITS
 from qm9.targets import TARGETS
@@ -81,7 +82,9 @@ def test_train_says_that_the_subcommand_may_be_left_out() -> None:
         assert description in text
 
 
-@pytest.mark.parametrize("main", [sweep.main, report.main], ids=["sweep.py", "report.py"])
+@pytest.mark.parametrize(
+    "main", [sweep.main, report.main, upload.main], ids=["sweep.py", "report.py", "upload.py"]
+)
 def test_every_option_of_sweep_and_report_says_what_it_does(
     main: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

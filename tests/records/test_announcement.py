@@ -35,7 +35,7 @@ def test_only_the_first_of_several_processes_speaks(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("program", ["report.py", "sweep.py"])
+@pytest.mark.parametrize("program", ["report.py", "sweep.py", "upload.py"])
 def test_the_help_of_a_program_is_nothing_but_help(program: str) -> None:
     done = subprocess.run(
         [sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
