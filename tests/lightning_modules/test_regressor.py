@@ -125,6 +125,12 @@ def test_channels_replace_irreps() -> None:
         ({"irreps": "16x0e+foo"}, "cannot be parsed"),
         ({"num_layers": 0}, "num_layers is 0"),
         ({"cutoff": -1.0}, "cutoff is -1.0"),
+        ({"network": "gatted"}, "choose one of convnet, gated"),
+        ({"network": "gated", "num_elements": 5}, "num_elements is 5"),
+        ({"network": "gated", "compile": True}, "no tensor products to compile: leave compile"),
+        ({"network": "gated", "convolution": "e3nn"}, "leave it at fast and choose a kernel"),
+        ({"kernel": "e3nn"}, "is for network gated"),
+        ({"network": "gated", "irreps": "10000x0e", "num_elements": 100}, "make it smaller"),
     ],
 )
 def test_unusable_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -155,6 +161,18 @@ def test_a_cuda_graph_is_refused_where_it_would_fail(changed: dict[str, Any], me
         model.check_trainer(SimpleNamespace(**(fit | changed)))  # type: ignore[arg-type]
 
 
+def test_a_kernel_without_a_cpu_path_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("networks.channelwise.choice.find_spec", lambda name: True)
+    model = EquivariantRegressor(**SMALL, network="gated", kernel="openequivariance")
+    cpu = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device("cpu")), precision="32-true"
+    )
+    with pytest.raises(ValueError, match="CUDA devices only, not on cpu: choose kernel auto"):
+        model.check_trainer(cpu)  # type: ignore[arg-type]
+
+
 def test_a_cuda_graph_needs_batches_of_known_shape(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,8 +182,13 @@ def test_a_cuda_graph_needs_batches_of_known_shape(
         quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=Molecules())
 
 
+@pytest.mark.parametrize(("network", "graph"), [("convnet", "bonds"), ("gated", "radius")])
 def test_training_on_padded_batches_is_the_same_training(
-    prepared_qm9: PreparedData, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    network: Any,
+    graph: str,
+    prepared_qm9: PreparedData,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         "lightning_modules.qm9_datamodule.load_or_build", lambda *_, **__: prepared_qm9
@@ -178,8 +201,9 @@ def test_training_on_padded_batches_is_the_same_training(
     found = []
     for cuda_graph in (False, True):
         torch.manual_seed(0)
-        model = EquivariantRegressor(**SMALL, cuda_graph=cuda_graph)
-        data = QM9DataModule(train_size=50, val_size=20, test_size=20, batch_size=16)
+        model = EquivariantRegressor(**SMALL, network=network, cutoff=3.0, cuda_graph=cuda_graph)
+        sizes = {"train_size": 50, "val_size": 20, "test_size": 20, "batch_size": 16}
+        data = QM9DataModule(graph=graph, cutoff=3.0, **sizes)  # type: ignore[arg-type]
         trainer = quiet_trainer(tmp_path, max_epochs=2)
         trainer.fit(model, datamodule=data)
         found.append({k: float(v) for k, v in trainer.callback_metrics.items()})
