@@ -60,7 +60,7 @@ class Browser:
         self.resize(width, height, mobile)
         self.driver.get("about:blank")
         self.console()
-        self.driver.get_log("performance")
+        self.driver.get_log("performance")  # type: ignore[no-untyped-call]
         self.driver.get(page.resolve().as_uri())
 
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
@@ -88,12 +88,13 @@ class Browser:
 
     def console(self) -> list[str]:
         """Return console messages and uncaught errors since the last call."""
-        return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [f"{entry['level']}: {entry['message']}" for entry in entries]
 
     def requests(self) -> list[str]:
         """Return the addresses requested since the last call."""
         found = []
-        for entry in self.driver.get_log("performance"):
+        for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 found.append(message["params"]["request"]["url"])

@@ -25,8 +25,9 @@ SHOWN = ("retrained", "missed", "nested", "refitted", "resampled", "reliance", "
 """Measures in the order of trust, each with the colour and marker of its number."""
 LINEAR_PART = 0.05
 """The axis is nearly linear up to this part of the set's error, and logarithmic beyond."""
-ROW_HEIGHT = 84
-LABEL_HEIGHT = 22
+ROW_HEIGHT = 80
+LABEL_HEIGHT = 20
+TOOLBAR_HEIGHT = 28
 MAX_VIEWS = 8
 
 
@@ -173,9 +174,10 @@ def _panel(group: Group, mae: float, lines: Sequence[_Row], marks: Sequence[_Mar
             }
             for i, mark in enumerate(shown)
         ],
-        "margin": {"t": 12 + LABEL_HEIGHT * len(shown), "r": 10, "b": 40, "l": 50},
+        "margin": {"t": TOOLBAR_HEIGHT + LABEL_HEIGHT * len(shown), "r": 10, "b": 40, "l": 50},
     }
-    return Panel("", traces, layout, 60 + LABEL_HEIGHT * len(shown) + ROW_HEIGHT * len(lines))
+    height = 48 + TOOLBAR_HEIGHT + LABEL_HEIGHT * len(shown) + ROW_HEIGHT * len(lines)
+    return Panel("", traces, layout, height)
 
 
 def _lift(number: int, rows: int) -> float:
