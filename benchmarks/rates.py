@@ -89,8 +89,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates: dict[str, float] = {}
-    # Only grids have a known list of runs.
-    grids = [p for p in sorted(Path("sweeps").glob("*.yaml")) if "\nmethod: grid" in p.read_text()]
+    # Only grids have a known list of runs, and the sizes here are those of configs/paper.yaml.
+    needed = ("\nmethod: grid", "configs/paper.yaml")
+    files = sorted(Path("sweeps").glob("*.yaml"))
+    grids = [p for p in files if all(text in p.read_text() for text in needed)]
     for path in arguments.sweeps or grids:
         print(path)
         print(f"{path}: {sweep_hours(path, rates):,.1f} hours on {CORES} cores", flush=True)
