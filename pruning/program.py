@@ -39,7 +39,10 @@ from records.pruning import (
 from records.run_files import LOCK, PRUNED_FILES, remove_files, remove_leftovers, remove_wandb_files
 from records.upload_command import upload_command
 from records.wandb_internals import SERVICE_GONE
+from records.wandb_media import Picture, Table
 from runtime.errors import one_line
+from runtime.wandb_history import ReceivedHistory
+from runtime.wandb_logger import EpochWandbLogger
 from runtime.wandb_server import choose_mode
 from runtime.wandb_session import WandbSession, start_wandb
 
@@ -253,9 +256,11 @@ def _log_to_wandb(front: PrunedFront, subject: Subject, folder: Path) -> str:
 
 def _log_front(session: WandbSession, front: PrunedFront, folder: Path) -> None:
     rows = [asdict(point) for point in front.points]
-    table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-    picture = wandb.Image(str(folder / "front.png"))
-    session.run.log({"pruning/front": table, "pruning/picture": picture, "epoch": 0})
+    table = Table(list(rows[0]), [list(row.values()) for row in rows])
+    # Waits for no server that hangs, and goes on without W&B's service process.
+    logger = EpochWandbLogger(session.run)
+    session.on_restart = lambda run: logger.reconnect(run, ReceivedHistory())
+    logger.log_media({"pruning/front": table, "pruning/picture": Picture(folder / "front.png")}, 0)
 
 
 def _summary(front: PrunedFront) -> dict[str, float | str]:
