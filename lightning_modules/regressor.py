@@ -45,6 +45,7 @@ from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
 from lightning_modules.weight_averaging import WeightAverage
 from networks.channelwise.choice import KernelName
+from networks.channelwise.libraries import check_device
 from networks.choice import DEFAULT_IRREPS, NetworkName, make_network, with_defaults
 from networks.convnet import ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
@@ -306,10 +307,12 @@ class EquivariantRegressor(LightningModule):
         Raises
         ------
         ValueError
-            If gradients are to be clipped in float16, the cosine schedule has no end, or a CUDA
-            graph is asked for that could not be recorded or would train wrongly.
+            If the kernel does not run on the device, gradients are to be clipped in float16, the
+            cosine schedule has no end, or a CUDA graph is asked for that could not be recorded or
+            would train wrongly.
         """
         device, precision = trainer.strategy.root_device, str(trainer.precision)
+        check_device(self.hparams["kernel"], device)
         if trainer.gradient_clip_val and precision == "16-mixed":
             raise ValueError(
                 f"trainer.gradient_clip_val is {trainer.gradient_clip_val}, but gradients are "

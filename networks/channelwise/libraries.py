@@ -85,11 +85,7 @@ class OpenEquivarianceProduct(ChannelwiseProduct):
         ValueError
             If the features are not on a CUDA device.
         """
-        if x.device.type != "cuda":
-            raise ValueError(
-                f"kernel openequivariance runs on CUDA devices only, not on {x.device}: choose "
-                "kernel auto"
-            )
+        check_device("openequivariance", x.device)
         if not self.paths.paths:
             return x.new_zeros(geometry.num_nodes, self.paths.dim_out)
         source, target = geometry.edge_index
@@ -116,3 +112,25 @@ class OpenEquivarianceProduct(ChannelwiseProduct):
             )
             self._built[dtype] = oeq.TensorProductConv(problem, deterministic=False)
         return self._built[dtype]
+
+
+def check_device(kernel: str, device: torch.device) -> None:
+    """Refuse a kernel that does not run on a device.
+
+    Parameters
+    ----------
+    kernel : str
+        Accepted by `networks.channelwise.choice.check_kernel`.
+    device : torch.device
+        Where the network runs.
+
+    Raises
+    ------
+    ValueError
+        Says where it runs and what to choose.
+    """
+    if kernel == "openequivariance" and device.type != "cuda":
+        raise ValueError(
+            f"kernel openequivariance runs on CUDA devices only, not on {device}: choose "
+            "kernel auto"
+        )
