@@ -13,6 +13,7 @@ import pytest
 from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
 from tests.faults.trains import (
+    GATED,
     LIMIT,
     TIMED,
     TINY,
@@ -41,13 +42,15 @@ ROUNDING = "equivariance/rotation_error"
 """This metric is itself an error of rounding."""
 
 
-@pytest.fixture(scope="module")
-def runs(server: TrainServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture(scope="module", params=[[], GATED], ids=["convnet", "gated"])
+def runs(
+    request: pytest.FixtureRequest, server: TrainServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """Directories of the same run, trained with one process and with two."""
-    folder = tmp_path_factory.mktemp("ddp")
-    one = server.start([*COMMAND, f"--runs_dir={folder / 'one'}"], folder / "one.log")
+    folder, command = tmp_path_factory.mktemp("ddp"), [*COMMAND, *request.param]
+    one = server.start([*command, f"--runs_dir={folder / 'one'}"], folder / "one.log")
     assert one.wait() == 0, one.output()
-    arguments = [*COMMAND, *TWO, f"--runs_dir={folder / 'two'}"]
+    arguments = [*command, *TWO, f"--runs_dir={folder / 'two'}"]
     two = start_process(arguments, folder / "two.log", WANDB_MODE="offline")
     assert two.wait() == 0, two.output()
     assert "warn" not in two.output().lower(), two.output()

@@ -16,6 +16,7 @@ from runtime.checkpoints import read_checkpoint
 from tests.faults.pause import PHASES
 from tests.faults.trains import (
     EPOCHS,
+    GATED,
     MEASURED,
     TINY,
     Pause,
@@ -130,6 +131,16 @@ def test_a_kill_leaves_no_trace_in_double_precision(server: TrainServer, tmp_pat
     other = server.start(["test", f"--ckpt_path={best}", "--trainer.precision=32-true"], log)
     assert other.wait() == 2
     assert "trained with trainer.precision 64-true" in other.output()
+
+
+def test_a_kill_leaves_no_trace_in_a_gated_network_with_penalties(
+    server: TrainServer, tmp_path: Path
+) -> None:
+    arguments = [*MEASURED, *GATED, "--model.lr=0.001"]
+    campaign = Campaign(server.start, arguments, tmp_path, seed=0)
+    campaign.kill_in("training", epoch=1)
+    campaign.end()
+    assert "train/power_balance" in metrics_of(campaign.whole)[EPOCHS - 1]
 
 
 @pytest.mark.slow

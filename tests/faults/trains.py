@@ -54,6 +54,8 @@ TINY = [
 ]
 MEASURED = [*TINY, "--utilization.heatmap=false", "--latent.enabled=false"]
 """`TINY` without pictures."""
+GATED = ["--model.network=gated", "--model.group_lasso=0.1", "--model.power_balance=0.1"]
+"""Beside one of the others: a gated network with penalties."""
 BARE = [*MEASURED, "--utilization.enabled=false"]
 """Training without measures or pictures."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
