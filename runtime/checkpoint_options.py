@@ -80,6 +80,8 @@ def options_of_checkpoint(path: Path) -> dict[str, Any]:
 
 def _is_plain(value: Any) -> bool:
     """Whether a value can be an option's: nothing that takes long to compare, as a tensor may."""
+    if isinstance(value, Mapping):  # what a pruned network keeps of each layer
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
