@@ -19,6 +19,7 @@ from matplotlib import image
 from figures.pruned_front import draw_front
 from records.files import replacing
 from records.pruning import read_front
+from records.standard_streams import make_standard_streams_safe
 from reporting.build import write_report
 from tests.browser import take_picture
 
@@ -102,4 +103,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    make_standard_streams_safe()
     main()

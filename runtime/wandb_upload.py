@@ -21,7 +21,7 @@ import wandb
 
 from records.files import shown
 from records.locks import LockHeldError, take_lock
-from records.run_files import LOCK
+from records.run_files import LOCK, is_run_directory
 from records.wandb_files import SYNCED
 from records.wandb_internals import API_ERRORS
 from records.wandb_parts import Cells, RunPart, cells_of_rows, copy_part, read_parts
@@ -148,11 +148,13 @@ def upload(folders: Sequence[Path]) -> Iterator[str]:
     with ExitStack() as locks, tempfile.TemporaryDirectory() as temporary:
         prepared: list[Copies] = []
         for folder in folders:
-            try:
-                locks.callback(take_lock(folder.parent / LOCK).release)
-            except LockHeldError as error:
-                left.append(f"{folder.parent} is in use ({error})")
-                continue
+            lock = folder.parent / LOCK
+            if is_run_directory(folder.parent) or lock.exists():  # other programs lock nothing
+                try:
+                    locks.callback(take_lock(lock).release)
+                except LockHeldError as error:
+                    left.append(f"{folder.parent} is in use ({error})")
+                    continue
             for parts in read_parts(folder).values():
                 target = Path(temporary) / str(len(prepared))
                 prepared.append(_prepare(parts, _ask(api, parts[-1]), target))
