@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,27 @@ def test_a_killed_pruning_goes_on_to_the_same_end(
             np.testing.assert_array_equal(a["control"], b["control"])
 
 
+def check_order_of_rounds(state: Path, most: float) -> None:
+    """After a network that is too bad, others are tried from the same one; two are the end."""
+    points = json.loads(state.read_text())["points"][1:]
+    assert any(point["val_increase"] > most for point in points)
+    for phase in ("irreps", "channels"):
+        own = [point for point in points if point["phase"] == phase]
+        bad = [point["val_increase"] > most for point in own]
+        assert not any(all(bad[i : i + 2]) for i in range(len(bad) - 2))
+        for one, other in pairwise(own):
+            if one["val_increase"] > most:
+                assert other["parent"] == one["parent"]
+                assert not set(one["tried"]) & set(other["tried"])
+            else:
+                assert other["parent"] == one["number"]
+
+
 def test_runs_are_pruned_together_with_intervals_over_seeds(trained: Path) -> None:
     runs = [str(trained / "s0"), str(trained / "s1")]
     code, output = run_program(prune.main, [*runs, *QUICK, "--by=taylor", "--max-increase=0.01"])
     assert code == 0, output
+    check_order_of_rounds(trained / "pruned" / "taylor" / "state.json", 0.01)
     front = read_front(trained / "pruned" / "taylor" / FRONT)
     assert front is not None
     assert front.of == ("s0", "s1")
