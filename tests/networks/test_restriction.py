@@ -70,6 +70,7 @@ def weights_by_path(whole: RestrictableNetwork, k: int) -> list[tuple[int, int]]
         whole.layer_edge_irreps[k],
         whole.layer_irreps[k],
         shared_weights=False,
+        compile_left_right=False,
     )
     return [
         (whole.layer_edge_irreps[k][path.i_in2].ir.l, path.path_shape[0] * path.path_shape[2])
@@ -107,7 +108,7 @@ def kept_parts(draw: st.DrawFn, whole: Kept) -> Kept:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("irreps", IRREPS)
 @given(data=st.data())
-@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_values_and_gradients_are_those_of_the_whole_network(
     variant: str, irreps: str, data: st.DataObject
 ) -> None:
