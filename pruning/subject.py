@@ -195,6 +195,8 @@ def load_subject(run: Path, device: torch.device) -> Subject:
         raise ValueError(f"{run} is {status}: train it to its end first, with the same command")
     path = run / "checkpoints" / "best.ckpt"
     checkpoint = read_checkpoint(path)
+    if (checkpoint.get("datamodule_hyper_parameters") or {}).get("path") is not None:
+        raise ValueError(f"{run} was trained with --data.path: give a run on QM9 to prune")
     module = _build_module(checkpoint)
     weights = (v for n, v in checkpoint["state_dict"].items() if n.startswith("network."))
     is_double = any(weight.dtype == torch.float64 for weight in weights)
