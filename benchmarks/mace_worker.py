@@ -7,6 +7,7 @@ JSON object of settings as its argument. Then it answers every line on standard 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import sys
@@ -124,6 +125,9 @@ class Worker:
         self.data, self.y = first_two(*whole)
         self.train()  # loads or compiles what later steps use
         self.data, self.y = whole
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)  # returns what has been freed to the system
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _resident("VmRSS")
         for _ in range(3):
