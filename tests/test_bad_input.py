@@ -95,7 +95,7 @@ BAD = [
         (prune.main, [TOO_LONG]),
         (upload.main, [TOO_LONG]),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: value.__module__ if callable(value) else str(value)[:30],
 )
 def test_a_name_that_is_too_long_for_the_file_system_is_refused(
     main: Callable[[list[str]], int], arguments: list[str]
