@@ -148,7 +148,7 @@ def test_an_evaluation_that_fails_leaves_the_run_finished(run: Path) -> None:
     before = content(run)
     for subcommand in ("validate", "test", "predict"):
         code, output = train(subcommand, f"--config={run / 'config.yaml'}")
-        assert code == 1
+        assert code == 2, output
         assert_one_line(output, best, "is damaged")
         assert content(run) == before
 
