@@ -223,11 +223,18 @@ class Comparison:
             self.results.add(Result(WHOLE, 1.0, run, 1.0, epochs, before, mae, _layers(network)))
 
     def train_from_scratch(self, levels: Sequence[float]) -> None:
-        """Train networks of the shape that `SHAPED_BY` has found, for all epochs of its pruning."""
+        """Train networks of the shapes that `SHAPED_BY` has found, for all epochs of its pruning.
+
+        Parameters
+        ----------
+        levels : sequence of float
+            1 stands for the whole network.
+        """
         elimination = self._elimination(SHAPED_BY, min(levels))
         shares = _shares(elimination)
         for level in levels:
-            point = chosen_point(elimination.state.points, shares, level)
+            points = elimination.state.points
+            point = points[0] if level == 1 else chosen_point(points, shares, level)
             for run, subject in enumerate(self.plain):
                 if point is None or self.results.has(SCRATCH, level, run):
                     continue
@@ -353,7 +360,7 @@ def main() -> None:
         for way in arguments.ways:
             if way != "nested" or arguments.nested:
                 comparison.prune(way, arguments.levels)
-        comparison.train_from_scratch(arguments.levels)
+        comparison.train_from_scratch([1.0, *arguments.levels])
     for line in summary(results.rows):
         print(line)
 
