@@ -17,11 +17,9 @@ May import everything but the programs.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -31,12 +29,13 @@ from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
 from benchmarks.gated_peers import Architecture, NequipNetwork
+from benchmarks.result_rows import ResultRows
 from benchmarks.training_step import CLOCKS, Clock
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.target_reference import TargetReference
 from networks.convnet import EquivariantConvNet
 from networks.gated import GatedNetwork
-from records.files import replacing, write_text
+from records.files import replacing
 from records.standard_streams import make_standard_streams_safe
 
 NetworkKind = Literal["gated", "nequip", "published"]
@@ -283,22 +282,9 @@ def learning_rate(part: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (part - WARMUP) / (1 - WARMUP))))
 
 
-def read_results(path: Path) -> list[Result]:
+def read_results(path: Path) -> ResultRows[Result]:
     """Read the rows of a CSV file; none if it does not exist."""
-    if not path.exists():
-        return []
-    kinds = {f.name: {"str": str, "int": int, "float": float}[str(f.type)] for f in fields(Result)}
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    return [Result(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
-
-
-def add_result(path: Path, result: Result) -> None:
-    """Add a row to a CSV file, which is rewritten whole."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Result)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in (*read_results(path), result))
-    write_text(path, text.getvalue())
+    return ResultRows(Result, path)
 
 
 def find(results: Sequence[Result], trial: Trial) -> Result | None:
@@ -367,7 +353,7 @@ def run_trial(trial: Trial, results: Path, checkpoints: Path) -> None:
     training.load(path)
     training.run(path)
     result = training.result()
-    add_result(results, result)
+    read_results(results).add([result])
     path.unlink()
     print(
         f"{trial.name}: {result.epochs:.1f} epochs, test MAE {result.test_mae:.1f} meV", flush=True
@@ -409,9 +395,9 @@ def main(arguments: list[str] | None = None) -> None:
         for kind in options.networks
     ]
     for trial in trials:
-        if find(read_results(options.results), trial) is None:
+        if find(read_results(options.results).rows, trial) is None:
             run_trial(trial, options.results, options.checkpoints)
-    print(table(read_results(options.results)))
+    print(table(read_results(options.results).rows))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ May import everything but the programs.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -29,13 +27,13 @@ from torch_geometric.data import Batch
 
 from analysis.decomposition import degree_label, subsets
 from analysis.subsets import subset_errors
+from benchmarks.result_rows import ResultRows
 from lightning_modules.irrep_dropout import IrrepDropoutName
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import measuring
 from networks.nested import NestedNetworks
 from networks.restriction import keep_degrees
-from records.files import write_text
 from records.standard_streams import make_standard_streams_safe
 
 Degrees = tuple[int, ...]
@@ -105,37 +103,25 @@ class Result:
     cpu_seconds: float
 
 
-class Results:
-    """The rows of a CSV file, which is rewritten whole at each addition.
+class Results(ResultRows[Result]):
+    """All rows of the benchmark.
 
     Parameters
     ----------
     path : Path
-        Read if it exists.
+        CSV file; read if it exists.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Result] = []
-        if path.exists():
-            for record in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
-                cells: dict[str, Any] = dict(record)
-                cells |= {name: int(record[name]) for name in ("seed", "epochs")}
-                cells |= {name: float(record[name]) for name in ("mae", "cpu_seconds")}
-                self.rows.append(Result(**cells))
+        super().__init__(Result, path)
 
     def find(self, scale: str, way: str, seed: int) -> list[Result]:
         """List the rows of one way of training."""
         return [r for r in self.rows if (r.scale, r.way, r.seed) == (scale, way, seed)]
 
-    def add(self, results: Sequence[Result]) -> None:
-        """Append rows and write the file."""
-        self.rows += results
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(Result)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in self.rows)
-        write_text(self.path, text.getvalue())
+    def note(self, results: Sequence[Result]) -> None:
+        """Append rows, write the file and say what was found."""
+        self.add(results)
         for row in results:
             print(
                 f"{row.scale} {row.way} [{row.degrees}] seed {row.seed}: {row.mae:.1f} meV, "
@@ -309,10 +295,10 @@ def run(scale: Scale, seed: int, ways: Sequence[str], results: Results) -> None:
             model, seconds = train(recipe, data, degrees, seed, recipe.epochs)
             (mae,) = tested_maes(model, data, [degrees])
             name = degree_label(degrees)
-            results.add([Result(scale, SEPARATE, name, seed, recipe.epochs, mae, seconds)])
+            results.note([Result(scale, SEPARATE, name, seed, recipe.epochs, mae, seconds)])
     for way in ways:
         if not results.find(scale, way, seed):
-            results.add(_nested(scale, way, seed, data, chosen))
+            results.note(_nested(scale, way, seed, data, chosen))
 
 
 def _nested(

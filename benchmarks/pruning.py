@@ -13,10 +13,8 @@ May import everything but the programs.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 
 from analysis.missed import FineTuning, fine_tune
+from benchmarks.result_rows import ResultRows
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import LayeredNetwork, measuring
 from networks.restriction import kept_from_json
@@ -32,7 +31,6 @@ from pruning.elimination import RATE, Elimination
 from pruning.plan import WAYS, By, PruningPlan
 from pruning.state import PointState
 from pruning.subject import NOT_IN_PRUNING, Subject, load_subject
-from records.files import write_text
 from records.standard_streams import make_standard_streams_safe
 
 SCRATCH, WHOLE = "scratch", "whole"
@@ -80,37 +78,25 @@ class Result:
     layers: str
 
 
-class Results:
-    """The rows of a CSV file, which is rewritten whole at each addition.
+class Results(ResultRows[Result]):
+    """All rows of the benchmark.
 
     Parameters
     ----------
     path : Path
-        Read if it exists.
+        CSV file; read if it exists.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Result] = []
-        if path.exists():
-            for record in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
-                cells: dict[str, Any] = dict(record)
-                for name in ("level", "operations", "epochs", "before", "mae"):
-                    cells[name] = float(record[name])
-                self.rows.append(Result(**cells | {"run": int(record["run"])}))
+        super().__init__(Result, path)
 
     def has(self, way: str, level: float, run: int) -> bool:
         """Whether a row is there."""
         return any((r.way, r.level, r.run) == (way, level, run) for r in self.rows)
 
-    def add(self, row: Result) -> None:
-        """Append a row and write the file."""
-        self.rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(Result)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(one) for one in self.rows)
-        write_text(self.path, text.getvalue())
+    def note(self, row: Result) -> None:
+        """Append a row, write the file and say what was found."""
+        self.add([row])
         print(
             f"{row.way} to {row.level:.0%}, run {row.run}: {row.before:.1f} -> {row.mae:.1f} meV "
             f"with {row.operations:.0%} of the operations, {row.layers}",
@@ -199,7 +185,7 @@ class Comparison:
                     _test_mae(subject, network),
                     _layers(network),
                 )
-                self.results.add(row)
+                self.results.note(row)
 
     def _elimination(self, way: By, smallest: float) -> Elimination:
         plan = PruningPlan(by=way, fine_tune=PER_ROUND, max_increase=MAX_INCREASE)
@@ -220,7 +206,7 @@ class Comparison:
             before = _test_mae(subject, network)
             _train_on(subject, network, TOTAL)
             mae, epochs = _test_mae(subject, network), _epochs(subject) + TOTAL
-            self.results.add(Result(WHOLE, 1.0, run, 1.0, epochs, before, mae, _layers(network)))
+            self.results.note(Result(WHOLE, 1.0, run, 1.0, epochs, before, mae, _layers(network)))
 
     def train_from_scratch(self, levels: Sequence[float]) -> None:
         """Train networks of the shapes that `SHAPED_BY` has found, for all epochs of its pruning.
@@ -243,7 +229,7 @@ class Comparison:
                 mae, share = _test_mae(subject, network), shares[point.number]
                 shape = _layers(network)
                 row = Result(SCRATCH, level, run, share, epochs, float("nan"), mae, shape)
-                self.results.add(row)
+                self.results.note(row)
 
 
 def _unwatched(name: str, count: int) -> Any:

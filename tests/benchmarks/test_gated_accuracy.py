@@ -78,9 +78,9 @@ def test_what_is_in_the_file_is_not_trained_again(
 
 def test_results_are_found_again_in_their_file(tmp_path: Path) -> None:
     path = tmp_path / "accuracy.csv"
-    assert gated_accuracy.read_results(path) == []
-    gated_accuracy.add_result(path, RESULT)
-    found = gated_accuracy.read_results(path)
+    assert gated_accuracy.read_results(path).rows == []
+    gated_accuracy.read_results(path).add([RESULT])
+    found = gated_accuracy.read_results(path).rows
     assert found == [RESULT]
     assert gated_accuracy.find(found, Trial("gated", 10_000, 0, 30.0, "wall")) == RESULT
     assert gated_accuracy.find(found, Trial("gated", 10_000, 1, 30.0, "wall")) is None

@@ -18,8 +18,8 @@ def rows(way: str, seed: int, maes: tuple[float, ...], seconds: float) -> list[R
 def test_results_are_found_again_in_their_file(tmp_path: Path) -> None:
     path = tmp_path / "benchmark.csv"
     results = Results(path)
-    results.add(rows(SEPARATE, 0, (4.0, 3.0, 2.0, 1.0), 10.0))
-    results.add(rows("uniform", 1, (5.5, 3.0, 2.0, 1.0), 40.0))
+    results.note(rows(SEPARATE, 0, (4.0, 3.0, 2.0, 1.0), 10.0))
+    results.note(rows("uniform", 1, (5.5, 3.0, 2.0, 1.0), 40.0))
     again = Results(path)
     assert again.rows == results.rows
     assert [row.degrees for row in again.find("quickstart", "uniform", 1)] == list(SETS)

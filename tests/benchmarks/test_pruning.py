@@ -15,8 +15,8 @@ def row(way: str, level: float, run: int, before: float, mae: float) -> Result:
 
 def test_results_are_found_again_in_their_file(tmp_path: Path) -> None:
     results = Results(tmp_path / "benchmark.csv")
-    results.add(row("missed", 0.5, 0, 80.0, 60.0))
-    results.add(row(SCRATCH, 0.5, 2, math.nan, 61.0))
+    results.note(row("missed", 0.5, 0, 80.0, 60.0))
+    results.note(row(SCRATCH, 0.5, 2, math.nan, 61.0))
     again = Results(results.path)
     assert again.rows[0] == results.rows[0]
     assert math.isnan(again.rows[1].before)
