@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from typing_extensions import override
 
-from lightning_modules.molecule_datamodule import MoleculeDataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule, check_loading
 from lightning_modules.own_target import find_target
 from qm9.baselines import MAX_FITTED, CountedBonds, measure_linear
 from qm9.batching import FieldKind, MoleculeLoader, MoleculeStore
@@ -139,23 +139,11 @@ class ExtXYZDataModule(MoleculeDataModule):
         self.target = find_target(target, unit)
         if path is None:
             raise ValueError("data.path is missing: give a file of extended XYZ")
-        for option, given, allowed in (
-            ("graph", graph, ("radius", "bonds")),
-            ("split", split, ("auto", "random")),
-        ):
-            if given not in allowed:
-                raise ValueError(f"{option} {given!r} is unknown: choose {' or '.join(allowed)}")
-        if not 0 < cutoff <= MAX_CUTOFF:
-            raise ValueError(
-                f"cutoff {cutoff} is out of range: give a positive number of angstrom, at most "
-                f"{MAX_CUTOFF:g}"
-            )
-        for name, number in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if number < 1:
-                raise ValueError(f"{name} {number} is out of range: give 1 or more")
-        for name, seed in (("split_seed", split_seed), ("shuffle_seed", shuffle_seed)):
-            if seed is not None and seed < 0:
-                raise ValueError(f"{name} {seed} is negative: give 0 or more")
+        batch_sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        seeds = {"split_seed": split_seed, "shuffle_seed": shuffle_seed}
+        check_loading(graph, cutoff, MAX_CUTOFF, batch_sizes, seeds)
+        if split not in ("auto", "random"):
+            raise ValueError(f"split {split!r} is unknown: choose auto or random")
         for option, file in (("path", path), ("val_path", val_path), ("test_path", test_path)):
             if file is not None and ("\0" in file or not Path(file).expanduser().is_file()):
                 raise ValueError(f"data.{option} {file!r} is no file: give one of extended XYZ")

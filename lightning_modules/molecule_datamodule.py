@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,48 @@ from qm9.batching import EpochSampler, MoleculeLoader, MoleculeStore
 from qm9.composition import element_counts
 from qm9.targets import Target
 from records.splits import Splits, read_splits, write_splits
+
+GRAPHS = ("bonds", "radius")
+
+
+def check_loading(
+    graph: str,
+    cutoff: float,
+    largest_cutoff: float,
+    batch_sizes: Mapping[str, int],
+    seeds: Mapping[str, int | None],
+) -> None:
+    """Refuse options of graphs and loaders that cannot be used.
+
+    Parameters
+    ----------
+    graph : str
+        ``bonds`` or ``radius``.
+    cutoff, largest_cutoff : float
+        Radius of the graph, and what it may be at most, angstrom.
+    batch_sizes : mapping of str to int
+        By option.
+    seeds : mapping of str to int or None
+        By option.
+
+    Raises
+    ------
+    ValueError
+        Names the option, and says what is allowed.
+    """
+    if graph not in GRAPHS:
+        raise ValueError(f"graph {graph!r} is unknown: choose one of {', '.join(GRAPHS)}")
+    if not 0 < cutoff <= largest_cutoff:
+        raise ValueError(
+            f"cutoff {cutoff} is out of range: give a positive number of angstrom, at most "
+            f"{largest_cutoff:g}"
+        )
+    for name, number in batch_sizes.items():
+        if number < 1:
+            raise ValueError(f"{name} {number} is out of range: give 1 or more")
+    for name, seed in seeds.items():
+        if seed is not None and seed < 0:
+            raise ValueError(f"{name} {seed} is negative: give 0 or more")
 
 
 class MoleculeDataModule(LightningDataModule):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_modules.molecule_datamodule import MoleculeDataModule
+from lightning_modules.molecule_datamodule import MoleculeDataModule, check_loading
 from qm9.baselines import MAX_FITTED, CountedMolecules, measure_baselines
 from qm9.batching import MoleculeStore
 from qm9.cache import PreparedData, load_or_build
@@ -21,7 +21,6 @@ from qm9.splits import check_size, make_splits, part_sizes, validation_halves
 from qm9.targets import get_target
 from records.baselines import Baselines
 
-GRAPHS = ("bonds", "radius")
 MAX_CUTOFF = 1000.0
 """Angstrom; no molecule of QM9 is a fiftieth as large."""
 
@@ -103,24 +102,14 @@ class QM9DataModule(MoleculeDataModule):
     ) -> None:
         super().__init__()
         self.target = get_target(target)
-        if graph not in GRAPHS:
-            raise ValueError(f"graph {graph!r} is unknown: choose one of {', '.join(GRAPHS)}")
-        if not 0 < cutoff <= MAX_CUTOFF:
-            raise ValueError(
-                f"cutoff {cutoff} is out of range: give a positive number of angstrom, at most "
-                f"{MAX_CUTOFF:g}"
-            )
+        batch_sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        seeds = {"split_seed": split_seed, "shuffle_seed": shuffle_seed}
+        check_loading(graph, cutoff, MAX_CUTOFF, batch_sizes, seeds)
         sizes = part_sizes(split, NUM_MOLECULES)
         for name, size, largest in zip(
             ("train_size", "val_size", "test_size"), (train_size, val_size, test_size), sizes
         ):
             check_size(name, size, largest, smallest=2 if name == "val_size" else 1)
-        for name, number in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if number < 1:
-                raise ValueError(f"{name} {number} is out of range: give 1 or more")
-        for name, seed in (("split_seed", split_seed), ("shuffle_seed", shuffle_seed)):
-            if seed is not None and seed < 0:
-                raise ValueError(f"{name} {seed} is negative: give 0 or more")
         # Not sent to the loggers: the model's hyperparameters hold a target and a cutoff as well.
         self.save_hyperparameters(logger=False)
 

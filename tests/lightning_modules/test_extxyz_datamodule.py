@@ -101,7 +101,7 @@ def test_parts_that_cannot_be_are_refused(tmp_path: Path, crystals, count, optio
     ("options", "words"),
     [
         ({"cutoff": 0}, "cutoff 0 is out of range"),
-        ({"graph": "knn"}, "graph 'knn' is unknown: choose radius or bonds"),
+        ({"graph": "knn"}, "graph 'knn' is unknown: choose one of bonds, radius"),
         ({"unit": ""}, "unit '' is unusable"),
         ({"target": "a\nb"}, "target .* is unusable"),
         ({"unit": None}, "target 'energy' is unknown: choose one of U0.*--data.path"),
