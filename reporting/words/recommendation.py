@@ -1,15 +1,16 @@
 """What to train, in one sentence.
 
-Imports `reporting.compare` and this package only.
+Imports `records`, `reporting.compare` and this package only.
 """
 
 from __future__ import annotations
 
+from records.names import OPERATIONS
 from reporting.compare.recommendation import Recommendation, size_ratio, speed_ratio
 from reporting.compare.set_comparison import MARGIN
 from reporting.words import formatting
 
-COSTS = (("cost/memory", "memory of a training step"), ("params/total", "parameters"))
+COSTS = ((OPERATIONS, "operations"), ("params/total", "parameters"))
 """Costs that are named, the first one that is known."""
 
 
@@ -38,7 +39,7 @@ def describe_recommendation(found: Recommendation | None) -> str:
     for key, what in COSTS:
         ratio = size_ratio(found.cheapest, found.best, key)
         if ratio is not None:
-            costs.append(f"has {formatting.percent(ratio)} of the {what}")
+            costs.append(f"needs {formatting.percent(ratio)} of the {what}")
             break
     text = (
         f"**Recommended: {name}.** Its error is that of {best} within {margin} "
