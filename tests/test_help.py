@@ -13,7 +13,7 @@ import pytest
 import report
 import sweep
 import upload
-from lightning_modules.qm9_datamodule import GRAPHS
+from lightning_modules.molecule_datamodule import GRAPHS
 from qm9.splits import SPLITS
 from qm9.targets import TARGETS
 from runtime.cli import SUBCOMMANDS, IrrepscopeCLI
