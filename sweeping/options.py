@@ -16,7 +16,7 @@ from typing import NoReturn
 class Options:
     """Options of `sweep.py`; see ``python sweep.py --help``."""
 
-    file: str
+    files: list[str]
     workers: int | None
     devices: str | None
     runs_dir: Path
@@ -26,6 +26,7 @@ class Options:
     grace: float
     dry_run: bool
     no_report: bool
+    results: Path | None
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -51,7 +52,12 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         description="Run a W&B sweep file without a W&B server.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", help="W&B sweep file with method grid or random")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="file",
+        help="W&B sweep file with method grid or random; several run one after the other",
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -78,9 +84,15 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder that keeps the results of finished trials, without checkpoints and pictures; "
+        "trials that are in it are not run again, also in another checkout",
+    )
+    given = parser.parse_intermixed_args(arguments)
     for name, value in vars(given).items():
-        if isinstance(value, list):  # argparse turns --name=-- into an empty list
+        if value == []:  # argparse turns --name=-- into an empty list
             parser.error(f"--{name} needs a value")
     for name in ("workers", "count"):
         value = getattr(given, name)

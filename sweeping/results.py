@@ -21,7 +21,7 @@ def conclude(
     sweep: SweepFile,
     state: SweepState,
     keys: Sequence[str],
-    write_report: Callable[[Path], None] | None = None,
+    write_report: Callable[[Path, Sequence[Path]], None] | None = None,
 ) -> int:
     """Print the table of trials, the reason of each failure, and how to upload the runs.
 
@@ -34,7 +34,7 @@ def conclude(
     keys : sequence of str
         Trials to print.
     write_report : callable, optional
-        Called with the folder of the sweep unless every trial failed.
+        Called with the folder of the sweep, and the folders of its runs, unless every trial failed.
 
     Returns
     -------
@@ -51,7 +51,10 @@ def conclude(
     for trial in failed:
         print(describe_failure(trial, state.log_file(trial), lines=1))
     if write_report is not None and len(failed) < len(trials):
-        write_report(state.folder)
+        # Runs of an earlier version of the file are part of the page, like those kept elsewhere.
+        kept = [run for t in trials if (run := state.run_folder(t)) and run.parent != state.folder]
+        own = [state.folder] if len(kept) < len(trials) else []
+        write_report(state.folder, [*own, *kept])
     if waiting_for_upload(state.folder):
         command = upload_command(state.folder)
         print(f"\nUpload to W&B, grouped as {sweep.name!r}:\n    wandb login && {command}")

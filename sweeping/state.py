@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -170,7 +170,12 @@ class SweepState:
     def _file(self, trial: Trial, suffix: str) -> Path:
         return self.folder / "trials" / f"{trial.number:04d}-{trial.key}.{suffix}"
 
-    def register(self, wanted: Sequence[tuple[str, dict[str, Any]]], retry: bool) -> list[str]:
+    def register(
+        self,
+        wanted: Sequence[tuple[str, dict[str, Any]]],
+        retry: bool,
+        finished: Mapping[str, Path] | None = None,
+    ) -> list[str]:
         """Add new trials. Trials of an earlier version of the sweep file stay as they are.
 
         Parameters
@@ -179,17 +184,23 @@ class SweepState:
             Key and configuration of each trial.
         retry : bool
             Whether failed trials become pending again.
+        finished : mapping of str to Path, optional
+            Folders of the results of trials that were finished elsewhere, by key.
 
         Returns
         -------
         list of str
             Keys of the wanted trials.
         """
+        finished = finished or {}
         with self._changing() as trials:
             for key, configuration in wanted:
-                trials.setdefault(key, Trial(key, len(trials), configuration))
-                if retry and trials[key].status == FAILED:
-                    trials[key].status = PENDING
+                trial = trials.setdefault(key, Trial(key, len(trials), configuration))
+                if retry and trial.status == FAILED:
+                    trial.status = PENDING
+                if key in finished and trial.status not in (RUNNING, FINISHED):
+                    trial.status, trial.exit_code = FINISHED, 0
+                    trial.run_dir = _relative(finished[key])
         return [key for key, _ in wanted]
 
     def trials(self, keys: Sequence[str]) -> list[Trial]:

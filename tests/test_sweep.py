@@ -318,7 +318,7 @@ def test_a_sweep_ends_with_its_report(monkeypatch, capsys):
         return output
 
     monkeypatch.setattr("reporting.build.write_report", write_report)
-    program._write_report(Path("runs/demo"))
+    program._write_report(Path("runs/demo"), [Path("runs/demo")])
     assert asked == [([Path("runs/demo")], Path("runs/demo/report.html"))]
     assert capsys.readouterr().out == "\nReport: runs/demo/report.html\n"
 
@@ -329,11 +329,65 @@ def test_a_report_that_fails_is_one_warning_with_its_reason(monkeypatch, capsys,
         raise error
 
     monkeypatch.setattr("reporting.build.write_report", write_report)
-    program._write_report(Path("runs/demo"))
+    program._write_report(Path("runs/demo"), [Path("runs/demo")])
     (line,) = capsys.readouterr().err.splitlines()
     assert "warning" in line
     assert str(error) in line
     assert "python report.py runs/demo" in line
+
+
+def test_kept_results_spare_another_checkout_the_trials(sweep, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Sweep(tmp_path / "other")
+    results = tmp_path / "results"
+    sweep.write(lr=[0.2, 0.1], seed=[0])
+    first = sweep.run("--results", str(results))
+    assert first.returncode == 0, first.stderr
+    kept = sorted(results.glob("demo/*/trial.json"))
+    assert len(kept) == 2
+    assert {file.name for file in kept[0].parent.iterdir()} == {"summary.json", "trial.json"}
+
+    again = other.run("--results", str(results))
+    assert again.returncode == 0, again.stderr
+    assert [start["argv"] for start in other.starts()] == [
+        ["--lr=0.1", "--seed=1", "--runs_dir=runs/demo"],
+        ["--lr=0.2", "--seed=1", "--runs_dir=runs/demo"],
+    ]
+    assert "4 of 4 finished" in again.stdout
+    assert len(list(results.glob("demo/*/trial.json"))) == 4
+
+
+def test_results_of_a_trial_that_was_killed_while_they_were_kept_are_kept_again(sweep, tmp_path):
+    results = tmp_path / "results"
+    sweep.run("--results", str(results))
+    file = min(results.glob("demo/*/trial.json"))
+    file.unlink()  # it is written last
+    (file.parent / "summary.json").write_text("half")
+    done = sweep.run("--results", str(results))
+    assert done.returncode == 0, done.stderr
+    assert file.exists()
+    assert json.loads((file.parent / "summary.json").read_text())["status"] == "finished"
+    assert len(sweep.starts()) == 4
+
+
+def test_damaged_kept_results_are_named_before_anything_is_trained(sweep, tmp_path):
+    results = tmp_path / "results"
+    (results / "demo" / "run").mkdir(parents=True)
+    (results / "demo" / "run" / "trial.json").write_text('{"version": 1}')
+    done = sweep.run("--results", str(results))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "trial.json is damaged" in line
+    assert sweep.starts() == []
+
+
+def test_several_files_run_one_after_the_other(sweep):
+    second = (sweep.folder / "sweep.yaml").read_text().replace("name: demo", "name: second")
+    (sweep.folder / "second.yaml").write_text(second)
+    done = sweep.run("second.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "demo: 4 of 4 finished" in done.stdout
+    assert "second: 4 of 4 finished" in done.stdout
 
 
 def test_bayes_is_refused_with_the_command_to_use(sweep):

@@ -1,0 +1,161 @@
+"""Results of finished trials in a folder that can be committed, so that a new checkout goes on.
+
+``FOLDER/<sweep>/<run>/`` holds the small files of a run and `trial.json`, by which the trial is
+recognized. Imports `records`, pydantic and `sweeping`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from records.bounded import read_text
+from records.files import replacing, write_json
+from sweeping.errors import describe, first_problem
+from sweeping.progress import SweepProgress
+from sweeping.state import FINISHED, SweepState, Trial
+
+TRIAL = "trial.json"
+KEPT = (
+    "config.yaml",
+    "metrics.csv",
+    "summary.json",
+    "utilization_best.csv",
+    "decomposition.csv",
+    "nested.csv",
+)
+"""Files of a run that are kept if they are there: a few kilobytes each, no weights, no pictures."""
+
+
+class _KeptTrial(BaseModel):
+    """The content of `trial.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: Literal[1]
+    key: str
+    configuration: dict[str, Any]
+    seconds: float | None
+
+
+def finished_trials(folder: Path) -> dict[str, Path]:
+    """Find the trials whose results were kept, of any sweep.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist.
+
+    Returns
+    -------
+    dict of str to Path
+        Folder of each trial's results, by the trial's key.
+
+    Raises
+    ------
+    ValueError
+        If a `trial.json` is damaged: it stands for hours of training, which must not be repeated
+        unnoticed.
+    """
+    found = {}
+    for file in sorted(folder.glob(f"*/*/{TRIAL}")):
+        try:
+            found[_KeptTrial.model_validate_json(read_text(file)).key] = file.parent
+        except (OSError, ValueError) as error:
+            reason = (
+                describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
+            )
+            raise ValueError(
+                f"{file} is damaged ({reason}): restore it, or remove {file.parent} to train again"
+            ) from error
+    return found
+
+
+def keep_results(state: SweepState, keys: Sequence[str], folder: Path) -> list[Path]:
+    """Keep the results of those finished trials whose results are not kept yet.
+
+    Parameters
+    ----------
+    state : SweepState
+        The sweep.
+    keys : sequence of str
+        Its trials.
+    folder : Path
+        Made if needed.
+
+    Returns
+    -------
+    list of Path
+        The new folders.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    known = finished_trials(folder)
+    return [
+        _keep(trial, run, folder / state.folder.name)
+        for trial in state.trials(keys)
+        if trial.status == FINISHED and trial.key not in known and (run := state.run_folder(trial))
+    ]
+
+
+class KeepingProgress:
+    """Keeps the results of every trial that finishes, and passes everything on.
+
+    Parameters
+    ----------
+    progress : SweepProgress
+        What shows the sweep's progress.
+    folder : Path
+        See `keep_results`. Trials that finished before this was made are kept at once.
+    """
+
+    def __init__(self, progress: SweepProgress, folder: Path) -> None:
+        self.progress = progress
+        self.folder = folder
+        self._keep()
+
+    def started(self, trial: Trial, running: int) -> None:
+        """Report that a trial has started."""
+        self.progress.started(trial, running)
+
+    def ended(self, trial: Trial, running: int) -> None:
+        """Keep the results of a trial that has finished, then report its end."""
+        self._keep()
+        self.progress.ended(trial, running)
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.progress.say(line)
+
+    def tick(self) -> None:
+        """Report that time has passed."""
+        self.progress.tick()
+
+    def close(self) -> None:
+        """End the display. Trials that another process ran are kept as well."""
+        self.progress.close()
+        self._keep()
+
+    def _keep(self) -> None:
+        keep_results(self.progress.state, self.progress.keys, self.folder)
+
+
+def _keep(trial: Trial, run: Path, folder: Path) -> Path:
+    kept = folder / run.name
+    for name in KEPT:
+        if (run / name).is_file():
+            with replacing(kept / name) as temporary:
+                shutil.copyfile(run / name, temporary)
+    # Written last, so that a trial counts as kept only if all of its files are.
+    content = _KeptTrial(
+        version=1, key=trial.key, configuration=trial.configuration, seconds=trial.seconds
+    )
+    write_json(kept / TRIAL, content.model_dump())
+    return kept
