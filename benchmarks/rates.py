@@ -1,17 +1,19 @@
-"""How long the sweeps take on CPU cores: ``python -m benchmarks.rates [SWEEP …]``.
+"""How long the trainings of sweeps take on one CPU core: ``python -m benchmarks.rates [SWEEP …]``.
 
-Measures the CPU time of one thread, which other work on the machine changes little. May import
-everything; nothing imports it.
+Measures the CPU time of one thread, which other work on the machine changes little. What is not
+training (starting, measuring networks, testing) comes on top. May import everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
@@ -21,7 +23,17 @@ from sweeping.space import grid
 
 BATCH = 32
 STEPS = 3
-CORES = 2
+SAME_RATE = (
+    "model.lr",
+    "model.lr_schedule",
+    "model.warmup_steps",
+    "model.reference",
+    "model.target",
+    "model.loss",
+)
+"""Options that do not change the cost of a step."""
+PUBLISHED_TRAINING_PART = 104_664
+"""Molecules of configs/paper.yaml."""
 
 
 def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> float:
@@ -53,33 +65,78 @@ def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> fl
     return min(times) / BATCH
 
 
+def merged_options(command: Sequence[str], trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the options of a trial as the program does, from left to right.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Of the sweep file: configurations (``--config=``, a file or YAML), options, and
+        ``${args}``, which stands for those of the trial.
+    trial : mapping
+        Values by parameter.
+
+    Returns
+    -------
+    dict
+        Values by dotted name, e.g. ``model.irreps``.
+    """
+    given = [f"--{name}={value}" for name, value in sorted(trial.items())]
+    items = [option for item in command for option in (given if item == "${args}" else [item])]
+    options: dict[str, Any] = {}
+    for item in items:
+        name, is_option, value = item.removeprefix("--").partition("=")
+        if name == "config":
+            text = value if value.startswith("{") else Path(value).read_text(encoding="utf-8")
+            options |= _flat(yaml.safe_load(text))
+        elif is_option:
+            options[name] = yaml.safe_load(value)
+    return options
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
 def sweep_hours(path: Path, rates: dict[str, float]) -> float:
-    """Estimate the hours that a grid takes on `CORES` cores with one worker per core.
+    """Estimate the hours of training that a grid takes on one core.
 
     Parameters
     ----------
     path : Path
-        A grid sweep file that starts from configs/paper.yaml.
+        A grid sweep file.
     rates : dict
         Rates measured so far; new ones are added.
     """
     seconds = 0.0
-    for trial in grid(load_sweep_file(path).parameters):
-        graph = trial.get("data.graph", "bonds")
-        cutoff = float(trial.get("model.cutoff", 6.0))
-        model = {k.removeprefix("model."): v for k, v in trial.items() if k.startswith("model.")}
+    sweep = load_sweep_file(path)
+    for trial in grid(sweep.parameters):
+        options = merged_options(sweep.command, trial)
+        model = {
+            k.removeprefix("model."): v
+            for k, v in options.items()
+            if k.startswith("model.") and k not in SAME_RATE
+        }
+        graph = options.get("data.graph", "radius" if model.get("network") == "gated" else "bonds")
         key = repr((sorted(model.items()), graph))
         if key not in rates:
-            data = QM9DataModule(graph=graph, cutoff=cutoff, train_size=BATCH, val_size=1)
+            cutoff = float(model.get("cutoff", 6.0))
+            data = QM9DataModule(graph=graph, cutoff=cutoff, train_size=BATCH, val_size=2)
             data.prepare_data()
             data.setup("fit")
             rates[key] = cpu_seconds_per_molecule(model, data)
             print(
                 f"  {model.get('irreps')}, {graph}: {1 / rates[key]:,.0f} molecules/s", flush=True
             )
-        molecules = 104_664 * int(trial.get("trainer.max_epochs", 30))
-        seconds += rates[key] * molecules
-    return seconds / 3600 / CORES
+        train_size = options.get("data.train_size") or PUBLISHED_TRAINING_PART
+        seconds += rates[key] * train_size * int(options["trainer.max_epochs"])
+    return seconds / 3600
 
 
 def main() -> None:
@@ -89,13 +146,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rates: dict[str, float] = {}
-    # Only grids have a known list of runs, and the sizes here are those of configs/paper.yaml.
-    needed = ("\nmethod: grid", "configs/paper.yaml")
-    files = sorted(Path("sweeps").glob("*.yaml"))
-    grids = [p for p in files if all(text in p.read_text() for text in needed)]
+    # Only grids have a known list of runs.
+    files = sorted(Path("sweeps").glob("**/*.yaml"))
+    grids = [p for p in files if "\nmethod: grid" in p.read_text(encoding="utf-8")]
     for path in arguments.sweeps or grids:
         print(path)
-        print(f"{path}: {sweep_hours(path, rates):,.1f} hours on {CORES} cores", flush=True)
+        print(f"{path}: {sweep_hours(path, rates):,.1f} hours on one core", flush=True)
 
 
 if __name__ == "__main__":

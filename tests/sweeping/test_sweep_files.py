@@ -18,6 +18,7 @@ import yaml
 from torch_geometric.data import Data
 
 from lightning_modules.regressor import EquivariantRegressor
+from networks.convnet import EquivariantConvNet
 from networks.gated import GatedNetwork
 from networks.irreps import natural_parity
 from runtime.cli import IrrepscopeCLI
@@ -27,8 +28,8 @@ from sweeping.space import draws, grid
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
-FILES = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
-NAMES = [path.name for path in FILES]
+FILES = sorted((REPOSITORY / "sweeps").glob("**/*.yaml"))
+NAMES = [str(path.relative_to(REPOSITORY / "sweeps")) for path in FILES]
 SCHEMA = json.loads((Path(__file__).parent / "wandb_schema.json").read_text())
 # W&B documents these keys, but they are newer than the published schema.
 NEWER_KEYS = {"run_cap"}
@@ -38,6 +39,15 @@ DESIGNED = {
     "paper_lmax.yaml": 32,
     "paper_single_degree.yaml": 40,
     "paper_long.yaml": 24,
+    "study/cost.yaml": 18,
+    "study/data.yaml": 12,
+    "study/epochs.yaml": 4,
+    "study/gated.yaml": 21,
+    "study/graph.yaml": 24,
+    "study/main.yaml": 35,
+    "study/nested.yaml": 6,
+    "study/raw.yaml": 15,
+    "study/width.yaml": 6,
     "tasks.yaml": 60,
     "quickstart.yaml": 4,
     "multiplicities.yaml": 60,
@@ -130,7 +140,7 @@ def test_the_header_tells_the_number_of_runs(path):
     told = re.search(r"^# runs +(?:at most )?(\d+)", path.read_text(), re.MULTILINE)
     config = load(path)
     count = config.get("run_cap") or len(configurations(path))
-    assert int(told[1]) == count == DESIGNED[path.name]
+    assert int(told[1]) == count == DESIGNED[str(path.relative_to(REPOSITORY / "sweeps"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -141,7 +151,7 @@ def test_the_file_runs_without_a_server_unless_its_search_is_bayesian(path, monk
             load_sweep_file(path)
     else:
         sweep = load_sweep_file(path)
-        assert sweep.name == path.stem
+        assert sweep.name == "_".join(path.relative_to(REPOSITORY / "sweeps").with_suffix("").parts)
         assert sweep.notes == []
 
 
@@ -221,13 +231,14 @@ def test_the_real_command_creates_every_sweep(tmp_path):
     assert server.unknown == []
 
 
-@pytest.mark.parametrize("name", ["gated.yaml", "gated_small.yaml"])
-def test_the_arm_of_equal_cost_costs_the_same(name):
+@pytest.mark.parametrize(
+    ("name", "layers"), [("gated.yaml", 4), ("gated_small.yaml", 3), ("study/gated.yaml", 3)]
+)
+def test_the_arm_of_equal_cost_costs_the_same(name, layers):
     path = REPOSITORY / "sweeps" / name
     channels, cost = path.read_text().split("# equal channels")[1].split("# equal cost")
     # As many neighbors as an atom of QM9 has within 5 angstrom, on average.
     molecule = complete_graph(17)
-    layers = 3 if "small" in name else 4
 
     def sets(text):
         return re.findall(r"- (\d+x\S+)", text)
@@ -243,6 +254,24 @@ def test_the_arm_of_equal_cost_costs_the_same(name):
     assert [re.sub(r"\d+x", "", irreps) for irreps in sets(channels) if irreps != shared] == [
         re.sub(r"\d+x", "", irreps) for irreps in sets(cost)
     ]
+
+
+def test_the_study_s_arm_of_equal_cost_costs_the_same():
+    text = (REPOSITORY / "sweeps" / "study" / "cost.yaml").read_text().split("# equal cost")[1]
+    ring = torch.arange(18)
+    molecule = Data(  # as many atoms and bonds as a molecule of QM9 has on average
+        z=torch.full((18,), 6),
+        pos=torch.randn(18, 3),
+        edge_index=torch.stack([torch.cat([ring, ring]), torch.cat([ring.roll(1), ring.roll(-1)])]),
+    )
+
+    def operations(irreps):
+        network = EquivariantConvNet(irreps, num_layers=5, radial_hidden=32)
+        return network.operations(network.prepare(molecule))
+
+    shared = operations("16x0e+16x1o+16x2e")
+    costs = [operations(irreps) / shared for irreps in re.findall(r"- (\d+x\S+)", text)]
+    assert costs == pytest.approx([1.0] * 6, rel=0.1)
 
 
 def complete_graph(num_atoms):
