@@ -17,12 +17,14 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from analysis.measurement import TargetScale
+from lightning_modules.extxyz_datamodule import ExtXYZDataModule
 from lightning_modules.measured import (
     MEASURED_PART,
     measured_batches,
     training_batches,
     without_reference,
 )
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import LayeredNetwork
@@ -53,7 +55,7 @@ class Subject:
         SHA-256 of that file.
     module : EquivariantRegressor
         With the checkpoint's weights, on the device.
-    data : QM9DataModule
+    data : MoleculeDataModule
         Set up, with the run's own split.
     """
 
@@ -61,7 +63,7 @@ class Subject:
     checkpoint: dict[str, Any]
     digest: str
     module: EquivariantRegressor
-    data: QM9DataModule
+    data: MoleculeDataModule
 
     @property
     def network(self) -> LayeredNetwork:
@@ -195,15 +197,18 @@ def load_subject(run: Path, device: torch.device) -> Subject:
         raise ValueError(f"{run} is {status}: train it to its end first, with the same command")
     path = run / "checkpoints" / "best.ckpt"
     checkpoint = read_checkpoint(path)
-    if (checkpoint.get("datamodule_hyper_parameters") or {}).get("path") is not None:
-        raise ValueError(f"{run} was trained with --data.path: give a run on QM9 to prune")
+    if checkpoint["hyper_parameters"].get("force_weight"):
+        raise ValueError(
+            f"{run} was trained on forces, which prune.py would not train on: give a run with "
+            "model.force_weight 0"
+        )
     module = _build_module(checkpoint)
     weights = (v for n, v in checkpoint["state_dict"].items() if n.startswith("network."))
     is_double = any(weight.dtype == torch.float64 for weight in weights)
     module.to(device=device, dtype=torch.float64 if is_double else None).eval()
     module.load_state_dict(checkpoint["state_dict"])
     _check_network(module.network, run)
-    data = QM9DataModule(**_known(QM9DataModule, checkpoint["datamodule_hyper_parameters"]))
+    data = _build_data(checkpoint["datamodule_hyper_parameters"])
     data.prepare_data()
     data.setup()
     data.check_splits(run / "splits.npz")
@@ -234,6 +239,11 @@ def check_alike(subjects: list[Subject]) -> None:
 def _build_module(checkpoint: dict[str, Any]) -> EquivariantRegressor:
     options = _known(EquivariantRegressor, checkpoint["hyper_parameters"])
     return EquivariantRegressor(**options | NOT_IN_PRUNING)
+
+
+def _build_data(options: dict[str, Any]) -> MoleculeDataModule:
+    kind = QM9DataModule if options.get("path") is None else ExtXYZDataModule
+    return kind(**_known(kind, options))
 
 
 def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
