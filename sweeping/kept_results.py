@@ -31,8 +31,19 @@ KEPT = (
 """Files of a run that are kept if they are there: a few kilobytes each, no weights, no pictures."""
 
 
-class _KeptTrial(BaseModel):
-    """The content of `trial.json`."""
+class KeptTrial(BaseModel):
+    """The content of `trial.json`.
+
+    Attributes
+    ----------
+    version : int
+    key : str
+        See `sweeping.state.trial_key`.
+    configuration : dict
+        Values by parameter.
+    seconds : float or None
+        Duration of all attempts, if it is known.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -64,7 +75,7 @@ def finished_trials(folder: Path) -> dict[str, Path]:
     found = {}
     for file in sorted(folder.glob(f"*/*/{TRIAL}")):
         try:
-            found[_KeptTrial.model_validate_json(read_text(file)).key] = file.parent
+            found[KeptTrial.model_validate_json(read_text(file)).key] = file.parent
         except (OSError, ValueError) as error:
             reason = (
                 describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
@@ -154,7 +165,7 @@ def _keep(trial: Trial, run: Path, folder: Path) -> Path:
             with replacing(kept / name) as temporary:
                 shutil.copyfile(run / name, temporary)
     # Written last, so that a trial counts as kept only if all of its files are.
-    content = _KeptTrial(
+    content = KeptTrial(
         version=1, key=trial.key, configuration=trial.configuration, seconds=trial.seconds
     )
     write_json(kept / TRIAL, content.model_dump())

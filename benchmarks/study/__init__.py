@@ -1,0 +1,1 @@
+"""The study of the published claims: its results, tables and pictures."""

@@ -1,0 +1,224 @@
+"""The tables of RESULTS.md as Markdown.
+
+Imports `benchmarks.study` and `reporting`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks.study.arms import Arm, find_set, groups
+from benchmarks.study.contrasts import Contrast, Result, judge, read_declaration
+from reporting.compare.baselines import compare_with_baselines
+from reporting.compare.groups import Group, IrrepSet
+from reporting.compare.irrep_effects import IrrepEffect, irrep_effects
+from reporting.compare.nested_subsets import nested_subsets
+from reporting.compare.statistics import Estimate, mean_interval
+from reporting.read.irreps import degree_of, parse_irreps
+from reporting.words.formatting import duration, mean, p_value, plain, plus_minus
+
+LATENT_MEASURES = {
+    "target without composition": "knn_r2_composition_free",
+    "spatial complexity": "knn_r2_complexity",
+}
+MEASURES = ("missed", "refitted", "resampled", "reliance", "probe")
+MEASURED_SETS = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o+8x4e")
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; columns whose header ends with ``:`` are aligned to the right."""
+    rule = ["---:" if name.endswith(":") else "---" for name in header]
+    lines = [[name.rstrip(":") for name in header], rule, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def short(irreps: str) -> str:
+    """Write a set of irreps with natural parity as its degrees, e.g. ``l = 0, 1, 2 (8)``."""
+    blocks = [block.partition("x") for block in irreps.split("+")]
+    channels = {mul for mul, _, _ in blocks}
+    degrees = ", ".join(ir[:-1] for _, _, ir in blocks)
+    return f"{degrees} ({'/'.join(sorted(channels, key=int))})"
+
+
+def trials_table(arms: Mapping[str, Arm]) -> str:
+    """List what was planned and what has run."""
+    rows = [
+        [f"`{arm.name}`", str(arm.planned), str(len(arm.runs)), duration(arm.seconds or None)]
+        for arm in arms.values()
+    ]
+    total = list(arms.values())
+    hours = duration(sum(arm.seconds for arm in total) or None)
+    rows.append(
+        ["all", str(sum(a.planned for a in total)), str(sum(len(a.runs) for a in total)), hours]
+    )
+    return markdown(["arm", "trials planned:", "finished:", "one core, as far as recorded:"], rows)
+
+
+def errors_table(arms: Mapping[str, Arm]) -> str:
+    """List the test MAE of every set."""
+    rows = []
+    for name, arm in arms.items():
+        own = {run.path for run in arm.runs}
+        for group in groups(arms):
+            for irrep_set in group.sets:
+                if any(run.path in own for run in irrep_set.runs):
+                    rows.append([f"`{name}`", conditions(group, name), *_errors(group, irrep_set)])
+    header = ["arm", "", "degrees (channels)", "seeds:", "test MAE, meV:", "SD:", "best baseline:"]
+    return markdown(header, rows)
+
+
+def _errors(group: Group, irrep_set: IrrepSet) -> list[str]:
+    values = list(group.errors_by_seed(irrep_set).values())
+    estimate = mean_interval(values)
+    learning = compare_with_baselines(group)
+    best = learning.best.mae.mean if learning else None
+    return [
+        short(irrep_set.irreps),
+        str(estimate.count),
+        plus_minus(estimate),
+        plain(estimate.sd, 2),
+        plain(best, 3),
+    ]
+
+
+def conditions(group: Group, arm: str) -> str:
+    """Name what distinguishes the groups of one arm."""
+    options = group.configuration
+    if arm == "data":
+        return f"{options['data.train_size']:,} molecules"
+    return str(options["data.graph"]) if arm == "graph" else ""
+
+
+def contrasts_table(arms: Mapping[str, Arm]) -> str:
+    """List all declared contrasts and how they came out."""
+    results = judge(read_declaration(), arms)
+    header = ["claim", "arm", "first", "second", "seeds:", "difference, pooled:"]
+    header += ["own scatter:", "p (Holm):", "outcome"]
+    return markdown(header, [_contrast_row(result) for result in results])
+
+
+def _contrast_row(result: Result) -> list[str]:
+    contrast = result.contrast
+    start = [f"({contrast.claim})", _arm(contrast), *(short(irreps) for irreps in contrast.sets)]
+    if result.pooled is None or result.own is None:
+        return [*start, "", "", "", "", result.outcome]
+    return [
+        *start,
+        str(result.pooled.count),
+        relative(result.pooled),
+        relative(result.own),
+        p_value(result.p_value),
+        result.outcome,
+    ]
+
+
+def _arm(contrast: Contrast) -> str:
+    where = ", ".join(
+        f"{value:,} molecules" if isinstance(value, int) else str(value)
+        for value in contrast.where.values()
+    )
+    return f"`{contrast.arm}`{where and f', {where}'}"
+
+
+def relative(estimate: Estimate) -> str:
+    """Write an estimate of a log ratio as a relative difference with its 95 % interval."""
+    ends = [_percent(estimate.mean), _percent(estimate.low), _percent(estimate.high)]
+    return f"{ends[0]} [{ends[1]}, {ends[2]}] %"
+
+
+def _percent(log_ratio: float) -> str:
+    if not math.isfinite(log_ratio):
+        return plain(None)
+    shown = 100 * math.expm1(log_ratio)
+    return f"{shown:+,.{1 if abs(shown) < 10 else 0}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def measures_table(arms: Mapping[str, Arm]) -> str:
+    """Compare what the measures say of the same irreps, means over seeds in meV."""
+    rows = []
+    for irreps in MEASURED_SETS:
+        found = find_set(arms, "main", {}, irreps)
+        if found is None:
+            continue
+        effects = [e for e in irrep_effects(found[0]) if e.irrep_set is found[1]]
+        rows += [_measures(effect) for effect in effects if effect.irrep != "0e"]
+    header = ["degrees (channels)", "irrep", "seeds:", "retrained:"]
+    return markdown([*header, *(f"{name}:" for name in MEASURES)], rows)
+
+
+def _measures(effect: IrrepEffect) -> list[str]:
+    retrained = None if effect.retrained is None else effect.retrained.estimate
+    values = [effect.effects.get(name) for name in MEASURES]
+    return [
+        short(effect.irrep_set.irreps),
+        effect.irrep,
+        str(len(effect.irrep_set.runs)),
+        plus_minus(retrained, sign=True),
+        *(mean(None if value is None else value.estimate, sign=True) for value in values),
+    ]
+
+
+def latents_table(arms: Mapping[str, Arm]) -> str:
+    """Compare latent spaces with element counts and untrained networks: R² of neighbours."""
+    rows = []
+    found = find_set(arms, "main", {}, MEASURED_SETS[0])
+    for irrep_set in found[0].sets if found else []:
+        columns = [
+            column
+            for name in LATENT_MEASURES.values()
+            for column in (f"all/{name}", f"all/{name}_untrained", f"element_counts/{name}")
+        ]
+        values = [_latent(irrep_set, column) for column in columns]
+        blocks = parse_irreps(irrep_set.irreps)
+        width = sum(mul * (2 * degree_of(irrep) + 1) for irrep, mul in blocks.items())
+        rows.append([short(irrep_set.irreps), str(width), *(plain(v, 3) for v in values)])
+    header = ["degrees (channels)", "width:"]
+    for name in LATENT_MEASURES:
+        header += [f"{name}: trained:", "untrained:", "element counts:"]
+    return markdown(header, rows)
+
+
+def _latent(irrep_set: IrrepSet, column: str) -> float:
+    key = f"latent/{column}"
+    values = [v for run in irrep_set.runs if math.isfinite(v := _last(run.metrics, key))]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _last(metrics: Mapping[int, Mapping[str, float]], key: str) -> float:
+    """Last finite value of a column; what does not change is logged before training only."""
+    known = [v for _, row in sorted(metrics.items()) if math.isfinite(v := row.get(key, math.nan))]
+    return known[-1] if known else math.nan
+
+
+def nested_table(arms: Mapping[str, Arm]) -> str:
+    """Compare subsets inside nested networks with separate trainings of the same degrees."""
+    rows = []
+    for group in groups({"nested": arms["nested"]}):
+        for nested in nested_subsets(group):
+            for degrees, estimate in nested.mae.items():
+                apart = _apart(arms, degrees)
+                rows.append(
+                    [short(nested.irrep_set.irreps), degrees, plus_minus(estimate), mean(apart)]
+                )
+    header = ["network", "subset", "nested, validation MAE:", "apart, test MAE:"]
+    return markdown(header, rows)
+
+
+def _apart(arms: Mapping[str, Arm], degrees: str) -> Estimate | None:
+    irreps = "+".join(f"8x{degree}{'eo'[int(degree) % 2]}" for degree in degrees.split(","))
+    found = find_set(arms, "main", {}, irreps)
+    if found is None:
+        return None
+    return mean_interval(list(found[0].errors_by_seed(found[1]).values()))
+
+
+TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
+    "trials": trials_table,
+    "errors": errors_table,
+    "contrasts": contrasts_table,
+    "measures": measures_table,
+    "latents": latents_table,
+    "nested": nested_table,
+}
+"""The tables by the name that the command line takes."""

@@ -1,0 +1,113 @@
+"""RESULTS.md says what the kept results say, and the contrasts find what is planted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study.arms import ROOT, Arm, read_arms
+from benchmarks.study.contrasts import Contrast, Declaration, judge, read_declaration
+from benchmarks.study.document import updated
+from benchmarks.study.tables import TABLES
+from reporting.read.irreps import canonical_irreps
+from reporting.read.runs import read_run
+from sweeping.file import load_sweep_file
+from sweeping.space import configurations
+
+ERRORS = {  # log ratios by seed: far apart, the same, and too scattered to tell
+    "8x0e": [100.0, 101.0, 99.0],
+    "8x0e+8x1o": [50.0, 51.0, 49.5],
+    "8x0e+8x2e": [50.5, 50.0, 50.0],
+}
+
+
+def planted_run(folder: Path, irreps: str, seed: int, error: float) -> None:
+    summary = {
+        "run_name": folder.name,
+        "status": "finished",
+        "seed": seed,
+        "irreps": irreps,
+        "target": "U0",
+        "unit": "meV",
+        "configuration": {"model.irreps": irreps, "seed_everything": seed, "data.graph": "bonds"},
+        "test/mae": error,
+        "val/mae": error,
+        "params/total": 100 * len(irreps),
+        "epochs": 1,
+    }
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Arm:
+    for irreps, errors in ERRORS.items():
+        for seed, error in enumerate(errors):
+            planted_run(tmp_path / f"{irreps}-{seed}", irreps, seed, error)
+    return Arm("main", 9, [read_run(folder) for folder in sorted(tmp_path.iterdir())], 0.0)
+
+
+def declare(*pairs: tuple[str, str], margin: float = 0.05) -> Declaration:
+    contrasts = [Contrast(claim="a", arm="main", sets=pair) for pair in pairs]
+    return Declaration(margin=margin, claims={"a": "a claim"}, contrasts=contrasts)
+
+
+def test_planted_differences_are_found(arm: Arm) -> None:
+    far, same, missing = judge(
+        declare(("8x0e+8x1o", "8x0e"), ("8x0e+8x2e", "8x0e+8x1o"), ("8x3o", "8x0e")),
+        {"main": arm},
+    )
+    assert far.outcome == "first better"
+    assert far.pooled is not None
+    ratios = [a / b for a, b in zip(ERRORS["8x0e+8x1o"], ERRORS["8x0e"])]
+    assert far.pooled.mean == pytest.approx(sum(map(math.log, ratios)) / 3)
+    assert same.outcome == "equivalent"
+    assert missing.outcome == "not run"
+
+
+def test_what_no_margin_holds_is_undecided(arm: Arm) -> None:
+    (result,) = judge(declare(("8x0e+8x2e", "8x0e+8x1o"), margin=0.001), {"main": arm})
+    assert result.outcome == "undecided"
+
+
+def test_options_choose_the_runs(arm: Arm) -> None:
+    contrast = Contrast(
+        claim="a", arm="main", sets=("8x0e+8x1o", "8x0e"), where={"data.graph": "radius"}
+    )
+    declaration = Declaration(margin=0.05, claims={"a": "a claim"}, contrasts=[contrast])
+    assert judge(declaration, {"main": arm})[0].outcome == "not run"
+
+
+def test_every_declared_set_is_planned() -> None:
+    planned = {
+        file.stem: {
+            canonical_irreps(c["model.irreps"])
+            for c in configurations(load_sweep_file(file), None, 0)
+        }
+        for file in (ROOT / "sweeps" / "study").glob("*.yaml")
+    }
+    planned["cost"] |= {"16x0e+16x1o+16x2e"}  # trained in the arm `width`, with the same options
+    assert "16x0e+16x1o+16x2e" in planned["width"]
+    declaration = read_declaration()
+    for contrast in declaration.contrasts:
+        assert contrast.claim in declaration.claims
+        assert {canonical_irreps(irreps) for irreps in contrast.sets} <= planned[contrast.arm]
+
+
+def test_the_document_says_what_the_results_say() -> None:
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    arms = read_arms()
+    assert sum(len(arm.runs) for arm in arms.values()) > 0
+    tables = {name: make(arms) for name, make in TABLES.items()}
+    for name in TABLES:
+        assert f"<!-- python -m benchmarks.study {name} -->" in text
+    assert updated(text, tables) == text, "run python -m benchmarks.study --write"
+
+
+def test_a_block_without_a_table_is_an_error() -> None:
+    text = "<!-- python -m benchmarks.study nothing -->\n<!-- end -->"
+    with pytest.raises(ValueError, match="nothing"):
+        updated(text, {})
