@@ -412,6 +412,7 @@ class IrrepscopeCLI(CustomizableCLI):
             runs_dir=runs_dir,
             fresh=options["fresh"],
             extend=options["extend"],
+            wandb_checkpoint=options["wandb_checkpoint"],
             project=options["project"],
             wandb_start_timeout=options["wandb_start_timeout"],
             wandb_finish_timeout=options["wandb_finish_timeout"],
@@ -465,6 +466,10 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         default=60.0,
         help="Seconds to wait for uploads to W&B at the end; the rest stays on disk",
     )
+    parser.add_argument(
+        "--wandb_checkpoint", type=bool, default=False, nargs="?", const=True,
+        help="fit: give W&B the best checkpoint at the end, as an artifact of type model",
+    )  # fmt: skip
     parser.add_argument(
         "--output",
         type=str | None,

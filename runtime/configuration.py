@@ -50,6 +50,8 @@ class RunConfiguration:
         Content of ``config.yaml``, which ``--config`` accepts.
     extend : bool
         Whether to train a run for more epochs than it was begun for, see `runtime.extension`.
+    wandb_checkpoint : bool
+        Whether W&B gets the best checkpoint as a model artifact.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class RunConfiguration:
     provenance: dict[str, Any]
     yaml_text: str
     extend: bool = False
+    wandb_checkpoint: bool = False
 
     def __post_init__(self) -> None:
         check_run_name(self.run_name)
@@ -119,6 +122,19 @@ class RunConfiguration:
         degrees = ",".join(str(degree) for degree in known.get("l_values", ()))
         named = [known.get("target"), known.get("graph"), known.get("model.network")]
         return [str(one) for one in (*named, f"l={degrees}" if degrees else None) if one]
+
+    @property
+    def notes(self) -> str:
+        """What is trained, in one line."""
+        known = self.for_wandb
+        parts = [
+            f"{known.get('target')} on the graph {known.get('graph')}",
+            f"{known.get('model.network')} with {known.get('model.irreps')}",
+            f"{known.get('model.num_layers')} layers",
+            f"reference {known.get('model.reference')}",
+            f"seed {self.seed}",
+        ]
+        return ", ".join(part for part in parts if "None" not in part)
 
 
 def check_timeout(option: str, seconds: float) -> float:

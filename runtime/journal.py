@@ -158,6 +158,7 @@ class RunJournal:
         """
         if self.is_writer:
             print(text, flush=True)
+            self.write_log(text)
 
     def complain(self, text: str) -> None:
         """Print to standard error.
@@ -169,6 +170,29 @@ class RunJournal:
         """
         if self.is_writer:
             print(text, file=sys.stderr, flush=True)
+            self.write_log(text)
+
+    def write_log(self, text: str) -> None:
+        """Add lines to the run's Logs tab in W&B, if the run is open there.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines.
+        """
+        if self._wandb is not None:
+            self._wandb.write_log(text)
+
+    def log_checkpoint(self) -> None:
+        """Give W&B the best checkpoint, if that was asked for and the run is open there."""
+        path = self.directory.best
+        if self._wandb is None or not self.configuration.wandb_checkpoint or not path.is_file():
+            return
+        metadata = {"test/mae": self.summary.results.get("test/mae"), "unit": self.summary.unit}
+        metadata |= {"irreps": self.summary.irreps, "target": self.summary.target}
+        problem = self._wandb.log_checkpoint(path, self.directory.name, metadata)
+        if problem is not None:
+            self.complain(f"warning: {problem}; the file stays in {path.parent}")
 
     def start_wandb(self, run_id: str) -> WandbSession:
         """Start or continue the run in W&B; `mode` and `reason` then say how that went.
@@ -191,6 +215,7 @@ class RunJournal:
                 start_timeout=self.configuration.wandb_start_timeout,
                 finish_timeout=self.configuration.wandb_finish_timeout,
                 tags=self.configuration.tags,
+                notes=self.configuration.notes,
             )
             self.mode, self.reason = self._wandb.mode, self._wandb.reason
         return self._wandb

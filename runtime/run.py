@@ -182,6 +182,8 @@ class Run:
             self.journal.say(messages.already_finished(self.directory))
         else:
             training.fit()
+            self.journal.log_checkpoint()
+            self.journal.write_log(messages.conclusion(self.directory, self.journal.summary, unit))
             self.journal.end(names.FINISHED, 0)
         self.journal.say(messages.conclusion(self.directory, self.journal.summary, unit))
 

@@ -21,6 +21,8 @@ from records.wandb_media import Media, Table, save_file, to_wandb
 from runtime.wandb_history import COUNT, ReceivedHistory
 from runtime.wandb_server import examine_server
 
+LINE = ("val/mae", "train/loss", "test/mae", "lr")
+"""What the Logs tab shows of every epoch."""
 TABLE_SECONDS = 2.0
 """Longest wait for the server's answer before a table is logged."""
 
@@ -205,7 +207,15 @@ class EpochWandbLogger(WandbLogger):
         # Unlike "epoch", the count never decreases in W&B's summary when a late row arrives.
         self._last_row = {**row, "epoch": epoch, COUNT: epoch + 1}
         self._log(self._last_row)
+        self._write_line(epoch, row)
         self._sent = max(self._sent, epoch)
+
+    def _write_line(self, epoch: int, row: Mapping[str, Any]) -> None:
+        """Show an epoch's errors in the Logs tab."""
+        shown = [f"{key} {row[key]:.6g}" for key in LINE if isinstance(row.get(key), int | float)]
+        if shown:
+            with contextlib.suppress(*SERVICE_GONE):
+                self.experiment.write_logs(f"epoch {epoch}  {'  '.join(shown)}")
 
     def _log(self, row: dict[str, Any]) -> None:
         self._logged.append(row)

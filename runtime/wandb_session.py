@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 import threading
 import time
@@ -20,12 +21,14 @@ import wandb
 
 from records.upload_command import upload_command
 from records.wandb_files import repair_offline_files
-from records.wandb_internals import SERVICE_GONE, start_service
+from records.wandb_internals import API_ERRORS, SERVICE_GONE, start_service
 from runtime.signals import StopRequestedError
 from runtime.wandb_server import PROBE_SECONDS, examine_server, server_url
 
 PREEMPTED_SECONDS = 20.0
 """Longest wait for uploads in a preempted process, which must be gone within 30 s."""
+MAX_ARTIFACT_NAME = 128
+"""Characters that W&B takes."""
 FLUSH_SECONDS = 1.0
 """How often W&B's service writes its data to disk. What it has not written, a kill takes away."""
 
@@ -115,6 +118,46 @@ class WandbSession:
         self.config.update(values)
         with suppress(*SERVICE_GONE):
             self.run.config.update(values, allow_val_change=True)  # type: ignore[no-untyped-call]
+
+    def write_log(self, text: str) -> None:
+        """Add lines to the run's Logs tab. W&B does not capture what a run prints.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines.
+        """
+        with suppress(*SERVICE_GONE):
+            self.run.write_logs(text)
+
+    def log_checkpoint(self, path: Path, name: str, metadata: dict[str, Any]) -> str | None:
+        """Give W&B a checkpoint as an artifact of type ``model`` with the alias ``best``.
+
+        Parameters
+        ----------
+        path : Path
+            The file, which W&B copies.
+        name : str
+            Of the artifact; characters that W&B does not take become underscores.
+        metadata : dict
+            Shown beside it.
+
+        Returns
+        -------
+        str or None
+            One line if W&B could not take it.
+        """
+        online = not self.run.offline
+        if online and (problem := examine_server(PROBE_SECONDS)) is not None:
+            return f"{path.name} is not in W&B ({problem.cause})"
+        safe = re.sub(r"[^\w.-]", "_", name)[-MAX_ARTIFACT_NAME:]
+        try:
+            artifact = wandb.Artifact(safe, type="model", metadata=metadata)
+            artifact.add_file(str(path))
+            self.run.log_artifact(artifact, aliases=["best"])
+        except (wandb.Error, OSError, ValueError, *API_ERRORS, *SERVICE_GONE) as error:
+            return f"{path.name} is not in W&B ({' '.join(str(error).split())})"
+        return None
 
     def finish(
         self, exit_code: int, preempted: bool = False, summary: dict[str, Any] | None = None
@@ -243,6 +286,7 @@ def start_wandb(
     start_timeout: float,
     finish_timeout: float,
     tags: Sequence[str] = (),
+    notes: str = "",
 ) -> WandbSession:
     """Start or continue a W&B run, offline if the server does not accept it in time.
 
@@ -266,6 +310,8 @@ def start_wandb(
         Longest wait for the server, now and at the end, in seconds.
     tags : sequence of str
         Added to the run's tags; those that a user has given stay.
+    notes : str
+        Shown beside the run, unless it has notes already.
 
     Returns
     -------
@@ -314,6 +360,8 @@ def start_wandb(
         given = run.tags or ()
         if any(tag not in given for tag in tags):
             run.tags = tuple(dict.fromkeys([*given, *tags]))
+        if notes and not run.notes:
+            run.notes = notes
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
         run.define_metric("val/mae", summary="min", step_metric="epoch")
