@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds per molecule, counted on molecules of the training part.
+"""What a network costs per molecule: multiply-adds and memory, on molecules of the training part.
 
 Imports torch, `networks` and this package.
 """
@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from networks.backward_memory import backward_memory
 from networks.choice import NetworkName, default_network
 from networks.layered import LayeredNetwork
 
 COUNTED = 64
 """Molecules whose nodes and edges are counted, the first of the training part."""
+
+REMEMBERED = 16
+"""Molecules of one forward pass whose memory is counted."""
 
 
 class CountedData(Protocol):
@@ -68,6 +72,22 @@ def operations_per_molecule(network: LayeredNetwork, data: CountedData) -> float
     with torch.no_grad():
         count = network.operations(network.prepare(batch))
     return count / int(batch.num_graphs)
+
+
+def memory_per_molecule(network: LayeredNetwork, data: CountedData) -> float:
+    """Count the bytes that a training step keeps for its backward pass, per molecule.
+
+    Parameters
+    ----------
+    network : LayeredNetwork
+        Its parameters are not counted.
+    data : CountedData
+        The mean is over its first training molecules.
+    """
+    parameter = next(network.parameters())
+    batch = data.batch(data.splits["train"][:REMEMBERED]).to(parameter.device)
+    batch.pos = batch.pos.to(parameter.dtype)
+    return backward_memory(network, batch) / int(batch.num_graphs)
 
 
 def relative_compute(network: LayeredNetwork, kind: NetworkName, data: CountedData) -> float:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import Batch
 
+from networks.backward_memory import backward_memory
 from networks.layered import LayeredNetwork
 
 REPEATS = 7
@@ -65,32 +65,6 @@ def measure_costs(
         )
         for network in networks
     ]
-
-
-def backward_memory(network: LayeredNetwork, batch: Batch) -> int:
-    """Count the bytes that autograd keeps between the forward and the backward pass.
-
-    Parameters
-    ----------
-    network : LayeredNetwork
-        Its parameters are not counted.
-    batch : Batch
-        Molecules.
-    """
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    sizes: dict[int, int] = {}
-    kept: list[Tensor] = []  # storages must stay alive, or another one takes their address
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            sizes[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        network.requires_grad_(True)(batch).sum()
-    return sum(sizes.values())
 
 
 def _predict(network: LayeredNetwork, batch: Batch) -> None:

@@ -8,6 +8,7 @@ NETWORK = "network"
 """Layer name of the rows in which an irrep is taken out of all layers at once."""
 
 OPERATIONS = "cost/operations"
+MEMORY = "cost/memory"
 """Result: multiply-adds per molecule of one prediction."""
 
 RUNNING = "running"

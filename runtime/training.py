@@ -13,13 +13,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers.logger import Logger
 
-from lightning_modules.compute_cost import operations_per_molecule
+from lightning_modules.compute_cost import memory_per_molecule, operations_per_molecule
 from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.regressor import EquivariantRegressor
 from records.baselines import baselines_of
 from records.configuration import write_configuration
 from records.metrics import Row
-from records.names import OPERATIONS, RUNNING, UNTRAINED
+from records.names import MEMORY, OPERATIONS, RUNNING, UNTRAINED
 from runtime import evaluation, messages
 from runtime.checkpoints import check_resumable
 from runtime.configuration import RunConfiguration
@@ -148,6 +148,7 @@ class Training:
             {
                 **(self.datamodule.baselines() if known is None else known.to_results()),
                 OPERATIONS: operations,
+                MEMORY: memory_per_molecule(self.model.network, self.datamodule),
             }
         )
 

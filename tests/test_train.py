@@ -269,6 +269,7 @@ def test_a_gated_run_has_every_measure(nested: tuple[Path, str]) -> None:
     assert metrics["train/group_lasso"] > 0
     results = summary_of(directory).results
     assert results["cost/operations"] > 1e5
+    assert results["cost/memory"] > 1e3
     assert results["params/reachable"] == results["params/total"]
 
 

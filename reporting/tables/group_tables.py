@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from records.names import OPERATIONS, UNTRAINED
+from records.names import MEMORY, OPERATIONS, UNTRAINED
 from reporting.compare.baselines import PREDICTORS, Learning, compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import block_means
@@ -55,6 +55,7 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
             Column("parameters", "Parameters", "total"),
             Column("reachable_parameters", "Reachable", "parameters"),
             Column("operations", "Multiply-adds", "10⁶ per molecule"),
+            Column("memory", "Memory", "kB per molecule"),
             Column("molecules_per_s", "Molecules/s", "training"),
             Column("training_seconds", "Training", "time"),
             Column("epochs", "Epochs"),
@@ -78,8 +79,9 @@ def sets_table(group: Group, rows: Sequence[Standing], reference: IrrepSet) -> T
         table.rows.append(_standing_cells(group, row, reference, learning))
     if all(_all_reachable(row.irrep_set) for row in rows):
         table.hide("reachable_parameters")
-    if all(row.irrep_set.runs[0].number(OPERATIONS) is None for row in rows):
-        table.hide("operations")
+    for key, column in ((OPERATIONS, "operations"), (MEMORY, "memory")):
+        if all(row.irrep_set.runs[0].number(key) is None for row in rows):
+            table.hide(column)
     if len({row.epochs for row in rows}) == 1:
         table.hide("epochs")
     return table
@@ -105,7 +107,7 @@ def _standing_cells(
     run = irrep_set.runs[0]
     seconds = row.seconds.mean if row.seconds else None
     fewest, most = row.epochs
-    operations = run.number(OPERATIONS)
+    operations, memory = run.number(OPERATIONS), run.number(MEMORY)
     to_reference = interval_cell(difference.estimate if difference else None, sign=True)
     if irrep_set is reference:
         to_reference = Cell("reference", 0.0)
@@ -128,6 +130,7 @@ def _standing_cells(
         count_cell(irrep_set.parameters),
         count_cell(run.number("params/reachable")),
         number_cell(None if operations is None else operations / 1e6, 3),
+        number_cell(None if memory is None else memory / 1e3, 3),
         number_cell(row.rate.mean if row.rate else None, 3),
         Cell(formatting.duration(seconds), seconds),
         Cell(str(most) if fewest == most else f"{fewest} to {most}", most),

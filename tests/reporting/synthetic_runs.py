@@ -136,6 +136,7 @@ def _results(mae: float, epochs: int, degrees: int) -> dict[str, Any]:
         "lr": 1e-3,
         "throughput/molecules_per_s": 4000 / degrees,
         "cost/operations": 2.5e6 * degrees,
+        "cost/memory": 1e5 * degrees**2,
         "val/mae": 0.98 * mae,
         "molecules": {"train": 4000, "val": 500, "test": 2000},
         "test/mae": mae,

@@ -47,7 +47,10 @@ def test_the_fastest_set_that_is_equivalent_to_the_best_is_recommended(tmp_path)
         "**Recommended: `0e+1o`.** Its error is that of `0e+1o+2e`"
     )
     assert "trains 1.5 times faster" in said.recommendation  # 4,000 molecules/s per degree
-    assert "needs 67\N{NO-BREAK SPACE}% of the operations" in said.recommendation
+    assert (
+        "needs 67\N{NO-BREAK SPACE}% of the operations and 44\N{NO-BREAK SPACE}% of the memory"
+        in said.recommendation
+    )
     assert said.answer == [said.best[0], said.recommendation]
 
 
