@@ -16,11 +16,13 @@ from typing import Any
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.epoch_lines import EpochLines
 from callbacks.finite_guard import FiniteGuard
+from callbacks.run_progress_bar import RunProgressBar
 from callbacks.throughput import Throughput
 from callbacks.wandb_files import WandbFiles
 from lightning_modules.regressor import EquivariantRegressor
@@ -87,10 +89,7 @@ class TrainerFactory:
         }
         if self._environment is not None:
             options["plugins"].append(self._environment)
-        own: list[Callback] = []
-        if options.get("enable_progress_bar") is None and not sys.stdout.isatty():
-            options["enable_progress_bar"] = False
-            own.append(EpochLines())
+        own = self._progress(options)
         if self.training:
             checkpoint = EpochCheckpoint(self.directory / "checkpoints", self.deferring_stop)
             own += [*self.callbacks, FiniteGuard(), Throughput(), checkpoint, *callbacks]
@@ -103,6 +102,16 @@ class TrainerFactory:
         except Exception as error:
             # Lightning refuses options with errors of many types.
             raise UsageError(f"trainer: {one_line(error)}") from error
+
+    def _progress(self, options: dict[str, Any]) -> list[Callback]:
+        """Choose how progress is shown, unless the user does."""
+        wanted = options.get("enable_progress_bar")
+        given = any(isinstance(c, ProgressBar) for c in _as_list(options.get("callbacks")))
+        if wanted is False or given:
+            return []
+        options["enable_progress_bar"] = bool(wanted) or sys.stdout.isatty()
+        bar: list[Callback] = [RunProgressBar()] if options["enable_progress_bar"] else []
+        return [*bar, EpochLines()]
 
     def check(self, model: EquivariantRegressor) -> None:
         """Refuse unusable options now rather than when training has begun.
