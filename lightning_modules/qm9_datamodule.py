@@ -5,6 +5,8 @@ Imports Lightning, `qm9`, `records` and this package.
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,9 +15,11 @@ from typing_extensions import override
 
 from lightning_modules.molecule_datamodule import MoleculeDataModule, check_loading
 from qm9.baselines import MAX_FITTED, CountedMolecules, measure_baselines
+from qm9.baselines import VERSION as BASELINES_VERSION
 from qm9.batching import MoleculeStore
-from qm9.cache import PreparedData, load_or_build
+from qm9.cache import PreparedData, cache_folder, load_or_build
 from qm9.graphs import radius_edges
+from qm9.remembered import fingerprint, remembered
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
 from qm9.targets import get_target
@@ -118,17 +122,18 @@ class QM9DataModule(MoleculeDataModule):
     @override
     def prepare_data(self) -> None:
         """Build the cache if there is none; Lightning calls this once per node."""
-        load_or_build(self.hparams["cache_dir"])
+        if not hasattr(self, "data"):
+            self.data = load_or_build(self.hparams["cache_dir"])
 
     @override
     def load(self) -> None:
         """Load the cache and draw the parts, unless that was done."""
-        if not hasattr(self, "data"):
+        if not hasattr(self, "splits"):
             self._load()
 
     def _load(self) -> None:
         hp = self.hparams
-        self.data = load_or_build(hp["cache_dir"])
+        self.prepare_data()
         self.splits = make_splits(
             hp["split"],
             hp["split_seed"],
@@ -180,7 +185,8 @@ class QM9DataModule(MoleculeDataModule):
         """Measure predictors without a network on the test part and on ``val_select``.
 
         They are fitted to the training part, or to its first 20,000 molecules. Reading the SMILES
-        takes seconds: call this once per run, on rank zero.
+        takes seconds, so the errors are kept in the cache's folder for later runs on the same
+        molecules. Call this on rank zero.
 
         Returns
         -------
@@ -189,6 +195,24 @@ class QM9DataModule(MoleculeDataModule):
             molecules, and the same with ``val_`` before the name on validation molecules, all in
             the reporting unit.
         """
+        data, parts = self.data, ("train", "test", "val_select")
+        key = fingerprint(
+            (
+                self.target.name,
+                str(self.target.reporting_factor),
+                f"baselines {BASELINES_VERSION}, rdkit {version('rdkit')}",
+            ),
+            [
+                data.z.numpy(),
+                data.smiles_text.numpy(),
+                self.all_targets().numpy(),
+                *(self.splits[part].numpy() for part in parts),
+            ],
+        )
+        folder = cache_folder(self.hparams["cache_dir"])
+        return remembered(folder / f"baselines-{key}.json", self._measure_baselines)
+
+    def _measure_baselines(self) -> dict[str, float]:
         train, test, val = (
             CountedMolecules(
                 self.element_counts(part)[:most],

@@ -86,6 +86,17 @@ class PreparedData:
         return self.targets[:, list(TARGETS).index(name)].contiguous()
 
 
+def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Find the folder of the cache.
+
+    Parameters
+    ----------
+    cache_dir : path, optional
+        As given by the user; by default it is in the user's cache folder.
+    """
+    return Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+
+
 def load_or_build(
     cache_dir: str | os.PathLike[str] | None = None,
     *,
@@ -114,9 +125,8 @@ def load_or_build(
     OSError
         If the cache cannot be written, e.g. because the disk is full.
     """
-    directory = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     source = source or find_source()
-    path = directory / FILE_NAME
+    path = cache_folder(cache_dir) / FILE_NAME
     return array_file.load_or_build(
         path,
         LOCK_NAME,

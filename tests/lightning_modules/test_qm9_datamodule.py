@@ -251,3 +251,23 @@ def test_double_precision_gives_the_coordinates_of_the_csv(module, prepared_qm9)
     data = module(test_size=50)
     trainer(precision="64-true").test(Additive(), datamodule=data, verbose=False)
     assert torch.equal(data.batch([0]).pos, prepared_qm9.pos[:5])
+
+
+def test_baselines_are_computed_once_for_the_same_molecules(tmp_path, monkeypatch, prepared_qm9):
+    monkeypatch.setattr("lightning_modules.qm9_datamodule.load_or_build", lambda _: prepared_qm9)
+
+    def data(**changed) -> QM9DataModule:
+        sizes = {"train_size": 60, "val_size": 20, "test_size": 20}
+        made = QM9DataModule(cache_dir=str(tmp_path), **{**sizes, **changed})
+        made.load()
+        return made
+
+    first = data().baselines()
+    assert data(graph="radius").baselines() == first
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr("qm9.baselines.bond_kinds", lambda smiles: pytest.fail("read again"))
+    assert data().baselines() == first
+    monkeypatch.undo()
+    monkeypatch.setattr("lightning_modules.qm9_datamodule.load_or_build", lambda _: prepared_qm9)
+    for changed in ({"target": "U"}, {"split_seed": 1}, {"test_size": 21}):
+        assert data(**changed).baselines() != first
