@@ -14,6 +14,7 @@ from records.user_folders import prepare_user_folders
 from runtime.errors import UsageError, fail, one_line
 from runtime.quiet import quiet_libraries
 from runtime.signals import StopRequestedError, StopSignals
+from runtime.subcommands import asks_for_overview, overview
 from runtime.threads import leave_a_core
 from runtime.wandb_handover import hand_trial_back
 
@@ -33,6 +34,9 @@ def main(arguments: list[str]) -> int:
         after Ctrl-C.
     """
     make_standard_streams_safe()
+    if asks_for_overview(arguments):
+        print(overview(), end="")
+        return 0
     quiet_libraries()
     leave_a_core()
     signals = StopSignals()
@@ -42,10 +46,12 @@ def main(arguments: list[str]) -> int:
         # Imported late: these imports take seconds, in which a signal must be handled, and the
         # number of threads must be set before torch is imported.
         from runtime.cli import IrrepscopeCLI
-        from runtime.run import Run
 
         try:
             cli = IrrepscopeCLI(arguments, signals)
+            # Later still, as neither help nor a refused option needs W&B's client.
+            from runtime.run import Run
+
             run = Run(cli.configuration, cli.model, cli.datamodule, cli.build_trainer, signals)
             run.open()
         # The file system refuses names that are too long, among other things.

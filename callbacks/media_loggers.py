@@ -1,19 +1,18 @@
 """The loggers of a trainer that take pictures, tables and files: those of W&B.
 
-Imports Lightning, wandb's logger and `records` only.
+Imports Lightning and `records`, and wandb where something is logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from records.wandb_internals import SERVICE_GONE
 from records.wandb_media import Media, save_file, to_wandb
 
 
@@ -55,14 +54,24 @@ class _PlainWandbLogger:
         self._logger = logger
 
     def log_media(self, media: Mapping[str, Media], epoch: int) -> None:
-        with suppress(*SERVICE_GONE):
+        with _service_may_be_gone():
             self._logger.experiment.log({**to_wandb(media, artifacts=True), "epoch": epoch})
 
     def log_summary(self, values: Mapping[str, float]) -> None:
-        with suppress(*SERVICE_GONE):
+        with _service_may_be_gone():
             self._logger.experiment.summary.update(values)
 
     def log_files(self, root: Path, names: Sequence[str]) -> None:
-        with suppress(*SERVICE_GONE):
+        with _service_may_be_gone():
             for name in names:
                 save_file(self._logger.experiment, root, name)
+
+
+@contextmanager
+def _service_may_be_gone() -> Iterator[None]:
+    """Go on without W&B if its service process has ended."""
+    # Late, as wandb takes half a second to import, and parsing a command line does not need it.
+    from records.wandb_internals import SERVICE_GONE
+
+    with suppress(*SERVICE_GONE):
+        yield

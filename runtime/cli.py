@@ -6,6 +6,7 @@ Imports Lightning, `lightning_modules`, `callbacks` and this package.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -52,21 +53,9 @@ from runtime.processes import is_rank_zero
 from runtime.provenance import provenance
 from runtime.run_name import default_run_name
 from runtime.signals import StopSignals
+from runtime.subcommands import DESCRIPTION, HELP_OPTIONS, SUBCOMMANDS, WITHOUT_SUBCOMMAND
 from runtime.trainer import TrainerFactory
 
-SUBCOMMANDS = {
-    "fit": "Train. An interrupted run continues after its last finished epoch.",
-    "validate": "Measure the errors of a checkpoint on the validation part.",
-    "test": "Measure the errors of a checkpoint on the test part.",
-    "predict": "Write the predictions of a checkpoint for the test part, or for a file of "
-    "structures (--data.path), to a CSV file.",
-}
-DESCRIPTION = (
-    "Train and examine an equivariant molecular network. Without a subcommand, the options are "
-    "those of fit, and the best checkpoint is tested after training. The data are QM9, or with "
-    "--data.path=FILE structures of your own in extended XYZ (their options: `train.py fit "
-    "--data.path=FILE --help`)."
-)
 LIGHTNING_OPTIONS = {
     "model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders", "ckpt_path",
     "weights_only", "verbose", "return_predictions",
@@ -126,13 +115,14 @@ class IrrepscopeCLI(CustomizableCLI):
 
     def __init__(self, arguments: list[str], signals: StopSignals) -> None:
         self._signals = signals
-        self._bare = not arguments or arguments[0] not in (*SUBCOMMANDS, "-h", "--help")
+        self._bare = not arguments or arguments[0] not in (*SUBCOMMANDS, *HELP_OPTIONS)
         if self._bare and arguments and not arguments[0].startswith("-"):
             raise UsageError(
                 f"subcommand {arguments[0]!r} is unknown: choose one of "
                 f"{', '.join(SUBCOMMANDS)}, or none to fit and then test"
             )
         self._data_class = data_class(arguments)
+        self._subcommand = "fit" if self._bare else arguments[0]
         super().__init__(
             EquivariantRegressor,
             self._data_class,
@@ -158,9 +148,14 @@ class IrrepscopeCLI(CustomizableCLI):
         return SUBCOMMANDS
 
     @override
+    def parsed_subcommands(self) -> Collection[str]:
+        """Name the subcommand that is given, or implied."""
+        return SUBCOMMANDS if self._subcommand in HELP_OPTIONS else (self._subcommand,)
+
+    @override
     def without_subcommand(self) -> str:
         """Say what happens if no subcommand is given."""
-        return "default: fit, then test the best checkpoint"
+        return WITHOUT_SUBCOMMAND
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from records.configuration import configuration_hash, flatten, identity
 from runtime.run_name import check_run_name
-from runtime.wandb_server import check_project
 
 Subcommand = Literal["fit", "validate", "test", "predict"]
 MAX_TIMEOUT = 86_400.0
@@ -77,6 +76,9 @@ class RunConfiguration:
     wandb_checkpoint: bool = False
 
     def __post_init__(self) -> None:
+        # Late, as W&B's client takes half a second to import, for which no help has to wait.
+        from runtime.wandb_server import check_project
+
         check_run_name(self.run_name)
         check_project(self.project)
         if self.extend and (self.fresh or self.subcommand != "fit"):

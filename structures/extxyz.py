@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from ase import Atoms
-from ase.io.extxyz import read_xyz
 from numpy.typing import NDArray
 
 MAX_ATOMS = 20_000
@@ -161,6 +160,9 @@ def _atom_count(text: str, where: str) -> int:
 
 
 def _parse(text: str, where: str) -> Atoms:
+    # Late: ASE's readers take 0.3 s to import, which other data need not wait for.
+    from ase.io.extxyz import read_xyz
+
     try:
         atoms: Atoms = next(read_xyz(io.StringIO(text), 0))
     # For damaged text, ASE's reader raises anything from KeyError to StopIteration.
