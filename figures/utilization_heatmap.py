@@ -12,12 +12,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import offset_copy
 
 from analysis.verdicts import MARGIN
+from records.contrast import readable_on
 from records.names import NETWORK
 from records.utilization import PAIR, BlockUtilization, Effect, Utilization
 
@@ -206,8 +207,7 @@ def _position(scale: Normalize, value: float) -> float:
 
 
 def _text_colour(scale: Normalize, value: float) -> str:
-    red, green, blue, _ = COLOURS(_position(scale, value))
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
+    return readable_on(to_hex(COLOURS(_position(scale, value))))
 
 
 def _title(axes: Axes, text: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from records.contrast import BLACK, WHITE, readable_on
 from records.names import NETWORK
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import ABSENT, BlockMean, block_means
@@ -147,7 +148,10 @@ def _panel(
         | {"fixedrange": True},
         "margin": {"t": 26, "b": 6, "l": 70, "r": 6},
     }
-    traces = [axes | _unreachable_trace(grid), axes | _value_trace(grid, measure, top)]
+    traces = [
+        axes | _unreachable_trace(grid),
+        *(axes | t for t in _value_traces(grid, measure, top)),
+    ]
     height = 40 + ROW_HEIGHT * len(layers)
     span = 2 if len(irreps) >= WIDE_FROM else 1
     return Panel(irrep_set.label, traces, layout, height, span, toolbar=False)
@@ -168,10 +172,27 @@ def _is_unreachable(block: BlockMean | None) -> bool:
     return block is not None and block.verdict == UNREACHABLE
 
 
-def _value_trace(grid: Grid, measure: _Measure, top: float) -> Json:
+def _value_traces(grid: Grid, measure: _Measure, top: float) -> list[Json]:
+    """Make one trace of the cells with black text and one of those with white text."""
     shades = [[_shade(block, measure, top) for block in row] for row in grid]
+    inks = [[None if s is None else readable_on(palette.sequential(s)) for s in r] for r in shades]
+    return [
+        _value_trace(
+            grid,
+            measure,
+            ink,
+            [[s if i == ink else None for s, i in zip(*both)] for both in zip(shades, inks)],
+        )
+        for ink in (BLACK, WHITE)
+    ]
+
+
+def _value_trace(
+    grid: Grid, measure: _Measure, ink: str, shades: Sequence[Sequence[float | None]]
+) -> Json:
     return {
         "z": shades,
+        "textfont": {"color": ink},
         "zmin": 0,
         "zmax": 1,
         "colorscale": _color_scale(),

@@ -35,6 +35,27 @@ SEQUENTIAL = ("#f7fbff", "#d3e4f3", "#9fcae1", "#5aa2cf", "#2171b5", "#083572")
 """Colours from the smallest to the largest value; their order is visible in grey, too."""
 
 
+def sequential(position: float) -> str:
+    """Return the colour at a position of the scale between the colours of `SEQUENTIAL`.
+
+    Parameters
+    ----------
+    position : float
+        From 0 to 1.
+
+    Returns
+    -------
+    str
+        ``#rrggbb``, interpolated linearly as a plot does it.
+    """
+    last = len(SEQUENTIAL) - 1
+    step = min(int(position * last), last - 1)
+    share = position * last - step
+    ends = (SEQUENTIAL[step], SEQUENTIAL[step + 1])
+    pairs = [[int(end[start : start + 2], 16) for end in ends] for start in (1, 3, 5)]
+    return "#" + "".join(f"{round(low + share * (high - low)):02x}" for low, high in pairs)
+
+
 def color(number: int) -> str:
     """Return the colour of the set with this number."""
     return COLORS[number % len(COLORS)]

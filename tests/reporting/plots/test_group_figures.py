@@ -114,14 +114,17 @@ def test_an_interval_may_reach_below_zero_on_an_axis_of_both_signs():
 def test_heatmaps_show_every_block_of_every_set(drawn):
     (relative, *_) = drawn["heatmaps"].views
     assert [panel.title for panel in relative.panels] == ["0e", "0e+1o", "0e+2e", "0e+1o+2e"]
-    _, values = relative.panels[-1].data
-    assert values["x"] == ["0e", "1o", "2e"]
-    assert values["y"] == [*(f"layer {k}" for k in range(5)), "all layers"]
-    shown = np.array([[z is not None for z in row] for row in values["z"]])
-    assert shown[:4].all()
-    assert shown[4].tolist() == [True, False, False], "the last layer is trimmed to scalars"
-    assert all(text.endswith("%") for text in values["text"][0])
-    assert "relied on<br>removed" in values["customdata"][0][0]
+    _, *inks = relative.panels[-1].data
+    for values in inks:
+        assert values["x"] == ["0e", "1o", "2e"]
+        assert values["y"] == [*(f"layer {k}" for k in range(5)), "all layers"]
+        assert "relied on<br>removed" in values["customdata"][0][0]
+    assert [values["textfont"]["color"] for values in inks] == ["#000000", "#ffffff"]
+    shown = sum(np.array([[z is not None for z in row] for row in v["z"]], int) for v in inks)
+    assert (shown[:4] == 1).all(), "every cell has one ink"
+    assert shown[4].tolist() == [1, 0, 0], "the last layer is trimmed to scalars"
+    texts = ["".join(both) for both in zip(*(values["text"][0] for values in inks), strict=True)]
+    assert all(text.endswith("%") for text in texts)
 
 
 def test_unreachable_blocks_are_grey_and_without_number(tmp_path):
@@ -133,11 +136,11 @@ def test_unreachable_blocks_are_grey_and_without_number(tmp_path):
             for row in measured.rows
         ]
         table.add(epoch, replace(measured, rows=rows))
-    grey, values = traces(drawn_of(one_group(tmp_path))["heatmaps"])
-    for z_grey, z in zip(grey["z"], values["z"], strict=True):
+    grey, black, white = traces(drawn_of(one_group(tmp_path))["heatmaps"])
+    for z_grey, *z in zip(grey["z"], black["z"], white["z"], strict=True):
         assert z_grey[0] is None
-        assert z[0] is not None
-        assert (z_grey[1], z[1]) == (1, None)
+        assert [one[0] is None for one in z].count(False) == 1
+        assert (z_grey[1], z[0][1], z[1][1]) == (1, None, None)
 
 
 def test_latent_measures_stand_beside_the_untrained(drawn, sweep_group):
