@@ -17,6 +17,7 @@ from reporting.compare.groups import (
     differing_options,
     group_runs,
 )
+from reporting.html.page import Section
 from reporting.tables.table import to_markdown
 from reporting.wandb.runs import Project, read_project, server_errors
 from reporting.words.findings import Findings
@@ -66,7 +67,7 @@ def save_dashboards(path: str, sweep: str | None, reference: str | None = None) 
     if reference is not None:
         check_reference(groups, reference)
     with server_errors(path):
-        workspace, is_new_workspace = save_workspace(project, groups)
+        workspace, is_new_workspace = save_workspace(project, groups, reference)
         report, is_new_report = save_report(project, groups, reference, workspace)
     saved = {True: "saved", False: "updated"}
     return [
@@ -78,13 +79,17 @@ def save_dashboards(path: str, sweep: str | None, reference: str | None = None) 
 # ---- workspace ------------------------------------------------------------------------------
 
 
-def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool]:
+def save_workspace(
+    project: Project, groups: Sequence[Group], reference: str | None = None
+) -> tuple[str, bool]:
     """Save the workspace, in place of an earlier one.
 
     Parameters
     ----------
     project : Project
     groups : sequence of Group
+    reference : str, optional
+        Irreps of the set that the others are compared with.
 
     Returns
     -------
@@ -95,8 +100,9 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
     """
     import wandb_workspaces.workspaces as ws
 
-    from reporting.wandb.panels import error_key, panel_sections
+    from reporting.wandb.panels import answer_section, error_key, panel_sections
 
+    answers = [_answer(make_section("", group, reference)) for group in groups]
     sections = [
         ws.Section(
             name=section.name,
@@ -104,7 +110,7 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
             is_open=True,
             layout_settings=ws.SectionLayoutSettings(columns=section.columns, rows=2),
         )
-        for section in panel_sections(project)
+        for section in [answer_section(answers), *panel_sections(project)]
     ]
     workspace = ws.Workspace(
         entity=project.entity,
@@ -126,6 +132,13 @@ def save_workspace(project: Project, groups: Sequence[Group]) -> tuple[str, bool
     is_new = not workspace._internal_id
     workspace.save()
     return str(workspace.url), is_new
+
+
+def _answer(section: Section) -> str:
+    """Write what the page shows first: the best set, what to train, what each irrep is worth."""
+    parts = [f"## {section.group.name}", *section.findings.answer]
+    tables = [table for table in section.tables if table.key == "irreps" and table.rows]
+    return "\n\n".join([*parts, *(to_markdown(table) for table in tables)])
 
 
 def view_name(project: Project) -> str:
@@ -170,7 +183,9 @@ def _groupings(project: Project, groups: Sequence[Group]) -> list[str]:
 
     The suffix ``.value`` tells W&B that a key with dots is a single key and not a path.
     """
-    by_multiplicity = any(run.configuration.get("model.channels_l0") is not None for run in project.runs)
+    by_multiplicity = any(
+        run.configuration.get("model.channels_l0") is not None for run in project.runs
+    )
     irreps = "irreps" if by_multiplicity else "model.irreps"
     keys = [*differing_options(groups), irreps]
     return [f"{key}.value" for key in keys if key in project.config]
@@ -289,9 +304,7 @@ def _lay_out(panels: Sequence[Any], columns: int) -> None:
     width = GRID_COLUMNS // columns
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        panel.layout = wr.Layout(
-            x=column * width, y=row * PANEL_HEIGHT, w=width, h=PANEL_HEIGHT
-        )
+        panel.layout = wr.Layout(x=column * width, y=row * PANEL_HEIGHT, w=width, h=PANEL_HEIGHT)
 
 
 def _runset(project: Project, groups: Sequence[Group]) -> Any:

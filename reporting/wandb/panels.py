@@ -19,6 +19,7 @@ from reporting.read.utilization import RELIANCE
 from reporting.wandb.runs import Project
 from reporting.words.titles import LATENT_TITLES
 
+
 @dataclass
 class PanelSection:
     """Panels that belong together.
@@ -34,6 +35,19 @@ class PanelSection:
     name: str
     panels: list[Any]
     columns: int = 3
+
+
+def answer_section(texts: Sequence[str]) -> PanelSection:
+    """Make the section that is seen first.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Markdown, one text for each group of comparable runs.
+    """
+    return PanelSection(
+        "Which irreps matter?", [wr.MarkdownPanel(markdown=text) for text in texts], columns=1
+    )
 
 
 def panel_sections(project: Project) -> list[PanelSection]:
@@ -169,7 +183,9 @@ def _utilization(project: Project) -> list[Any]:
         media_keys=["utilization/heatmap"],
         num_columns=1,
     )
-    lines = line(_with_unit("Increase of the MAE when an irrep is removed from all layers", unit), *keys)
+    lines = line(
+        _with_unit("Increase of the MAE when an irrep is removed from all layers", unit), *keys
+    )
     symmetry = line("Rotation error", "equivariance/rotation_error", log=True)
     table = wr.WeavePanelSummaryTable(table_name="utilization/table")
     return _available(
@@ -207,7 +223,7 @@ def _latent(project: Project) -> list[Any]:
 
 
 def _keys_by_degree(project: Project, pattern: str) -> list[str]:
-    """Find the keys that match, in order of their irrep's degree; all irreps together come first."""
+    """Find the keys that match, all irreps together first, then in order of the degree."""
     found = [match for key in project.keys if (match := re.fullmatch(pattern, key))]
     found.sort(key=lambda match: (-1 if match[1] == ALL else degree_of(match[1]), match[1]))
     return [match[0] for match in found]

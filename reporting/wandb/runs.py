@@ -177,7 +177,9 @@ def read_project(path: str, sweep: str | None) -> Project:
                 _add_run(project, entry, Path(folder))
     if not project.runs:
         what = f"sweep {sweep} of {path}" if sweep else path
-        raise ReportError(f"{what} has no runs: train with W&B online, or upload runs with upload.py")
+        raise ReportError(
+            f"{what} has no runs: train with W&B online, or upload runs with upload.py"
+        )
     return project
 
 

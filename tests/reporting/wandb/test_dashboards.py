@@ -113,6 +113,15 @@ def test_the_promised_panels_are_there(server, kind):
     assert any(keys_of(panel) >= {"latent/molecules"} for panel in panels)
 
 
+def test_the_workspace_begins_with_the_answer(server):
+    report.main(["--wandb", PATH])
+    first = workspace_panels(saved(server, "project-view"))[0]
+    assert first["viewType"] == "Markdown Panel"
+    text = first["config"]["value"]
+    assert "has the lowest test MAE" in text
+    assert "| 1o" in text
+
+
 def test_the_table_of_runs_has_the_right_columns_and_groups(server, trained):
     report.main(["--wandb", PATH])
     (runs,) = saved(server, "project-view").spec["section"]["runSets"]
