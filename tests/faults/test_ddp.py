@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ase.io import write
 
 from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
@@ -22,6 +23,7 @@ from tests.faults.trains import (
     metrics_of,
     start_process,
 )
+from tests.structures.made import copper
 
 COMMAND = [
     *TINY,
@@ -42,12 +44,21 @@ ROUNDING = "equivariance/rotation_error"
 """This metric is itself an error of rounding."""
 
 
-@pytest.fixture(scope="module", params=[[], GATED], ids=["convnet", "gated"])
+FORCES = ["--data.path=copper.extxyz", "--data.target=energy", "--model.force_weight=1"]
+
+
+@pytest.fixture(scope="module", params=[[], GATED, FORCES], ids=["convnet", "gated", "forces"])
 def runs(
     request: pytest.FixtureRequest, server: TrainServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """Directories of the same run, trained with one process and with two."""
-    folder, command = tmp_path_factory.mktemp("ddp"), [*COMMAND, *request.param]
+    folder = tmp_path_factory.mktemp("ddp")
+    options = list(request.param)
+    if options == FORCES:
+        file = folder / "copper.extxyz"
+        write(file, copper(100), format="extxyz")
+        options[0] = f"--data.path={file}"
+    command = [*COMMAND, *options]
     one = server.start([*command, f"--runs_dir={folder / 'one'}"], folder / "one.log")
     assert one.wait() == 0, one.output()
     arguments = [*command, *TWO, f"--runs_dir={folder / 'two'}"]
