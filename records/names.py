@@ -9,6 +9,8 @@ NETWORK = "network"
 
 OPERATIONS = "cost/operations"
 MEMORY = "cost/memory"
+EXTENDED_TO = "extended_to"
+"""In the summary of a run that was trained on after its end: the epochs that it then had."""
 """Result: multiply-adds per molecule of one prediction."""
 
 RUNNING = "running"

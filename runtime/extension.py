@@ -13,12 +13,11 @@ from typing import Any
 
 from lightning_modules.schedules import learning_rate_factor
 from records.configuration import differences
+from records.names import EXTENDED_TO
 from records.summary import Summary, read_summary
 
 KEY = "trainer.max_epochs"
 """The only option that an extension changes."""
-EXTENDED_TO = "extended_to"
-"""Key of ``summary.json``: the number of epochs that an extended run is trained for."""
 
 
 def find_extendable(runs_dir: Path, identity: Mapping[str, Any]) -> str:

@@ -19,11 +19,11 @@ from lightning_modules.regressor import EquivariantRegressor
 from records.baselines import baselines_of
 from records.configuration import write_configuration
 from records.metrics import Row
-from records.names import MEMORY, OPERATIONS, RUNNING, UNTRAINED
+from records.names import EXTENDED_TO, MEMORY, OPERATIONS, RUNNING, UNTRAINED
 from runtime import evaluation, messages
 from runtime.checkpoints import check_resumable
 from runtime.configuration import RunConfiguration
-from runtime.extension import EXTENDED_TO, KEY, describe_extension
+from runtime.extension import KEY, describe_extension
 from runtime.journal import RunJournal
 from runtime.metrics_logger import MetricsCSVLogger
 from runtime.run_directory import RunDirectory

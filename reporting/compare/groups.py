@@ -1,6 +1,6 @@
 """Which runs are comparable: groups of runs with equal options, and sets of irreps within them.
 
-Imports `reporting.read` only.
+Imports `records` and `reporting.read`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from records.names import EXTENDED_TO
 from reporting.read.irreps import (
     canonical_irreps,
     degree_of,
@@ -221,7 +222,12 @@ def _group_names(groups: Sequence[Group]) -> list[str]:
     keys = [key for key in differing_options(groups) if key != "data.target"]
     names = []
     for group in groups:
-        parts = [f"{key.partition('.')[2]} {group.configuration.get(key)}" for key in keys]
+        options = {key: group.configuration.get(key) for key in keys}
+        parts = [
+            f"{key.partition('.')[2]} {value}"
+            for key, value in options.items()
+            if value is not None or not key.endswith(EXTENDED_TO)
+        ]
         if not group.configuration:
             parts = ["no configuration recorded"]
         names.append(", ".join([group.target, *parts]))

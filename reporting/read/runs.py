@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from records.decomposition import Decomposition, read_decomposition
 from records.metrics import Row, read_metrics
-from records.names import UNTRAINED
+from records.names import EXTENDED_TO, UNTRAINED
 from records.nested import NestedEpoch, read_nested
 from records.pruning import PrunedFront, read_fronts
 from records.summary import Summary, read_summary
@@ -100,8 +100,15 @@ class Run:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The options that determine the result, flat, with dotted keys."""
-        return self.summary.configuration
+        """The options that determine the result, flat, with dotted keys.
+
+        A run that was trained on after its end is no run of that many epochs from the start: its
+        learning rate had fallen before. So it has an option that the others lack.
+        """
+        extended_to = self.summary.other.get(EXTENDED_TO)
+        if extended_to is None:
+            return self.summary.configuration
+        return {**self.summary.configuration, f"trainer.{EXTENDED_TO}": extended_to}
 
     @property
     def target(self) -> str:

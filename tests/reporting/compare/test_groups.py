@@ -125,3 +125,10 @@ def test_the_reference_is_the_smallest_scalar_set_or_the_one_given(tmp_path, swe
 def test_a_reference_that_no_run_has_is_refused(sweep_group, irreps):
     with pytest.raises(ReportError, match="--reference"):
         check_reference([sweep_group], irreps)
+
+
+def test_a_run_that_was_trained_on_after_its_end_is_in_a_group_of_its_own(tmp_path):
+    write_run(tmp_path, "16x0e", 0)
+    write_run(tmp_path, "16x0e", 1, extended_to=64)
+    names = sorted(group.name for group in groups_in(tmp_path))
+    assert names == ["U0", "U0, extended_to 64"]
