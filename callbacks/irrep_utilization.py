@@ -282,6 +282,8 @@ class IrrepUtilization(Callback):
         network: LayeredNetwork,
     ) -> dict[frozenset[int], Tensor] | None:
         """Take degrees out and train on: the increase of each molecule's error, by degrees."""
+        if not network.offers("restricted"):
+            return None
         gone = candidates(network)
         steps = int(self.missed_share * trainer.global_step / (len(gone) + 1))
         if not gone or steps < 1:
@@ -391,7 +393,7 @@ class IrrepUtilization(Callback):
         degrees = {ir.l for _, ir in network.irreps} - {0}
         if not degrees or len(degrees) > MAX_DEGREES:
             return
-        if not network.linear_in_features:
+        if not (network.linear_in_features and network.offers("restricted")):
             print(
                 f"No decomposition: {type(network).__name__} is not linear in its features, so its "
                 "prediction is no sum over paths"

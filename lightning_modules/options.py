@@ -1,6 +1,6 @@
 """Checks of the regressor's options, before anything is built.
 
-Imports `networks` only.
+Imports `networks` and this package only.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from networks.choice import NETWORK_DEFAULTS, NetworkName
+from lightning_modules.own_network import OWN_DEFAULTS, is_own
+from networks.choice import NETWORK_DEFAULTS, known_network
 from networks.irreps import natural_parity, parse_irreps
 
 ScheduleName = Literal["constant", "cosine", "plateau"]
 LossName = Literal["mse", "l1", "huber"]
 
-DEFAULT_GRAPHS: Mapping[NetworkName, str] = {"convnet": "bonds", "gated": "radius"}
+DEFAULT_GRAPHS: Mapping[str, str] = {"convnet": "bonds", "gated": "radius"}
 """The graph for which each network's other defaults are made."""
 LARGEST_ELEMENT = 9
 """Fluorine, the heaviest element of QM9."""
@@ -23,21 +24,27 @@ MAX_WEIGHTS = 10**10
 """Far more than can be trained on one device. An upper bound of the weights is compared with it."""
 
 
-def network_defaults(network: NetworkName) -> dict[str, Any]:
+def network_defaults(network: str) -> dict[str, Any]:
     """List the defaults of model and data that depend on the network.
 
     Parameters
     ----------
-    network : {"convnet", "gated"}
-        Which network.
+    network : str
+        ``convnet``, ``gated``, or the import path of a network of one's own.
 
     Returns
     -------
     dict of str to object
         By option, such as ``model.num_layers`` and ``data.graph``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
     """
-    sizes = {f"model.{name}": value for name, value in NETWORK_DEFAULTS[network].items()}
-    return {**sizes, "data.graph": DEFAULT_GRAPHS[network]}
+    defaults = OWN_DEFAULTS if is_own(network) else NETWORK_DEFAULTS[known_network(network)]
+    sizes = {f"model.{name}": value for name, value in defaults.items()}
+    return {**sizes, "data.graph": DEFAULT_GRAPHS.get(network, "bonds")}
 
 
 def irreps_of_channels(channels: tuple[int | None, ...]) -> str:

@@ -39,6 +39,7 @@ from lightning_modules.options import (
     check_training_options,
     irreps_of_channels,
 )
+from lightning_modules.own_network import build_own_network, is_own, refuse_for_own, sizes_of
 from lightning_modules.own_target import find_target, is_energy
 from lightning_modules.regularizers import GroupLasso, PowerBalance, check_regularizers
 from lightning_modules.schedules import learning_rate_factor
@@ -46,10 +47,12 @@ from lightning_modules.target_reference import ReferenceName, TargetReference, r
 from lightning_modules.weight_averaging import WeightAverage
 from networks.channelwise.choice import KernelName
 from networks.channelwise.libraries import check_device
-from networks.choice import DEFAULT_IRREPS, NetworkName, make_network, with_defaults
+from networks.choice import DEFAULT_IRREPS, known_network, make_network
 from networks.convnet import ConvolutionName
 from networks.cuda_graph import PaddedNetwork, likely_shape
+from networks.layered import LayeredNetwork
 from networks.nested import NestedNetworks
+from networks.restrictable import RestrictableNetwork
 from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE
 
 LOSSES: Mapping[LossName, type[nn.Module]] = {
@@ -92,10 +95,14 @@ class EquivariantRegressor(LightningModule):
         training part, or a least-squares fit on element counts. By default ``composition`` for the
         atomization energies ``U0 U H G`` and energies of one's own structures, and ``mean`` for
         other targets.
-    network : {"convnet", "gated"}
-        The published network (`networks.convnet`), or one like NequIP: tensor products channel by
-        channel, self-connections, gates (`networks.gated`). Defaults of other options depend on
-        it; on the command line, the default of ``data.graph`` is ``radius`` for ``gated``.
+    network : str
+        ``convnet``, the published network (`networks.convnet`); ``gated``, one like NequIP: tensor
+        products channel by channel, self-connections, gates (`networks.gated`); or the import path
+        of a network of your own, e.g. ``my_package.MyNetwork`` (see docs/own_network.md). Defaults
+        of other options depend on it; on the command line, the default of ``data.graph`` is
+        ``radius`` for ``gated``.
+    network_args : dict, optional
+        Further arguments of a network of your own, e.g. ``{channels: 8}``.
     num_layers : int, optional
         Number of layers; by default 5, or 4 for network ``gated``.
     embedding_dim : int, optional
@@ -196,7 +203,8 @@ class EquivariantRegressor(LightningModule):
         target: str = "U0",
         unit: str | None = None,
         reference: ReferenceName | None = None,
-        network: NetworkName = "convnet",
+        network: str = "convnet",
+        network_args: dict[str, Any] | None = None,
         num_layers: int | None = None,
         embedding_dim: int | None = None,
         num_elements: int | None = None,
@@ -239,7 +247,7 @@ class EquivariantRegressor(LightningModule):
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
         if any(c is not None for c in channels):
             irreps = irreps_of_channels(channels)
-        sizes = with_defaults(
+        sizes = sizes_of(
             network,
             num_layers=num_layers,
             embedding_dim=embedding_dim,
@@ -252,23 +260,49 @@ class EquivariantRegressor(LightningModule):
         num_layers, embedding_dim = sizes["num_layers"], sizes["embedding_dim"]
         num_elements, num_radial = sizes["num_elements"], sizes["num_radial"]
         cutoff, neighbor_norm = sizes["cutoff"], sizes["neighbor_norm"]
-        check_network_size(
-            irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden, network
-        )
-        self.network = make_network(
+        refuse_for_own(
             network,
-            convolution,
-            kernel,
-            irreps=irreps,
-            radial_hidden=radial_hidden,
-            **sizes,
-            trim_unreachable=trim_unreachable,
-            edge_irreps=edge_irreps,
-            kept=kept,
+            {
+                "convolution": convolution != "fast",
+                "kernel": kernel != "auto",
+                "trim_unreachable": not trim_unreachable,
+                "kept": kept is not None,
+                "irrep_dropout": irrep_dropout != "none",
+                "compile": compile,
+                "cuda_graph": cuda_graph,
+                "compute_weight": compute_weight > 0,
+            },
         )
-        nested = NestedNetworks(self.network)
-        check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
-        self.nested_networks = nested if irrep_dropout != "none" else None
+        shared = {"irreps": irreps, "radial_hidden": radial_hidden, "edge_irreps": edge_irreps}
+        self.network: LayeredNetwork
+        self.nested_networks: NestedNetworks | None = None
+        if is_own(network):
+            self.network = build_own_network(
+                network, network_args, DEFAULT_IRREPS, **shared, **sizes
+            )
+        else:
+            if network_args:
+                raise ValueError(
+                    f"network_args is for a network of your own, not for {network}: leave it out"
+                )
+            check_network_size(
+                irreps, num_layers, embedding_dim, num_elements, num_radial, radial_hidden, network
+            )
+            known = make_network(
+                known_network(network),
+                convolution,
+                kernel,
+                **shared,
+                **sizes,
+                trim_unreachable=trim_unreachable,
+                kept=kept,
+            )
+            nested = NestedNetworks(known)
+            check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
+            self.nested_networks = nested if irrep_dropout != "none" else None
+            if compile:
+                known.compile_tensor_products()
+            self.network = known
         check_regularizers(group_lasso, power_balance, irrep_dropout, cuda_graph)
         self.group_lasso: GroupLasso | None = GroupLasso(self.network) if group_lasso else None
         self.power_balance: PowerBalance | None = (
@@ -289,8 +323,6 @@ class EquivariantRegressor(LightningModule):
         if force_weight:
             for split in ("val", "test"):
                 self.metrics[f"{split}_force_mae"] = MeanAbsoluteError()
-        if compile:
-            self.network.compile_tensor_products()
         self._padded_network: PaddedNetwork | None = None
         self._relative_compute: float | None = None
 
@@ -360,7 +392,7 @@ class EquivariantRegressor(LightningModule):
             if self.hparams["cuda_graph"]:
                 self._padded_network = self._pad(self.trainer.datamodule)  # type: ignore[attr-defined]
         if self.hparams["compute_weight"] > 0:
-            kind = self.hparams["network"]
+            kind = known_network(self.hparams["network"])
             self._relative_compute = relative_compute(self.network, kind, counted_data(data))
         for part in PARTS.get(self.trainer.state.fn, ()):
             if part in data.splits:
@@ -397,7 +429,8 @@ class EquivariantRegressor(LightningModule):
             )
         num_atoms, neighbor_counts = datamodule.training_sizes()
         shape = likely_shape(num_atoms, neighbor_counts, datamodule.hparams["batch_size"])
-        return PaddedNetwork(self.network, shape)
+        # An own network is refused together with the option.
+        return PaddedNetwork(cast(RestrictableNetwork, self.network), shape)
 
     @override
     def configure_callbacks(self) -> Sequence[Callback]:

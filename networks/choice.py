@@ -57,17 +57,33 @@ def with_defaults(network: NetworkName, **options: Any) -> dict[str, Any]:
     ValueError
         If the network is unknown.
     """
-    _check_name(network)
+    known_network(network)
     defaults = NETWORK_DEFAULTS[network]
     given = {name: value for name, value in options.items() if value is not None}
     return {**defaults, **given}
 
 
-def _check_name(network: str) -> None:
-    if network not in get_args(NetworkName):
+def known_network(network: str) -> NetworkName:
+    """Check that a network is one of this project's.
+
+    Parameters
+    ----------
+    network : str
+        As given by the user.
+
+    Raises
+    ------
+    ValueError
+        Lists those that there are.
+    """
+    names = get_args(NetworkName)
+    if network not in names:
         raise ValueError(
-            f"network {network!r} is unknown: choose one of {', '.join(get_args(NetworkName))}"
+            f"network {network!r} is unknown: choose one of {', '.join(names)}, or give "
+            "package.module.Class of your own"
         )
+    name: NetworkName = names[names.index(network)]
+    return name
 
 
 def make_network(
@@ -92,7 +108,7 @@ def make_network(
         If the network is unknown, the implementation is one of the other network's, or the network
         refuses its options.
     """
-    _check_name(network)
+    known_network(network)
     if network == "convnet":
         if kernel != "auto":
             raise ValueError(

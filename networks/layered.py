@@ -334,6 +334,20 @@ class LayeredNetwork(nn.Module, ABC):
         """Count the trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    def num_reachable_parameters(self) -> int:
+        """Count those that can reach the prediction; all of them, unless a network knows better."""
+        return self.num_parameters()
+
+    def offers(self, method: str) -> bool:
+        """Return whether a network implements one of the methods that are not required.
+
+        Parameters
+        ----------
+        method : str
+            E.g. ``restricted``.
+        """
+        return getattr(type(self), method) is not getattr(LayeredNetwork, method)
+
     def _not_offered(self, method: str, use: str) -> TypeError:
         return TypeError(f"{type(self).__name__} does not implement `{method}`, which {use}")
 

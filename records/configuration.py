@@ -27,6 +27,7 @@ LATER_KEYS = {
     "model.edge_irreps": None,
     "model.kept": None,
     "model.network": "convnet",
+    "model.network_args": None,
     "model.kernel": "auto",
     "model.group_lasso": 0.0,
     "model.power_balance": 0.0,

@@ -21,6 +21,7 @@ NETWORK_KEYS = tuple(
     f"model.{name}"
     for name in (
         "network",
+        "network_args",
         "irreps",
         "edge_irreps",
         "kept",
@@ -69,7 +70,9 @@ def options_of_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint {path} does not say what it was trained with: name a run instead, with "
             "--config RUN/config.yaml"
         )
-    flat = flatten({"model": dict(model), "data": dict(data)})
+    model = dict(model)
+    own = {"model.network_args": model.pop("network_args", None)}  # one option, however nested
+    flat = flatten({"model": model, "data": dict(data)}) | own
     if strange := [key for key, value in flat.items() if not _is_plain(value)]:
         raise ValueError(f"checkpoint {path} holds {strange[0]}, which is no option's value")
     # These options are set once for model and data.

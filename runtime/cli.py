@@ -22,6 +22,7 @@ from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
 from lightning_modules.extxyz_datamodule import ExtXYZDataModule
 from lightning_modules.molecule_datamodule import MoleculeDataModule
+from lightning_modules.own_network import is_own
 from lightning_modules.regressor import EquivariantRegressor
 from records.bounded import read_text
 from records.bounded_yaml import LARGEST_YAML, check_yaml, parse_yaml
@@ -214,15 +215,16 @@ class IrrepscopeCLI(CustomizableCLI):
     def _say_defaults(self, changed: dict[str, Any]) -> None:
         """Say which defaults apply that are not those in the help."""
         options = self._options
-        if options["ckpt_path"] or options["init_from"] or not is_rank_zero():
-            return  # a checkpoint's options come with it
+        network = options["model"]["network"]
+        if options["ckpt_path"] or options["init_from"] or is_own(network) or not is_rank_zero():
+            return  # a checkpoint's options come with it, and those of others are their own
         applied = ", ".join(
             f"{key} {'as many as 0e in irreps' if value is None else value}"
             for key, value in changed.items()
             if key not in self._given and options[key] == value
         )
         if applied:
-            print(f"note: by default network gated has {applied}", file=sys.stderr)
+            print(f"note: by default network {network} has {applied}", file=sys.stderr)
 
     def _fill_in_network_defaults(self) -> None:
         """Replace options that were given as null by the network's defaults."""

@@ -67,8 +67,8 @@ def defaults_for(network: Any, data: type[MoleculeDataModule]) -> dict[str, Any]
 
     Parameters
     ----------
-    network : {"convnet", "gated"}
-        Which network.
+    network : str
+        As given to `EquivariantRegressor`.
     data : type
         From `data_class`. Structures of one's own may have any element.
     """

@@ -143,14 +143,12 @@ class Training:
         else:
             self.datamodule.save_splits(self.directory.splits)
         known = baselines_of(self.journal.summary.results)
-        operations = operations_per_molecule(self.model.network, self.datamodule)
-        self.journal.describe(
-            {
-                **(self.datamodule.baselines() if known is None else known.to_results()),
-                OPERATIONS: operations,
-                MEMORY: memory_per_molecule(self.model.network, self.datamodule),
-            }
-        )
+        described = self.datamodule.baselines() if known is None else known.to_results()
+        network = self.model.network
+        described[MEMORY] = memory_per_molecule(network, self.datamodule)
+        if network.offers("operations"):
+            described[OPERATIONS] = operations_per_molecule(network, self.datamodule)
+        self.journal.describe(described)
 
     def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:
         # The trainer does not know the metrics of epochs that an earlier process has trained.
