@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from ase.build import bulk, molecule
 from ase.io import write
 
+import sweep
 from analysis.spatial_score import spatial_scores
 from latents.worker import draw_structures
 from lightning_modules.calculator import IrrepscopeCalculator
@@ -19,9 +21,10 @@ from lightning_modules.regressor import EquivariantRegressor
 from records.metrics import read_metrics
 from records.run_files import is_run_directory
 from records.summary import read_summary
-from tests.programs import run_train
+from tests.programs import run_program, run_train
 from tests.structures.made import copper
 
+ROOT = Path(__file__).parent.parent
 OPTIONS = [
     "--model.irreps=4x0e+4x1o", "--model.num_layers=2", "--model.embedding_dim=4",
     "--model.cutoff=3.5", "--model.num_radial=6", "--model.force_weight=1", "--model.lr=0.01",
@@ -220,3 +223,30 @@ def test_structures_without_smiles_have_no_drawing_and_no_spatial_score(tmp_path
     assert np.isnan(spatial_scores(["", ""])).all()
     draw_structures(["", ""], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_over_a_file_ends_with_a_report(folder: Path):
+    sweep_file = {
+        "name": "own",
+        "program": str(ROOT / "train.py"),
+        "method": "grid",
+        "metric": {"name": "val/mae", "goal": "minimize"},
+        "parameters": {
+            "data.path": {"value": str(folder / "copper.extxyz")},
+            "data.cache_dir": {"value": str(folder / "cache")},
+            "model.irreps": {"values": ["2x0e", "2x0e+2x1o"]},
+            "model.num_layers": {"value": 2},
+            "model.cutoff": {"value": 3.5},
+            "trainer.max_epochs": {"value": 1},
+            "trainer.accelerator": {"value": "cpu"},
+            "latent.enabled": {"value": False},
+        },
+    }
+    (folder / "own.yaml").write_text(yaml.safe_dump(sweep_file))
+    arguments = [str(folder / "own.yaml"), f"--runs_dir={folder / 'sweeps'}"]
+    code, output = run_program(sweep.main, arguments)
+    assert code == 0, output
+    assert "own: 2 of 2 finished" in output
+    page = (folder / "sweeps" / "own" / "report.html").read_text()
+    assert "Which irreps matter for energy?" in page
+    assert "linear fit to element" in page
