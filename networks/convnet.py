@@ -30,15 +30,17 @@ from networks.restriction import (
 
 ConvolutionName = Literal["fast", "e3nn"]
 CONVOLUTIONS: Mapping[str, type[Convolution]] = {"fast": FastConvolution, "e3nn": E3nnConvolution}
+SCALARS = "0e"
 NEIGHBOR_NORM = 6.08275253
 """The published normalization of the sum over neighbours, meant as sqrt(37) = 6.08276253."""
 
 
 class EquivariantConvNet(RestrictableNetwork):
-    """Atom embedding, equivariant convolutions with residuals, a linear scalar readout.
+    """Atom embedding, equivariant convolutions with residuals, a linear readout.
 
     x_0 = embedding(z); x_1 = conv_0(x_0); x_{k+1} = conv_k(x_k) + x_k; an atom's scalar is a
-    linear map of the last layer's ``0e``; a molecule's prediction is scale * sum_atoms + shift
+    linear map of the last layer's ``0e``; a molecule's prediction is scale * sum_atoms + shift.
+    For a vector or tensor it is ``1o`` or ``2e`` instead, without a shift.
     (arXiv 2410.08131, Eq. 1-4 and its code; the published ``num_layers: 3`` builds five
     convolutions). No gate, no self-interaction.
 
@@ -71,6 +73,9 @@ class EquivariantConvNet(RestrictableNetwork):
     kept : sequence of mapping, optional
         What stays of every layer, as `networks.restriction.kept_to_json` writes it; by default
         everything. `restricted` makes such networks.
+    irreps_readout : str
+        What the readout takes from the last layer: ``0e``, ``1o`` for a vector, ``2e`` for a
+        traceless symmetric tensor.
 
     Raises
     ------
@@ -95,6 +100,7 @@ class EquivariantConvNet(RestrictableNetwork):
         trim_unreachable: bool = True,
         edge_irreps: str | o3.Irreps | None = None,
         kept: Sequence[Mapping[str, Any]] | None = None,
+        irreps_readout: str | o3.Irreps = "0e",
     ) -> None:
         if convolution not in get_args(ConvolutionName):
             raise ValueError(
@@ -113,6 +119,7 @@ class EquivariantConvNet(RestrictableNetwork):
             "convolution": convolution,
             "trim_unreachable": trim_unreachable,
             "edge_irreps": edge_irreps,
+            "irreps_readout": irreps_readout,
         }
         super().__init__(options, kept)
         radial_hidden = radial_hidden or max(mul for mul, _ in self.irreps)
@@ -124,7 +131,7 @@ class EquivariantConvNet(RestrictableNetwork):
         )
         self._register_residuals()
         self.readout = o3.Linear(self.layer_irreps[-1], self.irreps_readout)
-        self.output = nn.Linear(1, 1)
+        self.output = self._make_output()
 
     def _register_residuals(self) -> None:
         """Find which columns each layer's residual carries, and where it puts them."""
@@ -193,8 +200,8 @@ class EquivariantConvNet(RestrictableNetwork):
     ) -> Tensor:
         """Predict; see `LayeredNetwork.run`.
 
-        Without an edit of the last layer's output only one linear combination of its scalars is
-        computed: the one that the readout takes.
+        Without an edit of the last layer's output a scalar readout computes only one linear
+        combination of its scalars: the one that it takes.
         """
         geometry = cast(Geometry, prepared)
         last = len(self.layers) - 1
@@ -203,12 +210,12 @@ class EquivariantConvNet(RestrictableNetwork):
             x = x if edit is None else edit(0, x)
         else:
             k, x = start
-        folded = edit is None and k < last
+        folded = edit is None and k < last and self.readout_name == SCALARS
         for later in range(k + 1, last if folded else last + 1):
             x = self._next_layer(later, x, geometry)
             x = x if edit is None else edit(later, x)
-        atom_n1 = self._folded_readout(x, geometry) if folded else self.readout(x)
-        return self._sum_and_scale(atom_n1, geometry)
+        atom_nm = self._folded_readout(x, geometry) if folded else self.readout(x)
+        return self._sum_and_scale(atom_nm, geometry)
 
     def _convolution(self, k: int) -> Convolution:
         return cast(Convolution, self.layers[k])
@@ -271,7 +278,8 @@ class EquivariantConvNet(RestrictableNetwork):
             name = f"layers.{k}.radial.layer1.weight"
             columns, factors = convolution_weights(self._paths(k, self.kept), self._paths(k, kept))
             found[name] = self._selection(name, 1, columns, factors)
-        rows, factors = readout_weights(self.kept[-1].channels["0e"], kept[-1].channels["0e"])
+        name = self.readout_name
+        rows, factors = readout_weights(self.kept[-1].channels[name], kept[-1].channels[name])
         found["readout.weight"] = self._selection("readout.weight", 0, rows, factors)
         return found
 

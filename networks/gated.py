@@ -34,7 +34,7 @@ RADIAL_HIDDEN = 64
 
 
 class GatedNetwork(RestrictableNetwork):
-    """Atom embedding, gated layers, a linear scalar readout, summed over atoms.
+    """Atom embedding, gated layers, a linear readout, summed over atoms.
 
     A layer mixes the channels of every irrep, multiplies each channel of the neighbours with the
     edges' harmonics (``uvu`` tensor product, weights from a radial MLP), sums over neighbours,
@@ -74,6 +74,9 @@ class GatedNetwork(RestrictableNetwork):
     kept : sequence of mapping, optional
         What stays of every layer, as `networks.restriction.kept_to_json` writes it; by default
         everything. `restricted` makes such networks.
+    irreps_readout : str
+        What the readout takes from the last layer: ``0e``, ``1o`` for a vector, ``2e`` for a
+        traceless symmetric tensor.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class GatedNetwork(RestrictableNetwork):
         trim_unreachable: bool = True,
         edge_irreps: str | o3.Irreps | None = None,
         kept: Sequence[Mapping[str, Any]] | None = None,
+        irreps_readout: str | o3.Irreps = "0e",
     ) -> None:
         check_kernel(kernel)
         if embedding_dim is None:
@@ -113,12 +117,13 @@ class GatedNetwork(RestrictableNetwork):
             "kernel": kernel,
             "trim_unreachable": trim_unreachable,
             "edge_irreps": edge_irreps,
+            "irreps_readout": irreps_readout,
         }
         super().__init__(options, kept, gated=True)
         self.embedding = nn.Embedding(num_elements, embedding_dim, padding_idx=0)
         self.layers = nn.ModuleList(self._layer(k) for k in range(num_layers))
         self.readout = nn.Parameter(self._initial_readout())
-        self.output = nn.Linear(1, 1)
+        self.output = self._make_output()
 
     def _layer(self, k: int) -> GatedLayer:
         """Build layer k with the initial weights that the whole network's layer would have."""
@@ -162,9 +167,8 @@ class GatedNetwork(RestrictableNetwork):
         mixed = {name: len(whole[name]) for name in before}
         return GatedLayout(before, kept[k].edge_degrees, kept[k].channels, mixed)
 
-    @staticmethod
-    def _readout_matrix(kept: Kept) -> dict[str, WeightMatrix]:
-        return lay_out({"readout": (kept[-1].channels[SCALARS], (0,))})
+    def _readout_matrix(self, kept: Kept) -> dict[str, WeightMatrix]:
+        return lay_out({"readout": (kept[-1].channels[self.readout_name], (0,))})
 
     def run(
         self, prepared: Any, edit: Edit | None = None, start: tuple[int, Tensor] | None = None
@@ -192,8 +196,8 @@ class GatedNetwork(RestrictableNetwork):
                 channels = self.kept[k].channels
                 x = to_blocks(edit(k, from_blocks(x, channels)), channels)
         (matrix,) = self._readout_matrix(self.kept).values()
-        atom_n1 = x[SCALARS].squeeze(1) @ matrix.of(self.readout)
-        return self._sum_and_scale(atom_n1, geometry)
+        atom_nm = (x[self.readout_name] @ matrix.of(self.readout)).squeeze(-1)
+        return self._sum_and_scale(atom_nm, geometry)
 
     def block_parameters(self, k: int, irrep: str) -> list[BlockWeights]:
         """Weights of linear maps and self-connections that write or read a block."""
@@ -201,7 +205,7 @@ class GatedNetwork(RestrictableNetwork):
         if k + 1 < len(self.layers):
             names = ("mixing", "self_connection")
             found += [self._entries(k + 1, name, irrep, None) for name in names]
-        elif irrep == SCALARS:
+        elif irrep == self.readout_name:
             rows = torch.arange(self.readout.shape[0])
             found.append(BlockWeights(self.readout, rows, writes=False))
         return [weights for weights in found if len(weights.columns)]

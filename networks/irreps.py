@@ -257,3 +257,30 @@ def parse_edge_irreps(edge_irreps: str | o3.Irreps) -> o3.Irreps:
                 "degree once and parity (-1)^l, e.g. 0e+1o+2e"
             )
     return parsed
+
+
+def parse_readout(irreps_readout: str | o3.Irreps) -> o3.Irreps:
+    """Read what a readout takes from the last layer: one irrep, once.
+
+    Parameters
+    ----------
+    irreps_readout : str or o3.Irreps
+        E.g. ``1o`` for a vector.
+
+    Returns
+    -------
+    o3.Irreps
+        E.g. ``1x1o``.
+
+    Raises
+    ------
+    ValueError
+        If the string is unusable as irreps, or names more than one irrep or channel.
+    """
+    parsed = parse_irreps(irreps_readout)
+    if len(parsed) != 1 or parsed[0].mul != 1:
+        raise ValueError(
+            f"irreps_readout {str(irreps_readout)!r} has several irreps or channels: give one "
+            "irrep, 0e for a scalar, 1o for a vector or 2e for a traceless symmetric tensor"
+        )
+    return parsed

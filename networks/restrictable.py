@@ -20,6 +20,7 @@ from networks.irreps import (
     default_edge_irreps,
     parse_edge_irreps,
     parse_irreps,
+    parse_readout,
     reachable_blocks,
 )
 from networks.layered import LayeredNetwork
@@ -45,8 +46,8 @@ class RestrictableNetwork(LayeredNetwork):
     ----------
     options : mapping
         All arguments of the constructor but `kept`, among them ``irreps``, ``edge_irreps`` (or
-        None), ``num_layers``, ``embedding_dim``, ``num_radial``, ``cutoff`` and
-        ``trim_unreachable``.
+        None), ``num_layers``, ``embedding_dim``, ``num_radial``, ``cutoff``, ``trim_unreachable``
+        and ``irreps_readout``.
     kept : sequence of mapping, optional
         What stays of every layer, as `networks.restriction.kept_to_json` writes it; by default
         everything.
@@ -74,7 +75,8 @@ class RestrictableNetwork(LayeredNetwork):
         edges = (
             default_edge_irreps(irreps) if edge_irreps is None else parse_edge_irreps(edge_irreps)
         )
-        embedding, readout = o3.Irreps(f"{options['embedding_dim']}x0e"), o3.Irreps("1x0e")
+        embedding = o3.Irreps(f"{options['embedding_dim']}x0e")
+        readout = parse_readout(options["irreps_readout"])
         check_irreps(irreps, embedding, readout, options["num_layers"], edges, gated)
         whole = keep_all(irreps, edges, options["num_layers"])
         stays = whole if kept is None else _checked(kept_from_json(kept), whole)
@@ -92,7 +94,12 @@ class RestrictableNetwork(LayeredNetwork):
         self.num_radial = int(options["num_radial"])
         self.cutoff = float(options["cutoff"])
         self._whole = whole
-        self._options = {**options, "irreps": str(irreps), "edge_irreps": str(edges)}
+        self._options = {
+            **options,
+            "irreps": str(irreps),
+            "edge_irreps": str(edges),
+            "irreps_readout": str(readout),
+        }
 
     def _check_connected(self) -> None:
         """Refuse a network whose prediction is constant, which only `kept` can cause."""
@@ -202,12 +209,26 @@ class RestrictableNetwork(LayeredNetwork):
         weight = self.get_parameter(name)
         return WeightSelection(axis, positions.to(weight.device), factors.to(weight))
 
-    def _sum_and_scale(self, atom_n1: Tensor, geometry: Geometry) -> Tensor:
-        """Sum the atoms' scalars over each molecule, and map the sums affinely: [g]."""
-        molecule_g1 = atom_n1.new_zeros(geometry.num_graphs, 1).index_add(
-            0, geometry.batch, atom_n1
+    @property
+    def readout_name(self) -> str:
+        """Irrep that the readout takes from the last layer, e.g. ``1o``."""
+        return str(self.irreps_readout[0].ir)
+
+    def _make_output(self) -> nn.Linear:
+        """Make the affine map of a molecule's sum; only a scalar can be shifted equivariantly."""
+        return nn.Linear(1, 1, bias=self.irreps_readout == o3.Irreps("1x0e"))
+
+    def _sum_and_scale(self, atom_nm: Tensor, geometry: Geometry) -> Tensor:
+        """Sum the atoms' readouts over each molecule, and map the sums affinely.
+
+        Returns [g] for a scalar readout, otherwise [g, m].
+        """
+        molecule_gm = atom_nm.new_zeros(geometry.num_graphs, atom_nm.shape[1]).index_add(
+            0, geometry.batch, atom_nm
         )
-        return cast(Tensor, self.output(molecule_g1)).squeeze(-1)
+        if self.output.bias is not None:
+            return cast(Tensor, self.output(molecule_gm)).squeeze(-1)
+        return cast(Tensor, self.output(molecule_gm.unsqueeze(-1))).squeeze(-1)
 
     @abstractmethod
     def num_reachable_parameters(self) -> int:

@@ -425,12 +425,12 @@ class WeightSelection:
 
 
 def readout_weights(larger: Sequence[int], smaller: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Weights of a linear readout of ``0e`` that a network with fewer channels keeps.
+    """Weights of a linear readout of one irrep that a network with fewer channels keeps.
 
     Parameters
     ----------
     larger, smaller : sequence of int
-        Channels of ``0e`` in the last layer.
+        Channels of the irrep in the last layer.
 
     Returns
     -------
