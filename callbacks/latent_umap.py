@@ -107,7 +107,7 @@ class LatentUMAP(Callback):
         Epochs from one picture to the next. The last epoch is always shown.
     color_by : {"target", "composition_free", "error", "spatial_score"}
         The target, the target minus its fit on element counts, the absolute error, or RDKit's
-        normalized spatial score.
+        normalized spatial score. Of a vector or tensor it is the norm, and the norm of the error.
     n_neighbors : int
         Size of the neighbourhoods of UMAP and trustworthiness.
     min_dist : float
@@ -389,6 +389,7 @@ class LatentUMAP(Callback):
             min_dist=self.min_dist,
             seed=self.seed,
             dpi=self.dpi,
+            rank=int(getattr(module.target, "rank", 0)),
         )
 
     def _is_due(self, epoch: int) -> bool:
@@ -420,7 +421,8 @@ class LatentUMAP(Callback):
             return whole * module.target.reporting_factor
 
         network = measurable_network(module)
-        snapshot = snapshots.take(network, rescale, self._layer, epoch, step, is_best)
+        factor = float(module.target.reporting_factor)
+        snapshot = snapshots.take(network, rescale, self._layer, epoch, step, is_best, factor)
         write_snapshot(self.directory, snapshot)
         client.submit({"do": "frame", "frame": snapshot.frame})
 

@@ -62,14 +62,15 @@ def coloring(latent: LatentEpoch, first: LatentEpoch) -> Coloring:
         # Errors fall by orders of magnitude during training: one logarithmic scale for all epochs.
         positive = first.error[np.isfinite(first.error) & (first.error > 0)]
         top = 10.0 ** math.ceil(math.log10(np.quantile(positive, 0.98))) if len(positive) else 1.0
+        error = "norm of the error" if settings.rank else "absolute error"
         norm = LogNorm(top / 10**ERROR_DECADES, top, clip=True)
-        return Coloring(latent.error, norm, f"absolute error of {settings.target} ({unit})", "both")
+        return Coloring(latent.error, norm, f"{error} of {settings.target} ({unit})", "both")
     if settings.color_by == "spatial_score":
         return _linear(latent.spatial_score, "normalized spatial score")
     if settings.color_by == "composition_free":
-        label = f"{settings.target} without composition ({unit})"
+        label = f"{settings.shown_target} without composition ({unit})"
         return _linear(latent.composition_free_target, label)
-    return _linear(latent.molecules.target, f"{settings.target} ({unit})")
+    return _linear(latent.molecules.target, f"{settings.shown_target} ({unit})")
 
 
 def _linear(values: NDArray[np.float64], label: str) -> Coloring:

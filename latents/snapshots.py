@@ -19,7 +19,8 @@ from networks.layered import LayeredNetwork, measuring
 from records.latents import Molecules, Settings, Snapshot
 
 Rescale = Callable[[Tensor, Batch], Tensor]
-"""From a batch's [g] standardized predictions to [g] float64 predictions in reporting units."""
+"""From a batch's standardized predictions, [g] or [g, m], to float64 predictions in reporting
+units, of the same shape."""
 
 
 class Snapshots:
@@ -51,7 +52,7 @@ class Snapshots:
         ----------
         settings : Settings
         """
-        target = torch.cat([batch.y for batch in self._batches]).cpu().double().numpy()
+        target = _sizes(torch.cat([batch.y for batch in self._batches]).double().cpu()).numpy()
         elements, element_counts = self._count_elements()
         return Molecules(
             idx=self._idx.cpu().numpy(),
@@ -80,6 +81,7 @@ class Snapshots:
         epoch: int,
         step: int,
         is_best: bool = False,
+        reporting_factor: float = 1.0,
     ) -> Snapshot:
         """Run the network on the molecules, as its weights are now.
 
@@ -93,6 +95,8 @@ class Snapshots:
             Layer whose features are embedded, from 0.
         epoch, step, is_best
             Recorded in the snapshot, see there.
+        reporting_factor : float
+            Reporting units in one unit of the batches' ``y``.
 
         Returns
         -------
@@ -101,6 +105,7 @@ class Snapshots:
         """
         parts: list[dict[str, Tensor]] = []
         predictions: list[Tensor] = []
+        errors: list[Tensor] = []
         device = next(network.parameters()).device
         self._batches = [batch.to(device) for batch in self._batches]
         with measuring(network), torch.no_grad():
@@ -115,14 +120,23 @@ class Snapshots:
                         prepared.num_graphs,
                     )
                 )
-                predictions.append(rescale(standardized, batch))
+                predicted = rescale(standardized, batch)
+                wanted = batch.y.double() * reporting_factor
+                predictions.append(_sizes(predicted))
+                errors.append(_sizes(predicted - wanted).abs())
         return Snapshot(
             epoch=epoch,
             step=step,
             blocks={k: v.float().cpu().numpy() for k, v in join_blocks(parts).items()},
             prediction=torch.cat(predictions).cpu().double().numpy(),
+            error=torch.cat(errors).cpu().double().numpy(),
             is_best=is_best,
         )
+
+
+def _sizes(values: Tensor) -> Tensor:
+    """Give scalars [g] back, and the norms [g] of vectors or tensors [g, m]."""
+    return values if values.dim() == 1 else values.norm(dim=-1)
 
 
 @contextmanager

@@ -274,7 +274,7 @@ class LatentWorker:
             step=snapshot.step,
             molecules=molecules,
             prediction=snapshot.prediction,
-            error=np.abs(snapshot.prediction - molecules.target),
+            error=_errors(snapshot, molecules),
             composition_free_target=self._properties["knn_r2_composition_free"],
             spatial_score=self._properties["knn_r2_complexity"],
             layouts=layouts,
@@ -328,6 +328,13 @@ class LatentWorker:
         from analysis.latent_metrics import trustworthiness
 
         return trustworthiness(x, layout, self.molecules.settings.n_neighbors)
+
+
+def _errors(snapshot: Snapshot, molecules: Molecules) -> NDArray[np.float64]:
+    """Take the errors that come with a snapshot, or those of a scalar of an earlier version."""
+    if snapshot.error is not None:
+        return snapshot.error
+    return np.abs(snapshot.prediction - molecules.target)
 
 
 def draw_structures(smiles: list[str], directory: Path) -> None:

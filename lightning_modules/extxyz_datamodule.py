@@ -317,7 +317,7 @@ class ExtXYZDataModule(MoleculeDataModule):
             data.node_offsets,
             graphs.edges,
             graphs.offsets,
-            data.energy,
+            self.all_targets(),
             device,
             more,
         )
@@ -339,7 +339,9 @@ class ExtXYZDataModule(MoleculeDataModule):
 
     @override
     def all_targets(self) -> Tensor:
-        """Get the target of all structures; NaN where a file has none."""
+        """Get the target of all structures; NaN where a file has none, as of any vector."""
+        if self.target.rank:
+            return torch.full((len(self.data), *self.target.shape), torch.nan, dtype=torch.float64)
         return self.data.energy
 
     @override
@@ -446,7 +448,7 @@ class ExtXYZDataModule(MoleculeDataModule):
             Names the first that has not.
         """
         rows = self.splits["test"]
-        missing = torch.isnan(self.data.energy[rows]).nonzero()
+        missing = torch.isnan(self.all_targets()[rows].view(len(rows), -1)).any(dim=1).nonzero()
         if len(missing):
             raise ValueError(
                 f"{self._name(self.data, int(rows[missing[0]]))} has no {self.target.name!r}: "

@@ -81,6 +81,7 @@ class MoleculeDataModule(LightningDataModule):
         rows of the data; set by `setup`.
     target_mean, target_std : float
         Mean and standard deviation over the training part, in the target's unit; set by `setup`.
+        Those of a vector or tensor are 0 and the root mean square of its components.
     """
 
     target: Target
@@ -117,7 +118,7 @@ class MoleculeDataModule(LightningDataModule):
 
     @abstractmethod
     def all_targets(self) -> Tensor:
-        """Get the target of all molecules, [mol] float64."""
+        """Get the target of all molecules, [mol] float64, or [mol, m] for a vector or tensor."""
 
     @abstractmethod
     def numbers(self) -> Tensor:
@@ -218,7 +219,7 @@ class MoleculeDataModule(LightningDataModule):
         Returns
         -------
         array
-            [molecules] float64, target's unit.
+            [molecules] float64, or [molecules, m] for a vector or tensor, target's unit.
         """
         return self.all_targets()[self.splits[part]].numpy()
 

@@ -47,6 +47,53 @@ def network_defaults(network: str) -> dict[str, Any]:
     return {**sizes, "data.graph": DEFAULT_GRAPHS.get(network, "bonds")}
 
 
+def check_inner_irreps(
+    irreps: str,
+    inner_irreps: str | None,
+    edge_irreps: str | None,
+    num_layers: int,
+    kept: list[dict[str, Any]] | None,
+) -> list[dict[str, Any]] | None:
+    """Say what stays of every layer if all layers but the last have fewer irreps.
+
+    Parameters
+    ----------
+    irreps, inner_irreps, edge_irreps, num_layers, kept
+        As given to `EquivariantRegressor`.
+
+    Returns
+    -------
+    list of dict or None
+        `kept`, or for `inner_irreps` what `networks.restriction.kept_to_json` would write: the
+        inner layers see edges of the degrees of `inner_irreps` only.
+
+    Raises
+    ------
+    ValueError
+        If `inner_irreps` is unusable, has what `irreps` has not, or is given beside `kept`.
+    """
+    if inner_irreps is None:
+        return kept
+    if kept is not None:
+        raise ValueError("inner_irreps and kept both say what stays of the layers: give one")
+    whole, inner = parse_irreps(irreps), parse_irreps(inner_irreps)
+    for mul, ir in inner:
+        if mul > whole.count(ir):
+            raise ValueError(
+                f"inner_irreps {inner_irreps!r} has {mul}x{ir}, and irreps {irreps!r} has "
+                f"{whole.count(ir)}x{ir}: give a part of irreps"
+            )
+    edges = set(whole.ls if edge_irreps is None else parse_irreps(edge_irreps).ls)
+    layers = [(inner, edges & set(inner.ls))] * (num_layers - 1) + [(whole, edges)]
+    return [
+        {
+            "channels": {str(ir): list(range(mul)) for mul, ir in channels},
+            "edge_degrees": sorted(degrees),
+        }
+        for channels, degrees in layers
+    ]
+
+
 def irreps_of_channels(channels: tuple[int | None, ...]) -> str:
     """Make an irreps string of channels per degree, with natural parity.
 

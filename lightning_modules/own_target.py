@@ -49,7 +49,7 @@ def find_target(name: str, unit: str | None) -> Target:
                 "characters"
             )
     reporting_unit, factor = REPORTING_UNITS.get(unit, (unit, 1.0))
-    return Target(name, unit, reporting_unit, factor, 0, f"{name} of one's own structures")
+    return Target(name, unit, reporting_unit, factor, 0, f"{name} of one's own structures", "")
 
 
 def is_energy(target: Target) -> bool:

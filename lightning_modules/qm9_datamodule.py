@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
@@ -22,7 +23,8 @@ from qm9.graphs import radius_edges
 from qm9.remembered import fingerprint, remembered
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
-from qm9.targets import get_target
+from qm9.targets import COMPUTED, get_target
+from qm9.xtb import XtbResults, check_installed, load_or_compute
 from records.baselines import Baselines
 
 MAX_CUTOFF = 1000.0
@@ -40,8 +42,9 @@ class QM9DataModule(MoleculeDataModule):
     Parameters
     ----------
     target : str
-        One of U0, U, H, G, homo, lumo, gap, zpve, mu, alpha, r2, cv, alpha_aniso; they are
-        described in `qm9.targets.TARGETS`.
+        One of the scalars U0, U, H, G, homo, lumo, gap, zpve, mu, alpha, r2, cv, alpha_aniso, the
+        vectors charge_dipole and dipole, and the tensor quadrupole; they are described in
+        `qm9.targets.TARGETS`.
     graph : {"bonds", "radius"}
         ``bonds``: edges between bonded atoms (the published choice); ``radius``: between all atoms
         within `cutoff`.
@@ -106,6 +109,8 @@ class QM9DataModule(MoleculeDataModule):
     ) -> None:
         super().__init__()
         self.target = get_target(target)
+        if target in COMPUTED:
+            check_installed(target)
         batch_sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
         seeds = {"split_seed": split_seed, "shuffle_seed": shuffle_seed}
         check_loading(graph, cutoff, MAX_CUTOFF, batch_sizes, seeds)
@@ -114,6 +119,7 @@ class QM9DataModule(MoleculeDataModule):
             ("train_size", "val_size", "test_size"), (train_size, val_size, test_size), sizes
         ):
             check_size(name, size, largest, smallest=2 if name == "val_size" else 1)
+        self._results: XtbResults | None = None
         # Not sent to the loggers: the model's hyperparameters hold a target and a cutoff as well.
         self.save_hyperparameters(logger=False)
 
@@ -121,9 +127,11 @@ class QM9DataModule(MoleculeDataModule):
 
     @override
     def prepare_data(self) -> None:
-        """Build the cache if there is none; Lightning calls this once per node."""
+        """Build the cache if there is none, and compute targets; Lightning calls it once a node."""
         if not hasattr(self, "data"):
             self.data = load_or_build(self.hparams["cache_dir"])
+        if self.target.name in COMPUTED and self._results is None:
+            self._results = self._compute()
 
     @override
     def load(self) -> None:
@@ -132,21 +140,45 @@ class QM9DataModule(MoleculeDataModule):
             self._load()
 
     def _load(self) -> None:
-        hp = self.hparams
         self.prepare_data()
-        self.splits = make_splits(
-            hp["split"],
-            hp["split_seed"],
-            len(self.data),
-            train_size=hp["train_size"],
-            val_size=hp["val_size"],
-            test_size=hp["test_size"],
-        )
+        self.splits = self._draw()
+        if self._results is not None:
+            self._y = self._take(self._results)
+        else:
+            self._y = self.data.target(self.target.name)
         self.splits |= validation_halves(self.splits["val"])
-        train_y = self.data.target(self.target.name)[self.splits["train"]]
-        self.target_mean = float(train_y.mean())
+        train_y = self._y[self.splits["train"]]
+        self.target_mean = 0.0 if self.target.rank else float(train_y.mean())
         # A single molecule has no spread, and division by zero is to be avoided.
-        self.target_std = float(train_y.std(correction=0)) or 1.0
+        self.target_std = float((train_y - self.target_mean).square().mean().sqrt()) or 1.0
+
+    def _draw(self) -> dict[str, Tensor]:
+        """Draw the three parts."""
+        hp = self.hparams
+        sizes = {name: hp[name] for name in ("train_size", "val_size", "test_size")}
+        return make_splits(hp["split"], hp["split_seed"], len(self.data), **sizes)
+
+    def _compute(self) -> XtbResults:
+        """Compute the target of all parts' molecules, or look it up."""
+        rows = torch.cat(list(self._draw().values())).numpy()
+        return load_or_compute(self.data, rows, self.hparams["cache_dir"])
+
+    def _take(self, results: XtbResults) -> Tensor:
+        """Spread results over all molecules, NaN elsewhere; leave failures out of the parts."""
+        data = self.data
+        y = torch.full((len(data), *self.target.shape), torch.nan, dtype=torch.float64)
+        y[results.rows] = torch.from_numpy(getattr(results.moments, self.target.name))
+        if len(results.failed):
+            named = ", ".join(
+                f"{int(data.index[row])} ({data.smiles(row)})" for row in results.failed.tolist()
+            )
+            rank_zero_info(
+                f"note: {self.target.method} does not converge for these molecules, which are left "
+                f"out: {named}"
+            )
+            known = ~y.isnan().any(dim=-1)
+            self.splits = {part: rows[known[rows]] for part, rows in self.splits.items()}
+        return y
 
     @override
     def place(self, device: torch.device, dtype: torch.dtype = torch.float32) -> MoleculeStore:
@@ -158,9 +190,8 @@ class QM9DataModule(MoleculeDataModule):
             # The edges of all QM9 take half a second and 80 MB. Searching the edges of every batch
             # anew would take longer than gathering them from here.
             edges, offsets = radius_edges(data.pos, data.node_offsets, self.hparams["cutoff"])
-        y = data.target(self.target.name)
         return MoleculeStore(
-            data.z, data.pos.to(dtype), data.node_offsets, edges, offsets, y, device
+            data.z, data.pos.to(dtype), data.node_offsets, edges, offsets, self._y, device
         )
 
     # ---- molecules ------------------------------------------------------------------------
@@ -173,7 +204,7 @@ class QM9DataModule(MoleculeDataModule):
     @override
     def all_targets(self) -> Tensor:
         """Get the target of all molecules."""
-        return self.data.target(self.target.name)
+        return self._y
 
     @override
     def numbers(self) -> Tensor:
@@ -193,8 +224,11 @@ class QM9DataModule(MoleculeDataModule):
         dict
             ``baseline/mean_mae``, ``baseline/elements_mae``, ``baseline/bonds_mae`` on test
             molecules, and the same with ``val_`` before the name on validation molecules, all in
-            the reporting unit.
+            the reporting unit. A vector or tensor has the first only: its mean over orientations
+            is zero, and counts have no direction.
         """
+        if self.target.rank:
+            return self._zero_predictor()
         data, parts = self.data, ("train", "test", "val_select")
         key = fingerprint(
             (
@@ -211,6 +245,15 @@ class QM9DataModule(MoleculeDataModule):
         )
         folder = cache_folder(self.hparams["cache_dir"])
         return remembered(folder / f"baselines-{key}.json", self._measure_baselines)
+
+    def _zero_predictor(self) -> dict[str, float]:
+        """Measure the only equivariant guess of a vector or tensor."""
+        factor = self.target.reporting_factor
+        on_test, on_val = (
+            Baselines(float(np.abs(self.targets(part)).mean()) * factor)
+            for part in ("test", "val_select")
+        )
+        return on_test.to_results() | on_val.to_results("val_")
 
     def _measure_baselines(self) -> dict[str, float]:
         train, test, val = (

@@ -35,6 +35,7 @@ from lightning_modules.options import (
     LossName,
     ScheduleName,
     check_force_weight,
+    check_inner_irreps,
     check_network_size,
     check_training_options,
     irreps_of_channels,
@@ -44,6 +45,7 @@ from lightning_modules.own_target import find_target, is_energy
 from lightning_modules.regularizers import GroupLasso, PowerBalance, check_regularizers
 from lightning_modules.schedules import learning_rate_factor
 from lightning_modules.target_reference import ReferenceName, TargetReference, reference_data
+from lightning_modules.tensor_targets import check_readout, check_target_rank, tensor_metrics
 from lightning_modules.weight_averaging import WeightAverage
 from networks.channelwise.choice import KernelName
 from networks.channelwise.libraries import check_device
@@ -72,13 +74,17 @@ PARTS: Mapping[TrainerFn | None, tuple[str, ...]] = {
 class EquivariantRegressor(LightningModule):
     """Regression of one molecular property with an `EquivariantConvNet` or a `GatedNetwork`.
 
+    The property is a scalar, a vector or a traceless symmetric tensor of rank 2 (`qm9.targets`).
+
     The network learns the standardized target: what is left of the target without each molecule's
     reference (`TargetReference`), divided by its standard deviation. Predictions and errors are
     always of the whole target, and metrics are in its reporting unit (meV for energies).
 
     Logged are ``train/loss``, ``lr`` and, for validation (``val``, on the data module's
     ``val_select``) and ``test``, ``mae`` and ``rmse`` in the reporting unit and
-    ``mse_standardized``, the published "loss". If forces are trained on, ``force_mae`` is the mean
+    ``mse_standardized``, the published "loss". Errors of a vector or tensor are of its components;
+    ``vector_error`` is the mean norm of the deviation, and ``norm_mae`` the mean absolute error of
+    the norm. If forces are trained on, ``force_mae`` is the mean
     absolute error of their components, in the reporting unit per angstrom.
 
     Parameters
@@ -93,8 +99,8 @@ class EquivariantRegressor(LightningModule):
     reference : {"none", "mean", "composition"}, optional
         What is subtracted from the target before the network learns it: nothing, the mean over the
         training part, or a least-squares fit on element counts. By default ``composition`` for the
-        atomization energies ``U0 U H G`` and energies of one's own structures, and ``mean`` for
-        other targets.
+        atomization energies ``U0 U H G`` and energies of one's own structures, ``none`` for vectors
+        and tensors, and ``mean`` for other targets.
     network : str
         ``convnet``, the published network (`networks.convnet`); ``gated``, one like NequIP: tensor
         products channel by channel, self-connections, gates (`networks.gated`); or the import path
@@ -137,6 +143,10 @@ class EquivariantRegressor(LightningModule):
     kept : list of dict, optional
         What stays of every layer, as a run with fewer paths or channels has it in its
         configuration; by default everything.
+    inner_irreps : str, optional
+        Feature irreps of all layers but the last, and with their degrees the edges that these
+        layers see; a part of `irreps`, which is the default. So a vector can be predicted by a
+        network that has l = 1 in its last layer only.
     loss : {"mse", "l1", "huber"}
         Loss of the standardized target; ``huber`` is linear beyond one standard deviation.
     force_weight : float
@@ -217,6 +227,7 @@ class EquivariantRegressor(LightningModule):
         trim_unreachable: bool = True,
         edge_irreps: str | None = None,
         kept: list[dict[str, Any]] | None = None,
+        inner_irreps: str | None = None,
         loss: LossName = "mse",
         force_weight: float = 0.0,
         lr: float = 1e-3,
@@ -247,6 +258,8 @@ class EquivariantRegressor(LightningModule):
         channels = (channels_l0, channels_l1, channels_l2, channels_l3, channels_l4)
         if any(c is not None for c in channels):
             irreps = irreps_of_channels(channels)
+        self.target = find_target(target, unit)
+        check_target_rank(self.target, irreps, reference, irrep_dropout, force_weight)
         sizes = sizes_of(
             network,
             num_layers=num_layers,
@@ -267,6 +280,7 @@ class EquivariantRegressor(LightningModule):
                 "kernel": kernel != "auto",
                 "trim_unreachable": not trim_unreachable,
                 "kept": kept is not None,
+                "inner_irreps": inner_irreps is not None,
                 "irrep_dropout": irrep_dropout != "none",
                 "compile": compile,
                 "cuda_graph": cuda_graph,
@@ -295,7 +309,8 @@ class EquivariantRegressor(LightningModule):
                 **shared,
                 **sizes,
                 trim_unreachable=trim_unreachable,
-                kept=kept,
+                kept=check_inner_irreps(irreps, inner_irreps, edge_irreps, num_layers, kept),
+                irreps_readout=self.target.irrep,
             )
             nested = NestedNetworks(known)
             check_irrep_dropout(irrep_dropout, nested.degrees, compile, cuda_graph)
@@ -303,23 +318,26 @@ class EquivariantRegressor(LightningModule):
             if compile:
                 known.compile_tensor_products()
             self.network = known
+        check_readout(self.target, self.network)
         check_regularizers(group_lasso, power_balance, irrep_dropout, cuda_graph)
         self.group_lasso: GroupLasso | None = GroupLasso(self.network) if group_lasso else None
         self.power_balance: PowerBalance | None = (
             PowerBalance(self.network) if power_balance else None
         )
         self._subset_schedule: SubsetSchedule | None = None
-        self.target = find_target(target, unit)
         if reference is None:
             is_extensive = is_energy(self.target) if unit else target in ATOMIZATION_ENERGIES
             reference = "composition" if is_extensive else "mean"
-        self.reference = TargetReference(reference, sizes["num_elements"])
+            reference = "none" if self.target.rank else reference
+        self.reference = TargetReference(reference, sizes["num_elements"], self.target.rank)
         self.save_hyperparameters()
         self.loss = LOSSES[loss]()
         self.train_loss = MeanMetric()
         weights = {"group_lasso": group_lasso, "power_balance": power_balance}
         self.penalties = nn.ModuleDict({name: MeanMetric() for name, w in weights.items() if w})
-        self.metrics = nn.ModuleDict({f"{split}_metrics": _metrics() for split in ("val", "test")})
+        self.metrics = nn.ModuleDict(
+            {f"{split}_metrics": _metrics(self.target.rank) for split in ("val", "test")}
+        )
         if force_weight:
             for split in ("val", "test"):
                 self.metrics[f"{split}_force_mae"] = MeanAbsoluteError()
@@ -463,7 +481,7 @@ class EquivariantRegressor(LightningModule):
         Returns
         -------
         Tensor
-            [g] float64, target's unit (eV for energies).
+            [g] float64, target's unit (eV for energies); [g, 1] zeros for a vector or tensor.
         """
         return self.reference.of(batch)
 
@@ -488,7 +506,7 @@ class EquivariantRegressor(LightningModule):
         Returns
         -------
         Tensor
-            [g].
+            [g], or [g, m] for a vector or tensor.
         """
         prediction: Tensor = self.network(batch)
         return prediction
@@ -504,7 +522,7 @@ class EquivariantRegressor(LightningModule):
         Returns
         -------
         Tensor
-            [g] float64, e.g. meV.
+            [g] or [g, m] float64, e.g. meV.
         """
         return self.reference.restore(batch, self(batch)) * self.target.reporting_factor
 
@@ -588,7 +606,7 @@ class EquivariantRegressor(LightningModule):
         Returns
         -------
         tuple of Tensor
-            [g] rows of the data set, predictions and targets in the reporting unit.
+            [g] rows of the data set; [g] or [g, m] predictions and targets in the reporting unit.
         """
         target = batch.y.to(torch.float64) * self.target.reporting_factor
         return batch.idx, self.predict_target(batch), target
@@ -616,6 +634,9 @@ class EquivariantRegressor(LightningModule):
             f"{split}/rmse": values["mse"].sqrt() * self.reporting_scale(),
             f"{split}/mse_standardized": values["mse"],
         }
+        for name in ("vector_error", "norm_mae"):
+            if name in values:
+                report[f"{split}/{name}"] = values[name] * self.reporting_scale()
         if f"{split}_force_mae" in self.metrics:
             force_mae = cast(MeanAbsoluteError, self.metrics[f"{split}_force_mae"])
             if force_mae.update_count:
@@ -703,5 +724,6 @@ class EquivariantRegressor(LightningModule):
             Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
 
-def _metrics() -> MetricCollection:
-    return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError()})
+def _metrics(rank: int) -> MetricCollection:
+    more = tensor_metrics() if rank else {}
+    return MetricCollection({"mae": MeanAbsoluteError(), "mse": MeanSquaredError(), **more})

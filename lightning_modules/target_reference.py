@@ -31,7 +31,7 @@ class ReferenceData(Protocol):
         """Part names to [molecules] int64 indices."""
 
     def targets(self, part: str) -> NDArray[np.float64]:
-        """[molecules] float64 of one part, target's unit."""
+        """[molecules] or [molecules, m] float64 of one part, target's unit."""
 
     def element_counts(self, part: str) -> NDArray[np.int64]:
         """[molecules, max z + 1] int64 of one part, columns are atomic numbers."""
@@ -90,6 +90,9 @@ class TargetReference(nn.Module):
         What is subtracted.
     num_elements : int
         Size of the table of weights: one more than the largest atomic number.
+    rank : int
+        0 for a scalar target. Of a vector or tensor (1, 2) nothing is subtracted, and std is the
+        root mean square of its components: any other map would depend on the orientation.
 
     Attributes
     ----------
@@ -102,20 +105,23 @@ class TargetReference(nn.Module):
     Raises
     ------
     ValueError
-        If `kind` is unknown.
+        If `kind` is unknown, or is not ``none`` for a vector or tensor.
     """
 
     std: Tensor
     intercept: Tensor
     weights: Tensor
 
-    def __init__(self, kind: ReferenceName, num_elements: int) -> None:
+    def __init__(self, kind: ReferenceName, num_elements: int, rank: int = 0) -> None:
         super().__init__()
         if kind not in get_args(ReferenceName):
             raise ValueError(
                 f"reference {kind!r} is unknown: choose one of {', '.join(get_args(ReferenceName))}"
             )
+        if rank and kind != "none":
+            raise ValueError(f"reference {kind} is for scalars: choose none for a vector or tensor")
         self.kind = kind
+        self.rank = rank
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
         self.register_buffer("weights", torch.zeros(num_elements, dtype=torch.float64))
@@ -143,7 +149,8 @@ class TargetReference(nn.Module):
             own_fit = getattr(data, "composition_fit", None)
             fit = own_fit() if own_fit is not None else fit_composition(counts, y)
             residual = y - fit.predict(counts)
-        std = float(residual.std())
+        # Not about the mean, which a vector or tensor has in the data's own orientation only.
+        std = float(np.sqrt(np.square(y).mean())) if self.rank else float(residual.std())
         # One molecule, or a target that the reference determines, leaves no scale to divide by.
         self.std.fill_(std if std > NEGLIGIBLE * float(np.abs(y).max()) else 1.0)
         self.intercept.fill_(fit.intercept)
@@ -204,8 +211,10 @@ class TargetReference(nn.Module):
         Returns
         -------
         Tensor
-            [g] float64, target's unit.
+            [g] float64, target's unit; [g, 1] zeros for a vector or tensor.
         """
+        if self.rank:
+            return self.intercept.new_zeros(batch.num_graphs, 1)
         per_atom = self.weights[batch.z]
         reference: Tensor = self.intercept.repeat(batch.num_graphs).index_add(
             0, batch.batch, per_atom
@@ -218,13 +227,13 @@ class TargetReference(nn.Module):
         Parameters
         ----------
         batch : Batch
-            With ``y`` [g] in the target's unit.
+            With ``y`` [g], or [g, m] for a vector or tensor, in the target's unit.
 
         Returns
         -------
         Tensor
-            [g] (y - reference) / std, computed in float64 and returned in the default dtype: a mean
-            of -76 eV would cost float32 its last digits.
+            As ``y``: (y - reference) / std, computed in float64 and returned in the default dtype:
+            a mean of -76 eV would cost float32 its last digits.
         """
         y: Tensor = batch.y.to(self.std.dtype)
         return ((y - self.of(batch)) / self.std).to(torch.get_default_dtype())
@@ -237,12 +246,12 @@ class TargetReference(nn.Module):
         batch : Batch
             The molecules.
         standardized : Tensor
-            [g] the network's predictions.
+            [g] or [g, m] the network's predictions.
 
         Returns
         -------
         Tensor
-            [g] float64, target's unit.
+            The same shape, float64, target's unit.
         """
         return standardized.to(self.std.dtype) * self.std + self.of(batch)
 

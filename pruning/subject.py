@@ -142,7 +142,7 @@ class Subject:
         options = dict(self.checkpoint["hyper_parameters"])
         # Neither subsets nor penalties: the smaller network may have no irrep that they concern.
         plain = {"irrep_dropout": "none", "group_lasso": 0.0, "power_balance": 0.0}
-        options |= {"kept": kept_to_json(network.kept), **plain}
+        options |= {"kept": kept_to_json(network.kept), "inner_irreps": None, **plain}
         carried = ("epoch", "global_step", "pytorch-lightning_version")
         write_checkpoint(
             path,

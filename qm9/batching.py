@@ -71,7 +71,7 @@ class MoleculeStore:
     edge_offsets : Tensor
         [mol + 1] int64, first edge of each molecule and the total.
     y : Tensor
-        [mol] float64, the target.
+        [mol] float64, the target; [mol, m] for a vector or tensor.
     device : torch.device or str
         Device of the molecules and of the batches.
     more : mapping of str to (str, Tensor)
@@ -145,9 +145,10 @@ class MoleculeStore:
         ------
         Batch
             With ``z`` [n] int64, ``pos`` [n, 3], ``edge_index`` [2, e] int64 (sorted by target,
-            then source), ``batch`` [n] int64, ``ptr`` [g + 1] int64, ``y`` [g] float64, ``idx`` [g]
-            int64 (rows of the data set), ``neighbor_counts`` (NumPy [n] int64, edges into every
-            node), ``elements`` (the atomic numbers of the whole data set) and the fields of `more`.
+            then source), ``batch`` [n] int64, ``ptr`` [g + 1] int64, ``y`` [g] or [g, m] float64,
+            ``idx`` [g] int64 (rows of the data set), ``neighbor_counts`` (NumPy [n] int64, edges
+            into every node), ``elements`` (the atomic numbers of the whole data set) and the fields
+            of `more`.
         """
         limit = _EDGES_AT_ONCE if self.device.type == "cpu" else _EDGES_AT_ONCE_ON_DEVICE
         taken: list[Tensor] = []

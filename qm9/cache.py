@@ -17,7 +17,8 @@ from torch import Tensor
 
 from qm9.graphs import bond_edges
 from qm9.source import Source, find_source, read_molecules
-from qm9.targets import TARGETS, compute_targets
+from qm9.targets import CHARGE_DIPOLE, SCALARS, compute_targets
+from qm9.tensors import charge_dipoles
 from structures import array_file
 from structures.array_file import (
     CacheDamagedError,
@@ -27,10 +28,11 @@ from structures.array_file import (
     write_arrays,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Increased whenever the meaning of a field changes, so that older caches are rebuilt."""
 
-FILE_NAME = "qm9.cache"
+FILE_NAME = f"qm9-{FORMAT_VERSION}.cache"
+"""With the version, so that two versions of this program do not rebuild each other's cache."""
 LOCK_NAME = "qm9.lock"
 _MAGIC = b"IRREPSCOPE-QM9\n\0"
 
@@ -53,7 +55,9 @@ class PreparedData:
     bond_offsets : Tensor
         [mol + 1] int64, first bond of each molecule and the total.
     targets : Tensor
-        [mol, target] float64, in the units of `TARGETS`.
+        [mol, target] float64, in the order and the units of `qm9.targets.SCALARS`.
+    charge_dipole : Tensor
+        [mol, 3] float64, dipole moment of the Mulliken charges in D.
     index : Tensor
         [mol] int32, QM9's own 1-based index.
     smiles_text, smiles_offsets : Tensor
@@ -68,6 +72,7 @@ class PreparedData:
     bonds: Tensor
     bond_offsets: Tensor
     targets: Tensor
+    charge_dipole: Tensor
     index: Tensor
     smiles_text: Tensor
     smiles_offsets: Tensor
@@ -82,8 +87,10 @@ class PreparedData:
         return self.smiles_text[start:stop].numpy().tobytes().decode("ascii")
 
     def target(self, name: str) -> Tensor:
-        """Get one target in its own unit, [mol] float64."""
-        return self.targets[:, list(TARGETS).index(name)].contiguous()
+        """Get one target in its own unit, [mol] float64, or [mol, 3] for ``charge_dipole``."""
+        if name == CHARGE_DIPOLE.name:
+            return self.charge_dipole
+        return self.targets[:, list(SCALARS).index(name)].contiguous()
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -152,7 +159,8 @@ def prepare(source: Source, *, progress: bool = True) -> PreparedData:
         If a file is missing or damaged; names file and row.
     """
     raw = read_molecules(source, progress=progress)
-    node_offsets = torch.from_numpy(_offsets(raw.num_atoms))
+    offsets = _offsets(raw.num_atoms)
+    node_offsets = torch.from_numpy(offsets)
     z, pos = torch.from_numpy(raw.z.copy()), torch.from_numpy(raw.pos)
     bonds, bond_offsets = bond_edges(pos, z, node_offsets)
     targets = compute_targets(raw.properties, raw.polarizability, raw.composition)
@@ -165,6 +173,7 @@ def prepare(source: Source, *, progress: bool = True) -> PreparedData:
         bonds=bonds,
         bond_offsets=bond_offsets,
         targets=torch.from_numpy(targets),
+        charge_dipole=torch.from_numpy(charge_dipoles(raw.charges, raw.pos, offsets)),
         index=torch.from_numpy(raw.index),
         smiles_text=torch.from_numpy(np.frombuffer(text, np.uint8).copy()),
         smiles_offsets=torch.from_numpy(_offsets(lengths)),
@@ -197,7 +206,7 @@ def write_cache(path: Path, data: PreparedData, source: Source) -> None:
         "format": FORMAT_VERSION,
         "source": source.identity(),
         "checksums": dict(source.checksums or {}),
-        "targets": list(TARGETS),
+        "targets": list(SCALARS),
     }
     arrays = {name: tensor.numpy() for name, tensor in vars(data).items()}
     write_arrays(path, _MAGIC, header, arrays)
@@ -226,7 +235,7 @@ def read_cache(path: Path, source: Source) -> PreparedData:
     identity = source.identity()
     if not {"format", "targets", "source"} <= header.keys():
         raise CacheDamagedError("is not a cache of this program")
-    if header["format"] != FORMAT_VERSION or header["targets"] != list(TARGETS):
+    if header["format"] != FORMAT_VERSION or header["targets"] != list(SCALARS):
         raise CacheOutdatedError("was made by another version of this program")
     if header["source"] != identity:
         raise CacheOutdatedError(f"was made from another version of {identity['package']}")

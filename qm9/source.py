@@ -42,6 +42,8 @@ PROPERTY_COLUMNS: Mapping[str, str] = {
     "G": "GibbsFreeEnergy_298K_au",
     "cv": "Heatcapacity_Cv_cal_mol_K",
 }
+CHARGES = "Mulliken_pop"
+"""Column of the Mulliken charges, which are net charges in e."""
 PART_COLUMNS = (
     "XYZ_file",
     "Index",
@@ -50,12 +52,16 @@ PART_COLUMNS = (
     "Stoichiometry",
     "Elements",
     "XYZ_Ang",
+    CHARGES,
     *PROPERTY_COLUMNS.values(),
 )
 TENSOR_COLUMNS = ("A_xx", "A_xy", "A_yy", "A_xz", "A_yz", "A_zz")
 
 RT = 0.000944
 """R T at 298.15 K in hartree, the difference between enthalpy and internal energy."""
+
+NEUTRAL = 1e-4
+"""Largest total charge of a molecule in e that is rounding."""
 
 _REINSTALL = f"reinstall it with: pip install --force-reinstall {PACKAGE}"
 
@@ -114,6 +120,8 @@ class RawMolecules:
         [n] uint8, atomic numbers.
     pos : array
         [n, 3] float64, angstrom. The CSV has ten decimals, more than float32 can hold.
+    charges : array
+        [n] float64, Mulliken charges in e.
     composition : array
         [mol, 5] int64, numbers of H, C, N, O and F.
     properties : dict of str to array
@@ -127,6 +135,7 @@ class RawMolecules:
     num_atoms: NDArray[np.int64]
     z: NDArray[np.uint8]
     pos: NDArray[np.float64]
+    charges: NDArray[np.float64]
     composition: NDArray[np.int64]
     properties: dict[str, NDArray[np.float64]]
     polarizability: NDArray[np.float64]
@@ -302,11 +311,13 @@ class _Table:
         self.polarizability: list[list[float]] = []
         self.z: list[bytes] = []
         self.pos: list[NDArray[np.float64]] = []
+        self.charges: list[NDArray[np.float64]] = []
 
     def append(self, row: _Row, tensors: dict[str, list[float]]) -> None:
         index = self._index(row)
         z, composition = _elements(row)
         coordinates = _coordinates(row, len(z))
+        charges = _charges(row, len(z))
         properties = row.numbers(
             "a property", [row.fields[column] for column in PROPERTY_COLUMNS.values()]
         )
@@ -323,6 +334,7 @@ class _Table:
         self.polarizability.append(tensor)
         self.z.append(z)
         self.pos.append(coordinates)
+        self.charges.append(charges)
 
     def _index(self, row: _Row) -> int:
         text = row.fields["Index"]
@@ -342,6 +354,7 @@ class _Table:
             num_atoms=np.array([len(z) for z in self.z], dtype=np.int64),
             z=np.frombuffer(b"".join(self.z), dtype=np.uint8),
             pos=np.concatenate(self.pos).reshape(-1, 3),
+            charges=np.concatenate(self.charges),
             composition=np.array(self.composition, dtype=np.int64),
             properties={name: properties[:, i] for i, name in enumerate(PROPERTY_COLUMNS)},
             polarizability=np.array(self.polarizability, dtype=np.float64),
@@ -376,6 +389,17 @@ def _coordinates(row: _Row, num_atoms: int) -> NDArray[np.float64]:
     if len(values) != 3 * num_atoms or any(atom.count(",") != 2 for atom in atoms):
         raise row.error("XYZ_Ang has an atom without exactly three coordinates")
     return np.array(values)
+
+
+def _charges(row: _Row, num_atoms: int) -> NDArray[np.float64]:
+    """Read a row's Mulliken charges, [num_atoms], which sum to zero up to their rounding."""
+    texts = row.fields[CHARGES].removeprefix("[").removesuffix("]").split(",")
+    if len(texts) != num_atoms:
+        raise row.error(f"{CHARGES} has {len(texts)} charges for {num_atoms} atoms")
+    charges = np.array(row.numbers(CHARGES, texts))
+    if abs(total := charges.sum()) > NEUTRAL:
+        raise row.error(f"the charges in {CHARGES} sum to {total:.3g} e instead of 0")
+    return charges
 
 
 def _check_physics(row: _Row, value: Mapping[str, float], tensor: list[float]) -> None:

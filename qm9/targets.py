@@ -25,6 +25,12 @@ ATOM_REFERENCES: Mapping[str, tuple[float, ...]] = {
 }
 """Energies of the free atoms H, C, N, O and F in hartree: atomref.txt of the QM9 publication."""
 
+DFT = "B3LYP/6-31G(2df,p)"
+"""Level of theory of QM9's own properties."""
+
+GFN2_XTB = "GFN2-xTB"
+"""Level of theory of computed targets (doi:10.1021/acs.jctc.8b01176)."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -40,26 +46,51 @@ class Target:
         Unit of reported errors, e.g. ``meV``.
     reporting_factor : float
         ``value[reporting_unit] = reporting_factor * value[unit]``.
-    tensor_rank : int
-        0 for a scalar; 1 or 2 for the norm of a vector or of a traceless symmetric tensor, which a
-        readout may compute from an l=1 or l=2 feature.
+    rank : int
+        0 for a scalar, 1 for a vector, 2 for a traceless symmetric tensor. A norm is a scalar.
     description : str
         The target in words.
+    method : str
+        Level of theory, e.g. ``GFN2-xTB``.
     """
 
     name: str
     unit: str
     reporting_unit: str
     reporting_factor: float
-    tensor_rank: int
+    rank: int
     description: str
+    method: str = DFT
+
+    @property
+    def irrep(self) -> str:
+        """Irrep of the target, natural parity: ``0e``, ``1o`` or ``2e``."""
+        return ("0e", "1o", "2e")[self.rank]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of the components, in the order of ``y``; empty for a scalar.
+
+        Those of a tensor are e3nn's for l = 2, see `qm9.tensors.spherical_components`.
+        """
+        return ((), ("x", "y", "z"), ("xz", "xy", "yy", "yz", "zz-xx"))[self.rank]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one molecule's target: () for a scalar, (3,) or (5,)."""
+        return (len(self.components),) if self.rank else ()
+
+    @property
+    def kind(self) -> str:
+        """The rank in a word: scalar, vector or tensor."""
+        return ("scalar", "vector", "tensor")[self.rank]
 
 
 def _energy(name: str, description: str) -> Target:
     return Target(name, "eV", "meV", 1000.0, 0, description)
 
 
-TARGETS: Mapping[str, Target] = {
+SCALARS: Mapping[str, Target] = {
     target.name: target
     for target in (
         _energy("U0", "atomization energy at 0 K"),
@@ -70,7 +101,7 @@ TARGETS: Mapping[str, Target] = {
         _energy("lumo", "energy of the lowest unoccupied molecular orbital"),
         _energy("gap", "difference between the energies of lumo and homo"),
         _energy("zpve", "zero-point vibrational energy"),
-        Target("mu", "D", "D", 1.0, 1, "norm of the dipole moment"),
+        Target("mu", "D", "D", 1.0, 0, "norm of the dipole moment"),
         Target("alpha", "a0^3", "a0^3", 1.0, 0, "isotropic polarizability"),
         Target("r2", "a0^2", "a0^2", 1.0, 0, "electronic spatial extent"),
         Target("cv", "cal/(mol K)", "cal/(mol K)", 1.0, 0, "heat capacity at 298.15 K"),
@@ -79,11 +110,37 @@ TARGETS: Mapping[str, Target] = {
             "a0^3",
             "a0^3",
             1.0,
-            2,
+            0,
             "Frobenius norm of the traceless part of the polarizability tensor",
         ),
     )
 }
+"""Scalars that follow from the CSV's properties: the columns of the prepared data."""
+
+CHARGE_DIPOLE = Target(
+    "charge_dipole", "D", "D", 1.0, 1, "dipole moment of the Mulliken charges (vector)"
+)
+"""Sum of charge times position; the charges are QM9's own."""
+
+COMPUTED: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target("dipole", "D", "D", 1.0, 1, "dipole moment by GFN2-xTB (vector)", GFN2_XTB),
+        Target(
+            "quadrupole",
+            "D angstrom",
+            "D angstrom",
+            1.0,
+            2,
+            "traceless quadrupole moment about the centre of mass by GFN2-xTB (tensor)",
+            GFN2_XTB,
+        ),
+    )
+}
+"""Targets that `qm9.xtb` computes for the molecules that are asked for."""
+
+TARGETS: Mapping[str, Target] = {**SCALARS, CHARGE_DIPOLE.name: CHARGE_DIPOLE, **COMPUTED}
+"""All targets of QM9's molecules."""
 
 ATOMIZATION_ENERGIES = tuple(ATOM_REFERENCES)
 """Targets whose variance is almost all due to the molecules' composition."""
@@ -138,7 +195,7 @@ def compute_targets(
     polarizability: NDArray[np.float64],
     composition: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Compute all targets of all molecules, in the units of `TARGETS`.
+    """Compute the scalar targets of all molecules, in the units of `SCALARS`.
 
     Parameters
     ----------
@@ -153,10 +210,10 @@ def compute_targets(
     Returns
     -------
     array
-        [mol, target], columns in the order of `TARGETS`.
+        [mol, target], columns in the order of `SCALARS`.
     """
     columns = []
-    for target in TARGETS.values():
+    for target in SCALARS.values():
         if target.name == "alpha_aniso":
             columns.append(anisotropy(polarizability))
             continue

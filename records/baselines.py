@@ -20,16 +20,23 @@ class Baselines:
     Attributes
     ----------
     mean : float
-        Predicts the training part's mean for every molecule.
-    elements : float
-        Linear in the number of atoms of every element, with an intercept.
-    bonds : float
+        Predicts the training part's mean for every molecule; for a vector or tensor its mean over
+        all orientations, which is zero.
+    elements : float or None
+        Linear in the number of atoms of every element, with an intercept. None for a vector or
+        tensor, as counts have no direction.
+    bonds : float or None
         Linear in these and in the number of bonds of every kind: two elements and a bond order.
     """
 
     mean: float
-    elements: float
-    bonds: float
+    elements: float | None = None
+    bonds: float | None = None
+
+    @property
+    def strongest(self) -> float:
+        """Error of the predictor that knows most."""
+        return self.mean if self.bonds is None else self.bonds
 
     def to_results(self, prefix: str = "") -> dict[str, float]:
         """Name the errors as ``summary.json`` does.
@@ -42,13 +49,15 @@ class Baselines:
         Returns
         -------
         dict
-            ``baseline/mean_mae``, ``baseline/elements_mae`` and ``baseline/bonds_mae``.
+            ``baseline/mean_mae``, ``baseline/elements_mae`` and ``baseline/bonds_mae``, as far as
+            there are such predictors.
         """
-        return {
+        errors = {
             f"baseline/{prefix}mean_mae": self.mean,
             f"baseline/{prefix}elements_mae": self.elements,
             f"baseline/{prefix}bonds_mae": self.bonds,
         }
+        return {key: error for key, error in errors.items() if error is not None}
 
 
 def baselines_of(results: Mapping[str, float]) -> Baselines | None:
@@ -65,9 +74,9 @@ def baselines_of(results: Mapping[str, float]) -> Baselines | None:
         None if the run has none, because an earlier version of this program trained it.
     """
     keys = ("baseline/mean_mae", "baseline/elements_mae", "baseline/bonds_mae")
-    if any(key not in results for key in keys):
+    if keys[0] not in results:
         return None
-    return Baselines(*(results[key] for key in keys))
+    return Baselines(results[keys[0]], results.get(keys[1]), results.get(keys[2]))
 
 
 def learned_enough(test_mae: float, baselines: Baselines) -> bool:
@@ -80,7 +89,7 @@ def learned_enough(test_mae: float, baselines: Baselines) -> bool:
     baselines : Baselines
         On test molecules.
     """
-    return test_mae * FACTOR <= baselines.bonds
+    return test_mae * FACTOR <= baselines.strongest
 
 
 def describe_learning(test_mae: float, baselines: Baselines, unit: str) -> str:
@@ -100,15 +109,20 @@ def describe_learning(test_mae: float, baselines: Baselines, unit: str) -> str:
     str
         One line with the baselines; if the network has learned too little, a second one says so.
     """
-    known = (
-        f"Without a network: {baselines.bonds:.4g} {unit} from element and bond counts, "
-        f"{baselines.elements:.4g} from element counts, {baselines.mean:.4g} from the mean"
-    )
+    if baselines.bonds is None:
+        known = f"Without a network: {baselines.mean:.4g} {unit} from predicting zero"
+        reach = "predicting zero reaches"
+    else:
+        known = (
+            f"Without a network: {baselines.bonds:.4g} {unit} from element and bond counts, "
+            f"{baselines.elements:.4g} from element counts, {baselines.mean:.4g} from the mean"
+        )
+        reach = "element and bond counts reach"
     if learned_enough(test_mae, baselines):
         return known
     return (
         f"{known}\n"
         f"This network has learned too little for its irreps to be judged: its test MAE of "
-        f"{test_mae:.4g} {unit} is not {FACTOR:g} times smaller than the {baselines.bonds:.4g} "
-        f"{unit} that element and bond counts reach. Train it longer, or on more molecules."
+        f"{test_mae:.4g} {unit} is not {FACTOR:g} times smaller than the "
+        f"{baselines.strongest:.4g} {unit} that {reach}. Train it longer, or on more molecules."
     )

@@ -26,6 +26,7 @@ LATER_KEYS = {
     "init_from": None,
     "model.edge_irreps": None,
     "model.kept": None,
+    "model.inner_irreps": None,
     "model.network": "convnet",
     "model.network_args": None,
     "model.kernel": "auto",

@@ -79,6 +79,8 @@ class Settings:
         UMAP's seed.
     dpi : int
         Resolution of the pictures.
+    rank : int
+        0 for a scalar target. Of a vector or tensor (1, 2), norms are recorded and shown.
     """
 
     target: str
@@ -92,6 +94,12 @@ class Settings:
     min_dist: float = 0.1
     seed: int = 0
     dpi: int = 150
+    rank: int = 0
+
+    @property
+    def shown_target(self) -> str:
+        """What is shown of the target, in words."""
+        return f"norm of {self.target}" if self.rank else self.target
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Molecules:
     smiles : array of str
         [g].
     target : array
-        [g] float64, reporting units.
+        [g] float64, reporting units; norms of a vector or tensor.
     elements : array
         [t] int64 atomic numbers, ascending: the columns of `element_counts`.
     element_counts : array
@@ -134,9 +142,12 @@ class Snapshot:
     blocks : dict of str to array
         For each irrep its [g, c] float32 invariant channels.
     prediction : array
-        [g] float64, reporting units.
+        [g] float64, reporting units; norms of a vector or tensor.
     is_best : bool
         Whether this is the best checkpoint, taken after training.
+    error : array or None
+        [g] float64, reporting units: absolute error, or norm of the deviation. None in a file of an
+        earlier version, whose targets are scalars.
     """
 
     epoch: int
@@ -144,6 +155,7 @@ class Snapshot:
     blocks: dict[str, NDArray[np.float32]]
     prediction: NDArray[np.float64]
     is_best: bool = False
+    error: NDArray[np.float64] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -161,7 +173,8 @@ class LatentEpoch:
         As in `Snapshot`.
     molecules : Molecules
     prediction, error : array
-        [g] float64, reporting units; the error is absolute.
+        [g] float64, reporting units; the error is absolute. Norms of a vector or tensor, and of
+        its deviation.
     composition_free_target : array
         [g] float64, reporting units: the target minus its least-squares fit on element counts.
     spatial_score : array
@@ -245,6 +258,7 @@ def write_snapshot(directory: Path, snapshot: Snapshot) -> None:
             "step": np.array(snapshot.step),
             "is_best": np.array(snapshot.is_best),
             "prediction": snapshot.prediction,
+            **({} if snapshot.error is None else {"error": snapshot.error}),
             **arrays,
         },
         compress=False,  # training waits while this file is written
@@ -274,6 +288,7 @@ def read_snapshot(directory: Path, frame: Frame) -> Snapshot:
             blocks=_with_prefix(arrays, "block_"),
             prediction=arrays["prediction"],
             is_best=bool(arrays["is_best"]),
+            error=arrays.get("error"),
         )
 
 

@@ -33,6 +33,10 @@ class Summary:
         ``seed_everything``. JSON's ``false``, for a run without a seed, becomes None.
     irreps, target, unit, graph : str or None
         Canonical feature irreps, name of the target, unit of all errors, ``bonds`` or ``radius``.
+    rank : int or None
+        Rank of the target: 0 for a scalar, 1 for a vector, 2 for a traceless symmetric tensor.
+    method : str or None
+        Level of theory of the target, e.g. ``GFN2-xTB``; empty for data of one's own.
     reference : str or None
         What was subtracted from the target before the network learned it: ``none``, ``mean`` or
         ``composition``. The option may be unset, as its default depends on the target.
@@ -77,6 +81,8 @@ class Summary:
     layer_irreps: list[str] = field(default_factory=list)
     target: str | None = None
     unit: str | None = None
+    rank: int | None = None
+    method: str | None = None
     reference: str | None = None
     graph: str | None = None
     configuration: dict[str, Any] = field(default_factory=dict)

@@ -21,6 +21,9 @@ DESCRIPTIONS: Mapping[str, str] = {
     "r2": "electronic spatial extent",
     "cv": "heat capacity at 298.15 K",
     "alpha_aniso": "Frobenius norm of the traceless part of the polarizability tensor",
+    "charge_dipole": "dipole moment of the Mulliken charges (vector)",
+    "dipole": "dipole moment by GFN2-xTB (vector)",
+    "quadrupole": "traceless quadrupole moment about the centre of mass by GFN2-xTB (tensor)",
 }
 """Description of each target by its name, as in `qm9.targets`."""
 

@@ -133,7 +133,7 @@ def _places(home: Path) -> Iterator[tuple[str, str, list[Path]]]:
 def _is_enough(variable: str, folder: Path) -> bool:
     """Whether a folder that cannot be written serves all the same, for what it already holds."""
     if variable == CACHE_VARIABLE:
-        return os.access(folder / "qm9.cache", os.R_OK)
+        return any(os.access(path, os.R_OK) for path in folder.glob("qm9-*.cache"))
     return variable == "WANDB_CONFIG_DIR" and _can_enter(folder)
 
 

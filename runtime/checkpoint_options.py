@@ -25,6 +25,7 @@ NETWORK_KEYS = tuple(
         "irreps",
         "edge_irreps",
         "kept",
+        "inner_irreps",
         "num_layers",
         "embedding_dim",
         "num_elements",

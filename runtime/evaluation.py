@@ -20,8 +20,21 @@ from lightning_modules.regressor import EquivariantRegressor
 from records.files import replacing
 from runtime.checkpoints import holds_double_precision, read_checkpoint
 
-PREDICTION_COLUMNS = ("prediction", "target", "unit")
-"""Columns after the two that name a molecule."""
+
+def prediction_columns(model: EquivariantRegressor) -> tuple[str, ...]:
+    """Name the columns after the two that name a molecule.
+
+    Parameters
+    ----------
+    model : EquivariantRegressor
+        A vector or tensor as its target has a column for every component of prediction and
+        target, e.g. ``prediction_x``.
+    """
+    target = model.target
+    if not target.rank:
+        return ("prediction", "target", "unit")
+    names = (f"{what}_{c}" for what in ("prediction", "target") for c in target.components)
+    return (*names, "unit")
 
 
 def validate(
@@ -88,8 +101,8 @@ def predict(
     trainer, model, datamodule, checkpoint
         As in `validate`.
     output : Path
-        Gets the columns that name a molecule (index and SMILES, or frame and formula) and
-        `PREDICTION_COLUMNS`, in reporting units. The target is empty where it is not known.
+        Gets the columns that name a molecule (index and SMILES, or frame and formula) and those of
+        `prediction_columns`, in reporting units. The target is empty where it is not known.
 
     Returns
     -------
@@ -109,13 +122,12 @@ def predict(
     count = 0
     with replacing(output) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*datamodule.molecule_columns, *PREDICTION_COLUMNS))
+        writer.writerow((*datamodule.molecule_columns, *prediction_columns(model)))
         for idx_g, prediction_g, target_g in batches or []:
-            for idx, prediction, target in zip(
-                idx_g.tolist(), prediction_g.tolist(), target_g.tolist()
-            ):
-                known = "" if math.isnan(target) else f"{target:.6g}"
-                writer.writerow([*datamodule.molecule(idx), f"{prediction:.6g}", known, unit])
+            numbers_gk = torch.stack([prediction_g, target_g], dim=1).flatten(1)
+            for idx, numbers in zip(idx_g.tolist(), numbers_gk.tolist()):
+                cells = ("" if math.isnan(number) else f"{number:.6g}" for number in numbers)
+                writer.writerow([*datamodule.molecule(idx), *cells, unit])
                 count += 1
     return count
 

@@ -29,6 +29,7 @@ PACKAGES = (
     "qm9pack",
     "ase",
     "vesin",
+    "tblite",
 )
 GIT_SECONDS = 10.0
 """Longest wait for git, which can be slow on network file systems."""
@@ -45,8 +46,9 @@ def provenance(model: EquivariantRegressor, datamodule: MoleculeDataModule) -> d
     Returns
     -------
     dict
-        Irreps, degrees, parameter counts, target, unit, reference, graph, git commit and package
-        versions, under the names that ``summary.json`` and W&B's configuration have for them.
+        Irreps, degrees, parameter counts, target with its rank, level of theory and unit,
+        reference, graph, git commit and package versions, under the names that ``summary.json``
+        and W&B's configuration have for them.
     """
     network, target = model.network, model.target
     return {
@@ -58,6 +60,8 @@ def provenance(model: EquivariantRegressor, datamodule: MoleculeDataModule) -> d
         "params/total": network.num_parameters(),
         "params/reachable": network.num_reachable_parameters(),
         "target": target.name,
+        "rank": target.rank,
+        "method": target.method,
         "unit": target.reporting_unit,
         "reference": model.reference.kind,
         "graph": datamodule.hparams["graph"],

@@ -84,7 +84,7 @@ def load_or_build(
     """
     with contextlib.suppress(FileNotFoundError, CacheDamagedError, CacheOutdatedError):
         return read()
-    with _locked(path.parent, lock_name, what) as locked:
+    with locked_folder(path.parent, lock_name, what) as locked:
         # Another process may have built it in the meantime. Only the process that builds warns.
         try:
             return read()
@@ -246,7 +246,7 @@ def _verified_header(content: NDArray[np.uint8], magic: bytes) -> tuple[Any, int
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, lock_name: str, what: str) -> Iterator[bool]:
+def locked_folder(directory: Path, lock_name: str, what: str) -> Iterator[bool]:
     """Hold the folder's lock, and yield whether there is one; create the folder if it is missing.
 
     The operating system keeps the lock (flock), and releases it when the process ends in any way.

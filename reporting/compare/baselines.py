@@ -14,7 +14,7 @@ from reporting.compare.statistics import Estimate, mean_interval
 from reporting.read.runs import Run
 
 PREDICTORS = {
-    "mean": "the mean of the training molecules",
+    "mean": "the mean of the training molecules (zero for a vector or tensor)",
     "elements": "a linear fit to element counts",
     "bonds": "a linear fit to element and bond counts",
 }
@@ -101,7 +101,8 @@ def _errors(run: Run) -> dict[str, float]:
     """Return the errors of the predictors on a run's test molecules."""
     found = baselines_of(run.summary.results)
     if found is not None:
-        return {"mean": found.mean, "elements": found.elements, "bonds": found.bonds}
+        errors = {"mean": found.mean, "elements": found.elements, "bonds": found.bonds}
+        return {name: error for name, error in errors.items() if error is not None}
     mae = run.number("test/mae_of_mean")
     return {} if mae is None else {"mean": mae}
 

@@ -154,7 +154,7 @@ def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path
     cache = tmp_path / "cache"
     campaign = Campaign(start, [*TINY, f"--data.cache_dir={cache}"], tmp_path / "runs", seed=1)
     for _ in range(3):
-        (cache / "qm9.cache").unlink()
+        (cache / "qm9-2.cache").unlink()
         campaign.kill_in("preparation")
         epochs = sorted(campaign.chance.randrange(EPOCHS) for _ in PHASES[1:-1])
         phases = campaign.chance.sample(PHASES[1:-1], len(PHASES) - 2)
@@ -162,6 +162,6 @@ def test_twenty_kills_in_every_phase_leave_no_trace_in_the_result(tmp_path: Path
             campaign.kill_in(phase, epoch)
         campaign.kill_in("test")
         campaign.end()
-        assert {path.name for path in cache.iterdir()} <= {"qm9.cache", "qm9.lock"}
+        assert {path.name for path in cache.iterdir()} <= {"qm9-2.cache", "qm9.lock"}
     assert sum(campaign.kills.values()) >= 20
     assert set(campaign.kills) == set(PHASES)

@@ -117,7 +117,7 @@ def replace_by_text(path: Path) -> None:
 def test_a_damaged_cache_is_rebuilt_with_one_warning(tmp_path: Path, source: Source, damage):
     intact = load(tmp_path, source)
     damage(tmp_path / FILE_NAME)
-    with pytest.warns(UserWarning, match="qm9.cache is damaged.*built anew") as caught:
+    with pytest.warns(UserWarning, match="qm9-2.cache is damaged.*built anew") as caught:
         assert_equal(load(tmp_path, source), intact)
     assert len(caught) == 1
     load(tmp_path, source)  # whose warnings would be errors
@@ -146,7 +146,7 @@ def test_a_cache_with_a_foreign_header_is_rebuilt_though_its_checksum_is_right(
         header = json.dumps({**own, **header}).encode()
     body = content[:16] + len(header).to_bytes(8, "little") + header + content[start + length : -32]
     path.write_bytes(body + hashlib.sha256(body).digest())
-    with pytest.warns(UserWarning, match="qm9.cache (is not a|was made by).*built anew"):
+    with pytest.warns(UserWarning, match="qm9-2.cache (is not a|was made by).*built anew"):
         assert_equal(load(tmp_path, source), intact)
 
 

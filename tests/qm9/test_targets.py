@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
+from e3nn import o3
 
 from qm9.cache import PreparedData
 from qm9.source import PROPERTY_COLUMNS
-from qm9.targets import ATOM_REFERENCES, HARTREE_TO_EV, TARGETS, anisotropy, get_target
+from qm9.targets import (
+    ATOM_REFERENCES,
+    COMPUTED,
+    HARTREE_TO_EV,
+    SCALARS,
+    TARGETS,
+    anisotropy,
+    get_target,
+)
 
 
 def test_unknown_target_names_those_there_are():
@@ -15,16 +24,21 @@ def test_unknown_target_names_those_there_are():
 def test_every_target_has_a_unit_and_a_source(name):
     target = get_target(name)
     assert target.name == name
-    assert name in PROPERTY_COLUMNS or name == "alpha_aniso"
+    assert (name in PROPERTY_COLUMNS or name == "alpha_aniso") == (name in SCALARS)
     assert (target.unit == "eV") == (target.reporting_unit == "meV")
     assert target.reporting_factor == (1000 if target.unit == "eV" else 1)
 
 
-def test_tensor_ranks():
-    assert {name: t.tensor_rank for name, t in TARGETS.items() if t.tensor_rank} == {
-        "mu": 1,
-        "alpha_aniso": 2,
+def test_norms_are_scalars_and_shapes_follow_the_rank():
+    assert {name: t.rank for name, t in TARGETS.items() if t.rank} == {
+        "charge_dipole": 1,
+        "dipole": 1,
+        "quadrupole": 2,
     }
+    for target in TARGETS.values():
+        assert target.shape == ((o3.Irrep(target.irrep).dim,) if target.rank else ())
+        assert o3.Irrep(target.irrep) == o3.Irrep(target.rank, (-1) ** target.rank)
+        assert (target.method == "GFN2-xTB") == (target.name in COMPUTED)
 
 
 def test_methane_by_hand(prepared_qm9: PreparedData):
@@ -37,7 +51,7 @@ def test_methane_by_hand(prepared_qm9: PreparedData):
 
 
 def test_units_of_methane_are_those_of_the_literature(prepared_qm9: PreparedData):
-    values = {name: prepared_qm9.target(name)[0].item() for name in TARGETS}
+    values = {name: prepared_qm9.target(name)[0].item() for name in SCALARS}
     assert values["gap"] == pytest.approx(13.736, abs=1e-3)  # eV
     assert values["zpve"] == pytest.approx(1.2177, abs=1e-4)  # eV
     assert values["mu"] == 0  # D

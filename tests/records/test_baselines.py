@@ -15,8 +15,18 @@ def test_results_are_read_back_as_they_were_written() -> None:
     assert baselines_of(results) == KNOWN
 
 
+def test_a_vector_has_no_linear_fit_to_counts_and_is_compared_with_zero() -> None:
+    zero = Baselines(mean=1.2)
+    assert zero.to_results() == {"baseline/mean_mae": 1.2}
+    assert baselines_of(zero.to_results()) == zero
+    assert learned_enough(0.6, zero)
+    assert not learned_enough(0.7, zero)
+    assert describe_learning(0.1, zero, "D") == "Without a network: 1.2 D from predicting zero"
+    assert "the 1.2 D that predicting zero reaches" in describe_learning(0.7, zero, "D")
+
+
 def test_runs_of_earlier_versions_have_no_baselines() -> None:
-    assert baselines_of({"test/mae": 80.0, "baseline/mean_mae": 8074.0}) is None
+    assert baselines_of({"test/mae": 80.0, "test/mae_of_mean": 8074.0}) is None
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_home_that_can_only_be_read_is_kept_for_its_settings(temporary: Path) 
 
 def test_what_a_read_only_home_already_holds_is_used(temporary: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for name in (".cache/irrepscope/qm9.cache", ".config/wandb/settings"):
+    for name in (".cache/irrepscope/qm9-2.cache", ".config/wandb/settings"):
         (home / name).parent.mkdir(parents=True)
         (home / name).touch()
     prefix = foreign_user()
