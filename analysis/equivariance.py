@@ -25,7 +25,8 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
     """Largest relative deviation from equivariance under a rotation, inversion and translation.
 
     For g = (R, -1, t), drawn at random: max over layers k and irreps of
-    |x_k(g pos) - D(R, -1) x_k(pos)| / |x_k(pos)|, and the same of the predictions. Norms are
+    |x_k(g pos) - D(R, -1) x_k(pos)| / |x_k(pos)|, and the same of the predictions, which turn as
+    the irrep of the readout does. Norms are
     Frobenius norms over all nodes and one block. R is proper and followed by the inversion.
 
     Parameters
@@ -50,7 +51,9 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
         moved.cell = (data.cell.cpu().double() @ rotation_33.T).to(data.cell)
     features, prediction = _run(network, data)
     moved_features, moved_prediction = _run(network, moved)
-    errors = [_relative(moved_prediction - prediction, prediction.norm())]
+    errors = [
+        _relative(moved_prediction - _turned(network, prediction, rotation_33), prediction.norm())
+    ]
     matrices = {str(ir): representation(ir, rotation_33) for _, ir in network.irreps}
     for irreps, x, moved_x in zip(network.layer_irreps, features, moved_features):
         floor = NORM_FLOOR * x.double().norm()
@@ -60,6 +63,14 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
             difference = moved_blocks[name] - expected
             errors.append(_relative(difference, expected.norm().clamp_min(floor)))
     return float(torch.stack(errors).max())
+
+
+def _turned(network: LayeredNetwork, prediction: Tensor, rotation_33: Tensor) -> Tensor:
+    """Turn predictions [g] or [g, m]: a scalar stays as it is."""
+    if prediction.dim() == 1:
+        return prediction
+    matrix = representation(network.irreps_readout[0].ir, rotation_33)
+    return prediction.double() @ matrix.T.to(prediction.device)
 
 
 def representation(ir: o3.Irrep, matrix: Tensor) -> Tensor:

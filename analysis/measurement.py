@@ -16,7 +16,7 @@ from torch_geometric.data import Batch
 
 from analysis.bootstrap import bootstrap_interval
 from analysis.probes import Block, atom_invariants, element_counts, probe_errors
-from analysis.refit import pooled_scalars, refitted_error
+from analysis.refit import pooled_features, refitted_error
 from analysis.removal import (
     Removed,
     Values,
@@ -55,7 +55,7 @@ ORDER = ("reliance", "resampled", "refitted", "probe", "missed", INTERACTION)
 class TargetScale:
     """From a standardized prediction y and a target in its own unit to an error.
 
-    error = (y * std + mean - target) * factor.
+    error = |y * std + mean - target| * factor, with the Euclidean norm for vectors and tensors.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class TargetScale:
     factor: float = 1.0
 
     def standardize(self, target: Tensor) -> Tensor:
-        """Centre the target [g] and divide it by its standard deviation, float64."""
+        """Centre the target [g] or [g, m] and divide it by its standard deviation, float64."""
         return (target.double() - self.mean) / self.std
 
     def error(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Absolute error [g], float64, reporting units."""
-        return (prediction.double() - self.standardize(target)).abs() * self.unit
+        """Absolute error, or norm of the deviation, [g], float64, reporting units."""
+        return lengths(prediction.double() - self.standardize(target)) * self.unit
 
     @property
     def unit(self) -> float:
@@ -106,6 +106,11 @@ class Scope:
     probes: bool = True
 
 
+def lengths(values: Tensor) -> Tensor:
+    """Compute absolute values of scalars [g], or Euclidean norms of vectors [g, m]: [g]."""
+    return values.abs() if values.dim() == 1 else values.norm(dim=-1)
+
+
 Key = tuple[str, str]
 """Layer and irrep (or pair of irreps) of a row."""
 
@@ -117,8 +122,8 @@ class _Pass:
     prepared: Prepared
     element: Tensor  # [n]
     features: list[Tensor]  # [n, dim] per layer
-    prediction: Tensor  # [g] standardized
-    target: Tensor  # [g] target units
+    prediction: Tensor  # [g] or [g, m] standardized
+    target: Tensor  # [g] or [g, m] target units
     contribution: list[dict[str, Tensor]]  # per layer, by irrep: [g] standardized; or empty
 
 
@@ -145,16 +150,19 @@ def measure_utilization(
     - ``refitted``: as reliance, and then readout and affine output fitted anew on the training
       molecules; minus the intact network with the same refit.
     - ``probe``: ridge regression from the invariants of all layers and the element counts to the
-      target, without the block's invariants minus with them.
+      target, without the block's invariants minus with them. Invariants have no direction, so
+      vectors and tensors have no probe.
     - ``interaction``: reliance on two irreps together minus the reliance on each.
+
+    The error of a vector or tensor is the norm of its deviation; contributions are to its length.
 
     Parameters
     ----------
     network : LayeredNetwork
         Within `networks.layered.measuring`, in the mode that is to be measured.
     batches : sequence of Batch
-        With ``z``, ``pos``, ``edge_index``, ``batch`` and ``y`` [g] in target units, on the
-        network's device. Features of all of them are kept until the end.
+        With ``z``, ``pos``, ``edge_index``, ``batch`` and ``y`` [g] or [g, m] in target units, on
+        the network's device. Features of all of them are kept until the end.
     scale : TargetScale
         From standardized to reporting units.
     training : sequence of Batch
@@ -193,7 +201,8 @@ def measure_utilization(
     if scope.probes and training:
         training_passes = [_run_forward(network, batch) for batch in training]
         increases |= measuring.refitted(training_passes)
-        increases |= measuring.probes(training_passes, _rows_to_measure(network, scope))
+        if passes[0].prediction.dim() == 1:
+            increases |= measuring.probes(training_passes, _rows_to_measure(network, scope))
     for layer, name in _rows_to_measure(network, scope):
         gone = frozenset(o3.Irrep(one).l for one in name.split(PAIR))
         if layer == NETWORK and missed is not None and gone in missed:
@@ -212,7 +221,12 @@ def _run_forward(network: LayeredNetwork, batch: Batch) -> _Pass:
 
 
 def _run_intact(network: LayeredNetwork, batch: Batch) -> _Pass:
-    """Run the intact network on a batch, and differentiate each prediction by the features."""
+    """Run the intact network on a batch, and differentiate each prediction by the features.
+
+    For a vector or tensor it is the prediction's length p = |y| that is differentiated. A network
+    that is linear in its features loses with a block just that much of y along its direction, as
+    sum t dp/dt = y . (sum t dy/dt) / |y|.
+    """
     prepared = network.prepare(batch)
     features: list[Tensor] = []
 
@@ -223,10 +237,11 @@ def _run_intact(network: LayeredNetwork, batch: Batch) -> _Pass:
 
     prediction_g = network.run(prepared, edit=watch)
     # A molecule's features change its own prediction only, so the sum's derivative holds all.
-    gradients = torch.autograd.grad(prediction_g.sum(), features)
+    size = prediction_g if prediction_g.dim() == 1 else lengths(prediction_g)
+    gradients = torch.autograd.grad(size.sum(), features)
     contributions = [
         {
-            name: contribution(t, gradient, prepared.batch, prediction_g.numel())
+            name: contribution(t, gradient, prepared.batch, len(prediction_g))
             for (name, t), gradient in zip(
                 split_blocks(x.detach(), irreps).items(), split_blocks(gradient_nd, irreps).values()
             )
@@ -290,17 +305,17 @@ class _Effects:
         self.seed = seed
         self._means = invariant_means([p.features for p in passes], network)
         self._removals: Mapping[Key, frozenset[Block]] = {}
-        self._scalars: dict[Key, Tensor] = {}
+        self._pooled: dict[Key, Tensor] = {}
 
     @torch.no_grad()
     def reliance(self, removals: Mapping[Key, frozenset[Block]]) -> dict[tuple[Key, str], Tensor]:
-        """Take blocks away; remember the last layer's scalars for refits."""
+        """Take blocks away; remember what the readout takes of the last layer, for refits."""
         self._removals = removals
         found: dict[tuple[Key, str], Tensor] = {}
         for key, blocks in removals.items():
             runs = list(self._run(self.passes, blocks, self._means))
             found[key, "reliance"] = self._errors([run.prediction for run in runs]) - self.error_g
-            self._scalars[key] = self._pool(self.passes, [run.last for run in runs])
+            self._pooled[key] = self._pool(self.passes, [run.last for run in runs])
         for layer, name in list(removals):
             if PAIR in name:
                 single = [found.get(((layer, one), "reliance"), 0.0) for one in name.split(PAIR)]
@@ -311,7 +326,7 @@ class _Effects:
     def resampled(self, removals: Mapping[Key, frozenset[Block]]) -> dict[tuple[Key, str], Tensor]:
         """Replace blocks by those of other molecules' atoms."""
         generator = torch.Generator().manual_seed(self.seed)
-        sizes = [p.prediction.numel() for p in self.passes]
+        sizes = [len(p.prediction) for p in self.passes]
         first = [sum(sizes[:i]) for i in range(len(sizes))]
         molecule = torch.cat([p.prepared.batch + f for p, f in zip(self.passes, first)]).cpu()
         element = torch.cat([p.element for p in self.passes]).cpu()
@@ -331,8 +346,8 @@ class _Effects:
         train_target = self._targets(training)
         target = self._targets(self.passes)
 
-        def error(train_scalars: Tensor, scalars: Tensor) -> Tensor:
-            found = refitted_error(train_scalars, train_target, scalars, target)
+        def error(train_pooled: Tensor, pooled: Tensor) -> Tensor:
+            found = refitted_error(train_pooled, train_target, pooled, target)
             return found.cpu() * self.scale.unit
 
         intact = error(
@@ -342,7 +357,7 @@ class _Effects:
         found: dict[tuple[Key, str], Tensor] = {}
         for key, blocks in self._removals.items():
             last = [run.last for run in self._run(training, blocks, self._means)]
-            found[key, "refitted"] = error(self._pool(training, last), self._scalars[key]) - intact
+            found[key, "refitted"] = error(self._pool(training, last), self._pooled[key]) - intact
         return found
 
     @torch.no_grad()
@@ -388,10 +403,12 @@ class _Effects:
         return torch.cat([self.scale.standardize(one.target) for one in passes])
 
     def _pool(self, passes: Sequence[_Pass], last: Sequence[Tensor]) -> Tensor:
-        columns = block_columns(self.network.layer_irreps[-1])["0e"]
+        name = str(self.network.irreps_readout[0].ir)
+        columns = block_columns(self.network.layer_irreps[-1])[name]
+        dim = o3.Irrep(name).dim
         return torch.cat(
             [
-                pooled_scalars(x, columns, one.prepared.batch, one.prediction.numel())
+                pooled_features(x, columns, dim, one.prepared.batch, len(one.prediction))
                 for x, one in zip(last, passes)
             ]
         )
@@ -401,7 +418,7 @@ class _Effects:
     ) -> dict[Block | None, Tensor]:
         parts: dict[Block | None, list[Tensor]] = {}
         for one in passes:
-            shape = one.prepared.batch, one.prediction.numel()
+            shape = one.prepared.batch, len(one.prediction)
             invariants = atom_invariants(one.features, self.network.layer_irreps, *shape)
             for block, values in invariants.items():
                 parts.setdefault(block, []).append(values)

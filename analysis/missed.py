@@ -46,6 +46,8 @@ class FineTuning:
 def candidates(network: LayeredNetwork) -> list[Degrees]:
     """Degrees to take out: each one above 0, and each pair of them.
 
+    The degree that the readout of a vector or tensor takes stays: nothing would be left without it.
+
     Parameters
     ----------
     network : LayeredNetwork
@@ -56,7 +58,7 @@ def candidates(network: LayeredNetwork) -> list[Degrees]:
     list of tuple of int
         Single degrees first.
     """
-    degrees = sorted({ir.l for _, ir in network.irreps} - {0})
+    degrees = sorted({ir.l for _, ir in network.irreps} - {0, *network.irreps_readout.ls})
     return [*((degree,) for degree in degrees), *combinations(degrees, 2)]
 
 

@@ -1,5 +1,8 @@
 """Repairing a network without training: its linear readout and affine output, in closed form.
 
+A scalar readout may have an intercept. One of a vector or tensor combines the channels of one irrep
+with the same weights for all components, without an intercept: nothing else is equivariant.
+
 Imports torch only.
 """
 
@@ -47,40 +50,81 @@ def fit_linear(features: Tensor, target: Tensor, ridge: float = RIDGE) -> tuple[
     return weights, y.mean() - weights @ center
 
 
+def fit_equivariant(features: Tensor, target: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Least squares of vectors or tensors by the channels of an irrep.
+
+    Minimizes mean |target - sum_c w_c f_c|^2 + ridge sum_c (w_c |f_c|)^2 over w, where |f_c| is the
+    channel's root mean square; channels that are zero get no weight.
+
+    Parameters
+    ----------
+    features : Tensor
+        [g, c, m].
+    target : Tensor
+        [g, m].
+    ridge : float
+        Penalty.
+
+    Returns
+    -------
+    Tensor
+        [c] float64.
+    """
+    x_xc = features.double().transpose(1, 2).flatten(0, 1)
+    y_x = target.double().flatten()
+    size = x_xc.square().mean(0).sqrt()
+    live = size > 1e-9 * size.amax().clamp_min(torch.finfo(torch.float64).tiny)
+    scale = torch.where(live, size, 1.0)
+    scaled = torch.where(live, x_xc / scale, 0.0)
+    gram = scaled.T @ scaled / len(scaled)
+    gram.diagonal().add_(torch.where(live, ridge, 1.0))
+    weights: Tensor = torch.linalg.solve(gram, scaled.T @ y_x / len(scaled)) / scale
+    return weights
+
+
 def refitted_error(
     train_features: Tensor, train_target: Tensor, features: Tensor, target: Tensor
 ) -> Tensor:
-    """Absolute errors after the readout has been fitted anew on training molecules.
+    """Errors after the readout has been fitted anew on training molecules.
 
-    A linear readout of each atom's scalars, summed over the molecule, followed by an affine map is
-    a linear function of the summed scalars: so this is the best that readout and affine output can
+    A linear readout of each atom's features, summed over the molecule, followed by an affine map is
+    a linear function of the summed features: so this is the best that readout and affine output can
     do, to least squares.
 
     Parameters
     ----------
     train_features, features : Tensor
-        [g, c] scalars of the last layer, summed over each molecule's atoms.
+        [g, c, m] what the readout takes of the last layer, summed over each molecule's atoms.
     train_target, target : Tensor
-        [g].
+        [g], or [g, m] for a vector or tensor.
 
     Returns
     -------
     Tensor
-        [g] float64, in units of the target.
+        [g] float64, in units of the target: absolute error, or norm of the deviation.
     """
-    weights, intercept = fit_linear(train_features, train_target)
-    return (features.double() @ weights + intercept - target.double()).abs()
+    if target.dim() > 1:
+        weights = fit_equivariant(train_features, train_target)
+        predicted = torch.einsum("gcm,c->gm", features.double(), weights)
+        deviation: Tensor = (predicted - target.double()).norm(dim=-1)
+        return deviation
+    weights, intercept = fit_linear(train_features.squeeze(-1), train_target)
+    return (features.squeeze(-1).double() @ weights + intercept - target.double()).abs()
 
 
-def pooled_scalars(last: Tensor, columns: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """Sum the last layer's scalars over each molecule's atoms.
+def pooled_features(
+    last: Tensor, columns: Tensor, dim: int, batch: Tensor, num_graphs: int
+) -> Tensor:
+    """Sum the channels of one irrep of the last layer over each molecule's atoms.
 
     Parameters
     ----------
     last : Tensor
         [n, dim] output of the last layer.
     columns : Tensor
-        [c] int64, those of ``0e``.
+        [c * m] int64, those of the irrep, channel by channel.
+    dim : int
+        Components m.
     batch : Tensor
         [n] int64, the molecule of each node.
     num_graphs : int
@@ -89,7 +133,8 @@ def pooled_scalars(last: Tensor, columns: Tensor, batch: Tensor, num_graphs: int
     Returns
     -------
     Tensor
-        [g, c] float64.
+        [g, c, m] float64.
     """
-    scalars = last.index_select(1, columns.to(last.device)).double()
-    return scalars.new_zeros(num_graphs, scalars.shape[1]).index_add(0, batch, scalars)
+    taken = last.index_select(1, columns.to(last.device)).double()
+    summed: Tensor = taken.new_zeros(num_graphs, taken.shape[1]).index_add(0, batch, taken)
+    return summed.view(num_graphs, -1, dim)

@@ -28,10 +28,9 @@ class Removed:
     Attributes
     ----------
     prediction : Tensor
-        [g] standardized.
+        [g] or [g, m] standardized.
     last : Tensor
-        [n, layer_irreps[-1].dim] output of the last layer; right in ``0e`` and in what the readout
-        takes.
+        [n, layer_irreps[-1].dim] output of the last layer; right in what the readout takes.
     """
 
     prediction: Tensor
@@ -68,7 +67,7 @@ def run_without(
     """Run the network with blocks replaced as they appear.
 
     Only the layers behind the first replaced one run. None does if the last layer keeps nothing
-    of what the readout takes, as without ``0e``.
+    of what the readout takes, as without ``0e`` for a scalar.
 
     Parameters
     ----------
@@ -100,7 +99,7 @@ def run_without(
         return x
 
     last_layer = len(network.layer_irreps) - 1
-    taken = {name for name, is_read in network.reachable[last_layer].items() if is_read} | {"0e"}
+    taken = {str(ir) for _, ir in network.irreps_readout}
     present = set(block_columns(network.layer_irreps[last_layer]))
     start = last_layer if taken & present <= set(names.get(last_layer, ())) else min(names)
     prediction = network.run(prepared, edit=edit, start=(start, edit(start, features[start])))

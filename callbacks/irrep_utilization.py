@@ -393,6 +393,12 @@ class IrrepUtilization(Callback):
         degrees = {ir.l for _, ir in network.irreps} - {0}
         if not degrees or len(degrees) > MAX_DEGREES:
             return
+        if any(network.irreps_readout.ls):
+            print(
+                f"No decomposition: a {network.irreps_readout[0].ir} needs its own degree in every "
+                "term, and terms are compared by their variance"
+            )
+            return
         if not (network.linear_in_features and network.offers("restricted")):
             print(
                 f"No decomposition: {type(network).__name__} is not linear in its features, so its "
