@@ -17,13 +17,13 @@ from typing_extensions import override
 from lightning_modules.molecule_datamodule import MoleculeDataModule, check_loading
 from qm9.baselines import MAX_FITTED, CountedMolecules, measure_baselines
 from qm9.baselines import VERSION as BASELINES_VERSION
-from qm9.batching import MoleculeStore
+from qm9.batching import FieldKind, MoleculeStore
 from qm9.cache import PreparedData, cache_folder, load_or_build
 from qm9.graphs import radius_edges
 from qm9.remembered import fingerprint, remembered
 from qm9.source import NUM_MOLECULES
 from qm9.splits import check_size, make_splits, part_sizes, validation_halves
-from qm9.targets import COMPUTED, get_target
+from qm9.targets import COMPUTED, XTB_ENERGY, get_target
 from qm9.xtb import XtbResults, check_installed, load_or_compute
 from records.baselines import Baselines
 
@@ -42,9 +42,10 @@ class QM9DataModule(MoleculeDataModule):
     Parameters
     ----------
     target : str
-        One of the scalars U0, U, H, G, homo, lumo, gap, zpve, mu, alpha, r2, cv, alpha_aniso, the
-        vectors charge_dipole and dipole, and the tensor quadrupole; they are described in
-        `qm9.targets.TARGETS`.
+        One of the scalars U0, U, H, G, homo, lumo, gap, zpve, mu, alpha, r2, cv, alpha_aniso,
+        xtb_energy, the vectors charge_dipole and dipole, and the tensor quadrupole; they are
+        described in `qm9.targets.TARGETS`. xtb_energy, dipole and quadrupole are computed by
+        GFN2-xTB for the molecules of the run, which needs requirements-xtb.txt.
     graph : {"bonds", "radius"}
         ``bonds``: edges between bonded atoms (the published choice); ``radius``: between all atoms
         within `cutoff`.
@@ -125,6 +126,11 @@ class QM9DataModule(MoleculeDataModule):
 
     # ---- preparation ----------------------------------------------------------------------
 
+    @property
+    def has_forces(self) -> bool:
+        """Whether batches have the forces that go with the target."""
+        return self.target == XTB_ENERGY
+
     @override
     def prepare_data(self) -> None:
         """Build the cache if there is none, and compute targets; Lightning calls it once a node."""
@@ -167,7 +173,8 @@ class QM9DataModule(MoleculeDataModule):
         """Spread results over all molecules, NaN elsewhere; leave failures out of the parts."""
         data = self.data
         y = torch.full((len(data), *self.target.shape), torch.nan, dtype=torch.float64)
-        y[results.rows] = torch.from_numpy(getattr(results.moments, self.target.name))
+        field = "energy" if self.target == XTB_ENERGY else self.target.name
+        y[results.rows] = torch.from_numpy(getattr(results.moments, field))
         if len(results.failed):
             named = ", ".join(
                 f"{int(data.index[row])} ({data.smiles(row)})" for row in results.failed.tolist()
@@ -176,7 +183,8 @@ class QM9DataModule(MoleculeDataModule):
                 f"note: {self.target.method} does not converge for these molecules, which are left "
                 f"out: {named}"
             )
-            known = ~y.isnan().any(dim=-1)
+            known = torch.ones(len(data), dtype=torch.bool)
+            known[results.failed] = False
             self.splits = {part: rows[known[rows]] for part, rows in self.splits.items()}
         return y
 
@@ -190,9 +198,11 @@ class QM9DataModule(MoleculeDataModule):
             # The edges of all QM9 take half a second and 80 MB. Searching the edges of every batch
             # anew would take longer than gathering them from here.
             edges, offsets = radius_edges(data.pos, data.node_offsets, self.hparams["cutoff"])
-        return MoleculeStore(
-            data.z, data.pos.to(dtype), data.node_offsets, edges, offsets, self._y, device
-        )
+        more: dict[str, tuple[FieldKind, Tensor]] = {}
+        if self.has_forces and self._results is not None:
+            more["forces"] = ("node", self._results.forces_of_all(data))
+        pos = data.pos.to(dtype)
+        return MoleculeStore(data.z, pos, data.node_offsets, edges, offsets, self._y, device, more)
 
     # ---- molecules ------------------------------------------------------------------------
 

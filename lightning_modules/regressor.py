@@ -55,7 +55,7 @@ from networks.cuda_graph import PaddedNetwork, likely_shape
 from networks.layered import LayeredNetwork
 from networks.nested import NestedNetworks
 from networks.restrictable import RestrictableNetwork
-from qm9.targets import ATOMIZATION_ENERGIES, INTENSIVE
+from qm9.targets import EXTENSIVE_ENERGIES, INTENSIVE, XTB_ENERGY
 
 LOSSES: Mapping[LossName, type[nn.Module]] = {
     "mse": nn.MSELoss,
@@ -99,7 +99,7 @@ class EquivariantRegressor(LightningModule):
     reference : {"none", "mean", "composition"}, optional
         What is subtracted from the target before the network learns it: nothing, the mean over the
         training part, or a least-squares fit on element counts. By default ``composition`` for the
-        atomization energies ``U0 U H G`` and energies of one's own structures, ``none`` for vectors
+        energies ``U0 U H G xtb_energy`` and energies of one's own structures, ``none`` for vectors
         and tensors, and ``mean`` for other targets.
     network : str
         ``convnet``, the published network (`networks.convnet`); ``gated``, one like NequIP: tensor
@@ -326,7 +326,7 @@ class EquivariantRegressor(LightningModule):
         )
         self._subset_schedule: SubsetSchedule | None = None
         if reference is None:
-            is_extensive = is_energy(self.target) if unit else target in ATOMIZATION_ENERGIES
+            is_extensive = is_energy(self.target) if unit else target in EXTENSIVE_ENERGIES
             reference = "composition" if is_extensive else "mean"
             reference = "none" if self.target.rank else reference
         self.reference = TargetReference(reference, sizes["num_elements"], self.target.rank)
@@ -433,10 +433,11 @@ class EquivariantRegressor(LightningModule):
             datamodule.check_size_of_embedding(int(self.hparams["num_elements"]))
             if self.hparams["force_weight"] and not datamodule.hparams["evaluate_only"]:
                 datamodule.check_forces()
-        elif self.hparams["force_weight"]:
+        elif self.hparams["force_weight"] and not getattr(datamodule, "has_forces", False):
             raise ValueError(
                 f"force_weight is {self.hparams['force_weight']:g}, but {type(datamodule).__name__}"
-                " has no forces: give structures of your own with --data.path"
+                " has no forces: give structures of your own with --data.path, or "
+                f"--data.target={XTB_ENERGY.name}"
             )
 
     def _pad(self, datamodule: Any) -> PaddedNetwork:

@@ -122,9 +122,15 @@ CHARGE_DIPOLE = Target(
 )
 """Sum of charge times position; the charges are QM9's own."""
 
+XTB_ENERGY = Target(
+    "xtb_energy", "eV", "meV", 1000.0, 0, "total energy by GFN2-xTB, with forces", GFN2_XTB
+)
+"""Its batches have the forces on the atoms as well, so that `model.force_weight` can be used."""
+
 COMPUTED: Mapping[str, Target] = {
     target.name: target
     for target in (
+        XTB_ENERGY,
         Target("dipole", "D", "D", 1.0, 1, "dipole moment by GFN2-xTB (vector)", GFN2_XTB),
         Target(
             "quadrupole",
@@ -144,6 +150,9 @@ TARGETS: Mapping[str, Target] = {**SCALARS, CHARGE_DIPOLE.name: CHARGE_DIPOLE, *
 
 ATOMIZATION_ENERGIES = tuple(ATOM_REFERENCES)
 """Targets whose variance is almost all due to the molecules' composition."""
+
+EXTENSIVE_ENERGIES = (*ATOMIZATION_ENERGIES, XTB_ENERGY.name)
+"""Energies whose variance is almost all due to composition, by all methods."""
 
 INTENSIVE = ("homo", "lumo", "gap", "mu", "alpha_aniso")
 """Targets that do not grow with the molecule."""

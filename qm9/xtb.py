@@ -2,7 +2,7 @@
 
 Results lie below the folder of the prepared data, in files of up to `CHUNK` molecules, each with a
 checksum. Each file is moved into place once it is complete, so that a computation that was stopped
-goes on where it ended. Imports NumPy, tqdm, `structures.array_file` and this package.
+goes on where it ended. Imports NumPy, torch, tqdm, `structures.array_file` and this package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from qm9.cache import PreparedData
@@ -62,6 +64,26 @@ class XtbResults:
     def failed(self) -> NDArray[np.int64]:
         """Rows of the molecules whose SCF did not converge, int64."""
         return self.rows[np.isnan(self.moments.energy)]
+
+    def forces_of_all(self, data: PreparedData) -> Tensor:
+        """Spread the forces over the atoms of all molecules, NaN where there are none.
+
+        Parameters
+        ----------
+        data : PreparedData
+            All molecules.
+
+        Returns
+        -------
+        Tensor
+            [n, 3] float32, eV / angstrom.
+        """
+        forces = torch.full((len(data.z), 3), torch.nan)
+        sizes = data.node_offsets.diff()
+        has_forces = torch.zeros(len(data), dtype=torch.bool)
+        has_forces[self.rows] = True
+        forces[torch.repeat_interleave(has_forces, sizes)] = torch.from_numpy(self.moments.forces)
+        return forces
 
 
 def check_installed(target: str) -> None:

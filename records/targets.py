@@ -22,6 +22,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "cv": "heat capacity at 298.15 K",
     "alpha_aniso": "Frobenius norm of the traceless part of the polarizability tensor",
     "charge_dipole": "dipole moment of the Mulliken charges (vector)",
+    "xtb_energy": "total energy by GFN2-xTB, with forces",
     "dipole": "dipole moment by GFN2-xTB (vector)",
     "quadrupole": "traceless quadrupole moment about the centre of mass by GFN2-xTB (tensor)",
 }

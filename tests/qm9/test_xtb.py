@@ -11,6 +11,7 @@ import pytest
 
 import qm9.xtb
 from lightning_modules.qm9_datamodule import QM9DataModule
+from lightning_modules.regressor import EquivariantRegressor
 from qm9.cache import PreparedData
 from qm9.single_point import Moments
 from qm9.xtb import CHUNK, FOLDER, check_installed, load_or_compute
@@ -110,6 +111,24 @@ def test_molecules_without_convergence_are_named_and_left_out(
     assert np.isfinite(data.targets("train")).all()
     assert data.target_std == pytest.approx(np.sqrt(np.square(data.targets("train")).mean()))
     assert data.batch(data.splits["test"]).y.shape == (3, 3)
+
+
+def test_the_energy_comes_with_the_forces_on_its_atoms(
+    prepared_qm9: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "lightning_modules.qm9_datamodule"
+    monkeypatch.setattr(f"{module}.check_installed", lambda target: None)
+    monkeypatch.setattr(
+        f"{module}.load_or_compute", lambda _, rows, __: failing(prepared_qm9, rows, -1)
+    )
+    data = QM9DataModule("xtb_energy", train_size=6, val_size=4, test_size=3)
+    data.setup()
+    batch = data.batch(data.splits["train"])
+    assert batch.y.tolist() == (0.5 * data.splits["train"]).tolist()
+    assert batch.forces.tolist() == [[float(batch.idx[g])] * 3 for g in batch.batch.tolist()]
+    model = EquivariantRegressor("4x0e+4x1o", "xtb_energy", force_weight=1.0)
+    model.check_data(data)
+    assert model.reference.kind == "composition"
 
 
 def failing(data: PreparedData, rows: np.ndarray, lost: int) -> qm9.xtb.XtbResults:
