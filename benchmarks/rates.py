@@ -17,6 +17,7 @@ import yaml
 
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
+from qm9.targets import get_target
 from records.standard_streams import make_standard_streams_safe
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
@@ -54,7 +55,7 @@ def cpu_seconds_per_molecule(options: dict[str, Any], data: QM9DataModule) -> fl
     model = EquivariantRegressor(**options)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     batch = data.batch(data.splits["train"][:BATCH])
-    target = model.reference.standardize(batch)
+    target = torch.zeros_like(model(batch))  # of any rank
     times = []
     for _ in range(STEPS):
         start = time.process_time()
@@ -123,6 +124,8 @@ def sweep_hours(path: Path, rates: dict[str, float]) -> float:
             for k, v in options.items()
             if k.startswith("model.") and k not in SAME_RATE
         }
+        if get_target(options.get("data.target", "U0")).rank:
+            model["target"] = options["data.target"]  # its readout takes another irrep
         graph = options.get("data.graph", "radius" if model.get("network") == "gated" else "bonds")
         key = repr((sorted(model.items()), graph))
         if key not in rates:
@@ -131,9 +134,9 @@ def sweep_hours(path: Path, rates: dict[str, float]) -> float:
             data.prepare_data()
             data.setup("fit")
             rates[key] = cpu_seconds_per_molecule(model, data)
-            print(
-                f"  {model.get('irreps')}, {graph}: {1 / rates[key]:,.0f} molecules/s", flush=True
-            )
+            names = ("target", "irreps", "inner_irreps")
+            named = ", ".join(f"{name} {model[name]}" for name in names if name in model)
+            print(f"  {named}, {graph}: {1 / rates[key]:,.0f} molecules/s", flush=True)
         train_size = options.get("data.train_size") or PUBLISHED_TRAINING_PART
         seconds += rates[key] * train_size * int(options["trainer.max_epochs"])
     return seconds / 3600

@@ -49,6 +49,7 @@ DESIGNED = {
     "study/raw.yaml": 15,
     "study/width.yaml": 6,
     "tasks.yaml": 60,
+    "tasks_small.yaml": 60,
     "quickstart.yaml": 4,
     "multiplicities.yaml": 60,
     "recipe.yaml": 72,
