@@ -15,6 +15,7 @@ from reporting.compare.latent_spaces import LatentMeasure
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.pruned_fronts import pruned_fronts
 from reporting.compare.set_comparison import Standing
+from reporting.compare.target_ranks import compare_ranks
 from reporting.compare.training_sizes import training_sizes
 from reporting.plots.errors import error_against_cost, error_against_size, learning_curves
 from reporting.plots.figure import Figure
@@ -23,6 +24,7 @@ from reporting.plots.latents import latent_spaces
 from reporting.plots.paths import decomposition_bars, nested_bars
 from reporting.plots.pruned import pruned_figure
 from reporting.plots.reliance import reliance_against_retraining
+from reporting.plots.target_ranks import worth_by_rank
 from reporting.plots.training_size import error_against_training_size
 from reporting.plots.worth import worth_of_irreps
 
@@ -82,5 +84,8 @@ def draw_overview(groups: Sequence[Group]) -> list[Figure]:
     list of Figure
         Figures that would be empty are left out.
     """
-    drawn = [error_against_training_size(training_sizes(groups))]
+    drawn = [
+        error_against_training_size(training_sizes(groups)),
+        worth_by_rank(compare_ranks(groups)),
+    ]
     return [figure for figure in drawn if figure.views]
