@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +18,10 @@ from qm9.cache import load_or_build
 from qm9.single_point import Moments, compute_moments
 from records.standard_streams import make_standard_streams_safe
 from reporting.compare.statistics import Estimate, mean_interval
-from reporting.read.irreps import degree_of, parse_irreps
+from reporting.compare.target_ranks import Degrees, Errors, inner_degrees, worth
 from reporting.read.runs import Run, find_runs, read_run
 
-Degrees = tuple[int, ...]
-"""Degrees above 0 that the inner layers have."""
-Errors = Mapping[Degrees, Mapping[int, float]]
-"""Test error of each set of degrees, by seed."""
 SETS: tuple[Degrees, ...] = ((), (1,), (2,), (1, 2))
-
-
-def inner_degrees(run: Run) -> Degrees:
-    """Find the degrees above 0 of all layers but the last.
-
-    Parameters
-    ----------
-    run : Run
-    """
-    inner = run.configuration.get("model.inner_irreps") or run.irreps
-    return tuple(sorted({degree_of(irrep) for irrep in parse_irreps(inner)} - {0}))
 
 
 def errors_by_target(runs: Sequence[Run], metric: str = "test/mae") -> dict[str, Errors]:
@@ -59,31 +44,6 @@ def errors_by_target(runs: Sequence[Run], metric: str = "test/mae") -> dict[str,
         if run.finished and error is not None and run.seed is not None:
             found.setdefault(run.target, {}).setdefault(inner_degrees(run), {})[run.seed] = error
     return dict(found)
-
-
-def worth(errors: Errors, degree: int) -> dict[Degrees, Estimate]:
-    """Estimate by how much the error grows without a degree in the inner layers, relatively.
-
-    Parameters
-    ----------
-    errors : Errors
-        Of one target.
-    degree : int
-        1 or 2.
-
-    Returns
-    -------
-    dict
-        By the set that has the degree: error without it divided by error with it, minus 1, the mean
-        over the seeds that both sets have.
-    """
-    found = {}
-    for degrees, with_it in errors.items():
-        without = errors.get(tuple(other for other in degrees if other != degree), {})
-        seeds = sorted(set(with_it) & set(without))
-        if degree in degrees and seeds:
-            found[degrees] = mean_interval([without[s] / with_it[s] - 1 for s in seeds])
-    return found
 
 
 def in_percent(estimate: Estimate | None) -> str:
