@@ -21,7 +21,9 @@ rounding of a block that is all but zero does not count."""
 
 
 @torch.no_grad()
-def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
+def rotation_error(
+    network: LayeredNetwork, data: Data, seed: int = 0, inversion: bool = True
+) -> float:
     """Largest relative deviation from equivariance under a rotation, inversion and translation.
 
     For g = (R, -1, t), drawn at random: max over layers k and irreps of
@@ -37,6 +39,9 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
         Molecules or periodic structures, on the network's device.
     seed : int
         Of rotation and translation; the global random state is neither read nor changed.
+    inversion : bool
+        Whether the rotation is followed by the inversion. Networks whose irreps are all labelled
+        ``e`` are equivariant without it only.
 
     Returns
     -------
@@ -44,6 +49,8 @@ def rotation_error(network: LayeredNetwork, data: Data, seed: int = 0) -> float:
         About 1e-6 in float32; NaN if the network gives NaN.
     """
     rotation_33, shift_3 = _random_motion(seed)
+    if not inversion:
+        rotation_33 = -rotation_33
     moved = data.clone()
     position = data.pos.cpu().double() @ rotation_33.T + shift_3
     moved.pos = position.to(data.pos)

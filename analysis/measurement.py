@@ -15,8 +15,8 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from analysis.bootstrap import bootstrap_interval
-from analysis.probes import Block, atom_invariants, element_counts, probe_errors
-from analysis.refit import pooled_features, refitted_error
+from analysis.probes import PENALTIES, Block, atom_invariants, element_counts, probe_errors
+from analysis.refit import pooled_features, refitted_error, without_composition
 from analysis.removal import (
     Removed,
     Values,
@@ -98,12 +98,15 @@ class Scope:
         Replace blocks by those of other molecules' atoms.
     probes : bool
         Refit the readout after removal, and fit linear probes; needs training molecules.
+    refits : bool
+        Refit the readout, where `probes` holds; makes sense for linear readouts only.
     """
 
     layers: bool = True
     pairs: bool = True
     resampled: bool = True
     probes: bool = True
+    refits: bool = True
 
 
 def lengths(values: Tensor) -> Tensor:
@@ -136,6 +139,7 @@ def measure_utilization(
     num_bootstrap: int = 1000,
     seed: int = 0,
     missed: Mapping[frozenset[int], Tensor] | None = None,
+    refit_elements: bool = False,
 ) -> Utilization:
     """Measure what every block carries, and what is lost when it is taken away.
 
@@ -177,6 +181,10 @@ def measure_utilization(
         Degrees taken out to the increase of each molecule's error [g] after training on, reporting
         units, for the same molecules; from `analysis.missed`. Rows of all irreps of these degrees
         get it as ``missed``.
+    refit_elements : bool
+        Whether ``refitted`` also fits a constant per element, and penalizes the readout's weights
+        as cross-validation chooses: for wide networks, and energies that count from other zeros.
+        Without effect on vectors and tensors.
 
     Returns
     -------
@@ -200,7 +208,8 @@ def measure_utilization(
         increases |= measuring.resampled(_removals(network, scope, pairs=False))
     if scope.probes and training:
         training_passes = [_run_forward(network, batch) for batch in training]
-        increases |= measuring.refitted(training_passes)
+        if scope.refits:
+            increases |= measuring.refitted(training_passes, refit_elements)
         if passes[0].prediction.dim() == 1:
             increases |= measuring.probes(training_passes, _rows_to_measure(network, scope))
     for layer, name in _rows_to_measure(network, scope):
@@ -341,14 +350,21 @@ class _Effects:
         return found
 
     @torch.no_grad()
-    def refitted(self, training: Sequence[_Pass]) -> dict[tuple[Key, str], Tensor]:
+    def refitted(
+        self, training: Sequence[_Pass], with_elements: bool
+    ) -> dict[tuple[Key, str], Tensor]:
         """Fit the readout anew after each removal, and once for the intact network."""
         train_target = self._targets(training)
         target = self._targets(self.passes)
+        counts = [self._counts(passes, training) for passes in (training, self.passes)]
+        with_elements = with_elements and target.dim() == 1
+        penalties = PENALTIES if with_elements else ()
 
         def error(train_pooled: Tensor, pooled: Tensor) -> Tensor:
-            found = refitted_error(train_pooled, train_target, pooled, target)
-            return found.cpu() * self.scale.unit
+            fitted, own = (train_pooled, train_target), (pooled, target)
+            if with_elements:
+                fitted, own = without_composition(counts[0], *fitted, counts[1], *own)
+            return refitted_error(*fitted, *own, penalties).cpu() * self.scale.unit
 
         intact = error(
             self._pool(training, [p.features[-1] for p in training]),
@@ -410,6 +426,16 @@ class _Effects:
             [
                 pooled_features(x, columns, dim, one.prepared.batch, len(one.prediction))
                 for x, one in zip(last, passes)
+            ]
+        )
+
+    def _counts(self, passes: Sequence[_Pass], training: Sequence[_Pass]) -> Tensor:
+        """Count the atoms of each element that occurs in training, [g, elements]."""
+        elements = torch.cat([p.element for p in training]).unique().tolist()
+        return torch.cat(
+            [
+                element_counts(one.element, one.prepared.batch, len(one.prediction), elements)
+                for one in passes
             ]
         )
 

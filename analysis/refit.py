@@ -3,10 +3,12 @@
 A scalar readout may have an intercept. One of a vector or tensor combines the channels of one irrep
 with the same weights for all components, without an intercept: nothing else is equivariant.
 
-Imports torch only.
+Imports torch only, and scikit-learn where it is used.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -83,7 +85,11 @@ def fit_equivariant(features: Tensor, target: Tensor, ridge: float = RIDGE) -> T
 
 
 def refitted_error(
-    train_features: Tensor, train_target: Tensor, features: Tensor, target: Tensor
+    train_features: Tensor,
+    train_target: Tensor,
+    features: Tensor,
+    target: Tensor,
+    penalties: Sequence[float] = (),
 ) -> Tensor:
     """Errors after the readout has been fitted anew on training molecules.
 
@@ -97,6 +103,9 @@ def refitted_error(
         [g, c, m] what the readout takes of the last layer, summed over each molecule's atoms.
     train_target, target : Tensor
         [g], or [g, m] for a vector or tensor.
+    penalties : sequence of float
+        Ridge penalties per molecule that generalized cross-validation chooses from, for features
+        that are not few beside the training molecules. By default there is none but `RIDGE`.
 
     Returns
     -------
@@ -108,8 +117,64 @@ def refitted_error(
         predicted = torch.einsum("gcm,c->gm", features.double(), weights)
         deviation: Tensor = (predicted - target.double()).norm(dim=-1)
         return deviation
-    weights, intercept = fit_linear(train_features.squeeze(-1), train_target)
+    scalars = train_features.squeeze(-1)
+    ridge = _chosen_penalty(scalars, train_target, penalties) if penalties else RIDGE
+    weights, intercept = fit_linear(scalars, train_target, ridge)
     return (features.squeeze(-1).double() @ weights + intercept - target.double()).abs()
+
+
+def without_composition(
+    train_counts: Tensor,
+    train_features: Tensor,
+    train_target: Tensor,
+    counts: Tensor,
+    features: Tensor,
+    target: Tensor,
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Subtract a least-squares fit on element counts and a constant, made on training molecules.
+
+    A regression of what remains of the target on what remains of the features is the regression
+    on features and counts together, with no penalty on the counts (Frisch and Waugh, 1933).
+
+    Parameters
+    ----------
+    train_counts, counts : Tensor
+        [g, elements].
+    train_features, features : Tensor
+        [g, c, 1].
+    train_target, target : Tensor
+        [g].
+
+    Returns
+    -------
+    (train_features, train_target), (features, target) : pairs of Tensor
+        What remains, [g, c, 1] and [g] float64, on the CPU.
+    """
+    designs, values = [], []
+    for number, x, y in (
+        (train_counts, train_features, train_target),
+        (counts, features, target),
+    ):
+        number = number.double().cpu()
+        designs.append(torch.cat([number, torch.ones_like(number[:, :1])], dim=1))
+        values.append(torch.cat([x.squeeze(-1), y[:, None]], dim=1).double().cpu())
+    fitted = torch.linalg.lstsq(designs[0], values[0], driver="gelsd").solution
+    train_rest, rest = (value - design @ fitted for value, design in zip(values, designs))
+    return (
+        (train_rest[:, :-1, None], train_rest[:, -1]),
+        (rest[:, :-1, None], rest[:, -1]),
+    )
+
+
+def _chosen_penalty(features: Tensor, target: Tensor, penalties: Sequence[float]) -> float:
+    """Choose a penalty by generalized cross-validation."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    x = StandardScaler().fit_transform(features.cpu().double().numpy())
+    count = len(x)
+    search = RidgeCV(alphas=[penalty * count for penalty in penalties])
+    return float(search.fit(x, target.cpu().double().numpy()).alpha_) / count
 
 
 def pooled_features(

@@ -98,3 +98,14 @@ def test_dependence_on_the_origin_is_found() -> None:
 
     network.prepare = geometry  # type: ignore[method-assign]
     assert rotation_error(network, molecules) > 1e-3
+
+
+def test_pseudovectors_are_equivariant_under_rotations_only() -> None:
+    network = small_network("3x0e+2x1o")
+    molecules = random_molecules(8, dtype=torch.float64)
+    for blocks in (network.reachable, network.filled):
+        blocks[:] = [{"0e": b["0e"], "1e": b["1o"]} for b in blocks]
+    network.irreps = o3.Irreps("3x0e+2x1e")
+    network.layer_irreps = [o3.Irreps(str(i).replace("1o", "1e")) for i in network.layer_irreps]
+    assert rotation_error(network, molecules, inversion=False) < 1e-12
+    assert rotation_error(network, molecules) == pytest.approx(2.0)

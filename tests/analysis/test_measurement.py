@@ -334,3 +334,27 @@ def test_what_cannot_be_measured_is_an_error() -> None:
         network.output.bias.fill_(float("nan"))
     with pytest.raises(ValueError, match="not finite"):
         measure(network)
+
+
+def test_refits_with_elements_absorb_constants_per_element(network: EquivariantConvNet) -> None:
+    """As for energies that two levels of theory count from other zeros."""
+    found = []
+    for constant in (0.0, 50.0):
+        batches = []
+        for batch in (BATCH, TRAINING):
+            shifted = batch.clone()
+            per_atom = constant * (batch.z == 6).double()
+            shifted.y = batch.y + torch.zeros_like(batch.y).index_add(0, batch.batch, per_atom)
+            batches.append(shifted)
+        with measuring(network):
+            scope = Scope(layers=False, pairs=False, resampled=False)
+            options = {"num_bootstrap": 10, "refit_elements": True}
+            found.append(
+                measure_utilization(network, batches[:1], SCALE, batches[1:], scope, **options)
+            )
+    plain, shifted_by_carbon = found
+    assert shifted_by_carbon.mae > 5 * plain.mae
+    for one, other in zip(plain.rows, shifted_by_carbon.rows):
+        if "refitted" in one.effects:
+            values = one.effects["refitted"].value, other.effects["refitted"].value
+            assert values[1] == pytest.approx(values[0], abs=0.05 * plain.mae)
