@@ -6,8 +6,9 @@ Imports `records` only.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from records.utilization import INTERACTION, MEASURES, Verdict
+from records.utilization import INTERACTION, MEASURES, Utilization, Verdict
 
 MARGIN = 0.01
 """Increases within this part of the MAE, to either side, are negligible."""
@@ -56,3 +57,34 @@ def judge(
     if -margin < low and high < margin:
         return "negligible"
     return "undecided"
+
+
+def rejudged(utilization: Utilization, scale: float) -> Utilization:
+    """Judge all effects against another scale than the intact network's MAE.
+
+    Parameters
+    ----------
+    utilization : Utilization
+        From `analysis.measurement`.
+    scale : float
+        Takes the place of the MAE, same unit.
+
+    Returns
+    -------
+    Utilization
+        With `scale` as its ``mae``. What is unreachable stays so.
+    """
+    count = utilization.num_molecules
+    rows = [
+        replace(
+            row,
+            effects={
+                measure: effect
+                if effect.verdict == "unreachable"
+                else replace(effect, verdict=judge(measure, effect.low, effect.high, scale, count))
+                for measure, effect in row.effects.items()
+            },
+        )
+        for row in utilization.rows
+    ]
+    return Utilization(rows, scale, count)

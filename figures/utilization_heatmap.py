@@ -20,6 +20,7 @@ from matplotlib.transforms import offset_copy
 from analysis.verdicts import MARGIN
 from records.contrast import readable_on
 from records.names import NETWORK
+from records.probing import Quantity
 from records.utilization import PAIR, BlockUtilization, Effect, Utilization
 
 CELL = (0.86, 0.5)
@@ -28,25 +29,34 @@ INK, GREY, PALE = "#222222", "#8a8a8a", "#f3f3f3"
 COLOURS = mpl.colormaps["YlGnBu"].with_extremes(under=PALE)
 """Sequential, dark is much, and readable to the colour-blind; unused cells stay uncoloured."""
 DPI = 120
+WORDS: dict[Quantity, tuple[str, str]] = {
+    "error": ("increase of the MAE", "MAE"),
+    "shift": ("shift of the prediction", "spread of predictions"),
+}
+"""What grows without a block, and what is compared with."""
 
 Cells = dict[tuple[int, int], BlockUtilization]
 """(row, column) to its entry."""
 
 
-def draw_heatmap(utilization: Utilization, title: str, unit: str, path: Path) -> None:
+def draw_heatmap(
+    utilization: Utilization, title: str, unit: str, path: Path, quantity: Quantity = "error"
+) -> None:
     """Write `heatmap_figure` to a PNG file.
 
     Parameters
     ----------
-    utilization, title, unit
+    utilization, title, unit, quantity
         See `heatmap_figure`.
     path : Path
         File to write, of any suffix.
     """
-    FigureCanvasAgg(heatmap_figure(utilization, title, unit)).print_png(path)
+    FigureCanvasAgg(heatmap_figure(utilization, title, unit, quantity)).print_png(path)
 
 
-def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
+def heatmap_figure(
+    utilization: Utilization, title: str, unit: str, quantity: Quantity = "error"
+) -> Figure:
     """Draw reliance and power share side by side.
 
     Cells of the reliance hold the increase of the MAE and its 95 % interval. Unreachable cells are
@@ -60,17 +70,20 @@ def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
         One line over both panels; names the epoch.
     unit : str
         Unit of the MAE and of all effects.
+    quantity : {"error", "shift"}
+        What the reliance is an increase of, see `records.probing.Probing`.
 
     Returns
     -------
     Figure
     """
+    effect, scale = WORDS[quantity]
     rows = [row for row in utilization.rows if PAIR not in row.irrep]
     irreps = list(dict.fromkeys(row.irrep for row in rows))
     layers = list(dict.fromkeys(row.layer for row in rows))
     cells = {(layers.index(row.layer), irreps.index(row.irrep)): row for row in rows}
     figure, (left, left_bar, right, right_bar) = _axes(len(irreps), len(layers))
-    _draw_reliance(left, left_bar, cells, utilization.mae, unit)
+    _draw_reliance(left, left_bar, cells, utilization.mae, f"{effect} without the block, {unit}")
     _draw_power(right, right_bar, {at: c for at, c in cells.items() if c.layer != NETWORK})
     for axes in (left, right):
         _label(axes, irreps, layers)
@@ -78,7 +91,7 @@ def heatmap_figure(utilization: Utilization, title: str, unit: str) -> Figure:
     figure.text(0.5, 1 - 0.25 / height, title, ha="center", va="center", fontsize=11, color=INK)
     note = (
         f"hatched: unreachable.   grey: the 95 % interval reaches below {100 * MARGIN:.0f} % of "
-        "the MAE.   0e is set to its mean, l > 0 to zero: do not rank them."
+        f"the {scale}.   0e is set to its mean, l > 0 to zero: do not rank them."
     )
     figure.text(0.5, 0.17 / height, note, ha="center", va="center", fontsize=7.5, color=GREY)
     return figure
@@ -128,7 +141,8 @@ def _axes(num_irreps: int, num_layers: int) -> tuple[Figure, tuple[Axes, ...]]:
     return figure, tuple(axes)
 
 
-def _draw_reliance(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -> None:
+def _draw_reliance(axes: Axes, bar: Axes, cells: Cells, mae: float, words: str) -> None:
+    unit = words.rpartition(" ")[2]
     low = max(MARGIN * mae, 1e-12)
     effects = {at: _reliance(cell) for at, cell in cells.items()}
     scale = LogNorm(low, max(100 * low, *(effect.value for effect in effects.values())))
@@ -147,7 +161,7 @@ def _draw_reliance(axes: Axes, bar: Axes, cells: Cells, mae: float, unit: str) -
             ):
                 axes.text(x, y + up, text, ha="center", va="center", fontsize=size, color=colour)
     axes.axhline(max(y for y, _ in cells) - 0.5, color=INK, linewidth=1.2)  # over the network row
-    _title(axes, f"Reliance: increase of the MAE without the block, {unit}")
+    _title(axes, f"Reliance: {words}")
     decades = 10.0 ** np.arange(math.ceil(math.log10(low)), math.log10(scale.vmax or 1) + 1e-9)
     _draw_bar(bar, {f"{_decade(v)} {unit}": _position(scale, v) for v in decades})
 

@@ -49,18 +49,16 @@ NUMBERS = (
     "contribution",
     "contribution_sd",
 )
-COLUMNS = (
-    "epoch",
+ROW_COLUMNS = (
     "layer",
     "irrep",
     "channels",
     "reachable",
     *NUMBERS,
     *(f"{name}{end}" for name in EFFECTS for end in ("", "_low", "_high", "_verdict")),
-    "mae",
-    "unit",
-    "num_molecules",
 )
+"""Columns of one row, as `flat_row` makes and `read_row` reads them."""
+COLUMNS = ("epoch", *ROW_COLUMNS, "mae", "unit", "num_molecules")
 NAN = float("nan")
 
 
@@ -267,13 +265,25 @@ def read_table(path: Path) -> dict[int, Utilization]:
             for record in reader:
                 epoch, mae = int(record["epoch"]), float(record["mae"])
                 entry = Utilization([], mae, int(record["num_molecules"]))
-                epochs.setdefault(epoch, entry).rows.append(_read_row(record))
+                epochs.setdefault(epoch, entry).rows.append(read_row(record))
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             raise ValueError(f"{path} is damaged in line {reader.reader.line_num}") from error
     return epochs
 
 
-def _read_row(record: dict[str, str]) -> BlockUtilization:
+def read_row(record: Mapping[str, str]) -> BlockUtilization:
+    """Read what `flat_row` has laid out.
+
+    Parameters
+    ----------
+    record : mapping of str to str
+        Column to cell.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If a cell is missing or unreadable.
+    """
     if record["reachable"] not in ("True", "False"):
         raise ValueError(record["reachable"])
     return BlockUtilization(

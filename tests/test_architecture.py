@@ -26,6 +26,15 @@ ROOMS: dict[str, set[str]] = {
     "pruning": {"analysis", "figures", "lightning_modules", "networks", "records", "runtime"},
     "sweeping": {"records"},
     "reporting": {"records"},
+    "probing": {
+        "analysis",
+        "figures",
+        "lightning_modules",
+        "networks",
+        "qm9",
+        "records",
+        "reporting",
+    },
 }
 """The rooms that each room may import."""
 BANNED_PACKAGES: dict[str, set[str]] = {

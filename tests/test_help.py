@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import probe
 import report
 import sweep
 import train
@@ -88,7 +89,9 @@ def test_train_says_that_the_subcommand_may_be_left_out(
 
 
 @pytest.mark.parametrize(
-    "main", [sweep.main, report.main, upload.main], ids=["sweep.py", "report.py", "upload.py"]
+    "main",
+    [sweep.main, report.main, upload.main, probe.main],
+    ids=["sweep.py", "report.py", "upload.py", "probe.py"],
 )
 def test_every_option_of_sweep_and_report_says_what_it_does(
     main: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,87 @@
+"""Which irreps any e3nn-based model uses: ``python probe.py MODEL``.
+
+MODEL is a run of ``train.py``, a pretrained SevenNet (``sevenn:7net-0``), or a network of one's own
+by an adapter (``FILE.py:factory``). Without labels, the shift of the prediction is measured when a
+block of features is taken away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from records.announcement import announce
+from records.standard_streams import make_standard_streams_safe
+from records.user_folders import prepare_user_folders
+from runtime.quiet import quiet_libraries
+from runtime.signals import StopRequestedError, StopSignals
+from runtime.threads import leave_a_core
+
+USAGE_ERROR = 2
+FAILED = 1
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{' '.join(message.split())}; see python probe.py --help")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; a `ValueError` says which option is wrong."""
+    parser = _OneLineParser(
+        prog="probe.py",
+        description="Find out which irreps a trained model of any origin really uses.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("model", help="runs/NAME, sevenn:7net-0, sevenn:7net-l3i5 or FILE.py:factory")
+    add("--data", help="qm9 or a file of extended XYZ (default: the run's own data, or qm9)")
+    add("--molecules", type=int, default=300, help="structures to measure on (default: 300)")
+    add("--fitting", type=int, help="others, for refits and linear probes (default: twice as many)")
+    add(
+        "--target",
+        help="labels: a target of QM9, a key of the file, or none (default: a run's own)",
+    )
+    add("--out", type=Path, help="folder of the results (default: probes/MODEL)")
+    add("--batch-size", type=int, default=16, help="structures at a time (default: 16)")
+    add("--seed", type=int, default=0, help="of resamples, donors and folds (default: 0)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Returns
+    -------
+    int
+        0 if done, 1 for a failure, 2 for unusable input, 128 + signal when stopped.
+    """
+    quiet_libraries()
+    leave_a_core()
+    signals = StopSignals()
+    signals.install()
+    try:
+        given = parse_arguments(arguments)
+        if note := prepare_user_folders():
+            print(note, file=sys.stderr)
+        # Late: these imports take seconds, and the number of threads must be set before.
+        from probing.program import probe
+
+        probe(given)
+    except StopRequestedError as stop:
+        print("probe.py: stopped; nothing was written", file=sys.stderr)
+        return stop.exit_code
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR if isinstance(error, ValueError) else FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    make_standard_streams_safe()
+    announce("probe.py: starting; PyTorch takes a few seconds to load", sys.argv[1:])
+    sys.exit(main())
