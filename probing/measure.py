@@ -27,6 +27,9 @@ from probing.model import ProbedModel
 from probing.molecules import Molecules, element_list
 from records.probing import LinearProbe, Probing, Quantity
 
+FEWEST_TO_FIT = 10
+"""With fewer molecules to fit to, nothing is refitted."""
+
 
 @dataclass
 class Intact:
@@ -135,7 +138,7 @@ def measure_blocks(
         model.network,
         molecules.measured,
         scale,
-        training=molecules.fitting,
+        training=molecules.fitting if len(intact.counts) - count >= FEWEST_TO_FIT else [],
         scope=Scope(refits=has_linear_readout),
         seed=seed,
         refit_elements=True,
@@ -173,6 +176,8 @@ def measure_degrees(intact: Intact, properties: Sequence[Property], seed: int) -
         Seed of folds and resamples.
     """
     found: list[LinearProbe] = []
+    if len(intact.counts) < FEWEST_TO_FIT:
+        return found
     for wanted in properties:
         if wanted.values.dim() == 1:
             found += probe_degrees(intact.invariants, intact.counts, wanted, seed)
