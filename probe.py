@@ -37,7 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("model", help="runs/NAME, sevenn:7net-0, sevenn:7net-l3i5 or FILE.py:factory")
+    add("model", help="runs/NAME, sevenn:7net-0, mace:FILE or FILE.py:factory; see docs/probe.md")
     add("--data", help="qm9 or a file of extended XYZ (default: the run's own data, or qm9)")
     add("--molecules", type=int, default=300, help="structures to measure on (default: 300)")
     add("--fitting", type=int, help="others, for refits and linear probes (default: twice as many)")
@@ -48,6 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--out", type=Path, help="folder of the results (default: probes/MODEL)")
     add("--batch-size", type=int, default=16, help="structures at a time (default: 16)")
     add("--seed", type=int, default=0, help="of resamples, donors and folds (default: 0)")
+    add("--mace-python", type=Path, help="interpreter that has mace-torch, for mace:FILE")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser.parse_args(arguments)
 

@@ -12,13 +12,13 @@ import torch
 from probing.model import ProbedModel
 
 MODELS = (
-    "the directory of a run (runs/NAME), sevenn:7net-0, sevenn:7net-l3i5, sevenn:FILE.pth, or an "
-    "adapter of your own, FILE.py:factory or module:factory"
+    "the directory of a run (runs/NAME), sevenn:7net-0, sevenn:7net-l3i5, sevenn:FILE.pth, "
+    "mace:FILE, or an adapter of your own, FILE.py:factory or module:factory"
 )
 """What may be probed, for messages."""
 
 
-def find_model(name: str, device: torch.device) -> ProbedModel:
+def find_model(name: str, device: torch.device, mace_python: Path | None) -> ProbedModel:
     """Load a model.
 
     Parameters
@@ -27,6 +27,8 @@ def find_model(name: str, device: torch.device) -> ProbedModel:
         See `MODELS`.
     device : torch.device
         Where to compute.
+    mace_python : Path or None
+        An interpreter that has mace-torch, for MACE.
 
     Raises
     ------
@@ -38,6 +40,10 @@ def find_model(name: str, device: torch.device) -> ProbedModel:
         from probing.sevennet import load_sevennet
 
         return load_sevennet(name.partition(":")[2], device)
+    if name.startswith("mace:"):
+        from probing.mace import load_mace
+
+        return load_mace(name.partition(":")[2], mace_python)
     if Path(name).is_dir():
         from probing.own_run import load_own_run
 

@@ -53,7 +53,7 @@ def probe(given: argparse.Namespace) -> None:
     """
     start = time.perf_counter()
     wanted = _wanted(given)
-    model = find_model(given.model, _device(given.device))
+    model = find_model(given.model, _device(given.device), given.mace_python)
     molecules = load_molecules(model, wanted)
     folder = given.out or Path("probes") / _folder_name(given.model)
     _check_folder(folder)
