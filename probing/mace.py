@@ -70,6 +70,7 @@ class MaceProcess:
                 start_new_session=True,  # Ctrl-C is for this process, which then ends that one
             )
         except OSError as error:
+            self._messages.close()
             raise ValueError(f"--mace-python {python} cannot be started ({error})") from error
         self._finalizer = weakref.finalize(self, _end, self._process, self._messages)
         self.about, _ = self._read()
@@ -120,7 +121,7 @@ class _Elsewhere(torch.autograd.Function):
         return torch.from_numpy(out).to(x)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         mace, header = ctx.asked
         (x,) = ctx.saved_tensors
@@ -219,7 +220,7 @@ class MaceNetwork(LayeredNetwork):
                 x = self._layer(prepared, k, x)
                 x = edit(k, x) if edit is not None else x
             assert x is not None
-            readouts.append(_Elsewhere.apply(x, self._mace, "readout", prepared.number, k))
+            readouts.append(self._elsewhere(x, "readout", prepared, k))
             energy = energy + readouts[-1]
         if edit is None and start is None:
             prepared.intact = [each.detach() for each in readouts]
@@ -230,7 +231,10 @@ class MaceNetwork(LayeredNetwork):
             header = {"do": "layer", "graph": prepared.number, "k": k}
             (out,) = self._mace.ask(header)
             return torch.from_numpy(out).to(self.marker)
-        found: Tensor = _Elsewhere.apply(x, self._mace, "layer", prepared.number, k)
+        return self._elsewhere(x, "layer", prepared, k)
+
+    def _elsewhere(self, x: Tensor, what: str, prepared: MaceGraphs, k: int) -> Tensor:
+        found: Tensor = _Elsewhere.apply(x, self._mace, what, prepared.number, k)  # type: ignore[no-untyped-call]
         return found
 
 

@@ -114,7 +114,8 @@ class Worker:
             pair_n = model.pair_repulsion_fn(lengths, attrs, edges, model.atomic_numbers)
         if hasattr(model, "scale_shift"):
             pair_n = model.scale_shift(pair_n, heads)
-        return constant_n.new_zeros(count).index_add(0, batch, constant_n + pair_n)
+        energy: Tensor = constant_n.new_zeros(count).index_add(0, batch, constant_n + pair_n)
+        return energy
 
     def layer(self, graph: dict[str, Tensor], k: int, x: Tensor) -> Tensor:
         """Compute the output of layer k from that of the layer before it."""
@@ -143,7 +144,8 @@ class Worker:
         if hasattr(model, "scale_shift"):
             shift_n = model.scale_shift(torch.zeros_like(energy_n), graph["heads"])
             energy_n = model.scale_shift(energy_n, graph["heads"]) - shift_n
-        return energy_n.new_zeros(count).index_add(0, batch, energy_n)
+        energy: Tensor = energy_n.new_zeros(count).index_add(0, batch, energy_n)
+        return energy
 
     def answer(self, header: dict[str, Any], arrays: list[Any]) -> list[Any]:
         """Do what a message asks for."""

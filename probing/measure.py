@@ -157,7 +157,12 @@ def measure_blocks(
 
 
 def spread(intact: Intact) -> float:
-    """Mean absolute deviation of the predictions from a least-squares fit on element counts."""
+    """Mean absolute deviation of the predictions from a least-squares fit on element counts.
+
+    Of vectors and tensors, for which counts say nothing, it is their mean length.
+    """
+    if intact.prediction.dim() > 1:
+        return float(intact.prediction.norm(dim=-1).mean())
     design = torch.cat([intact.counts, torch.ones(len(intact.counts), 1).double()], dim=1)
     rest = _without_fit(design, design, intact.prediction, intact.prediction)
     return float(rest.abs().mean())
@@ -189,6 +194,8 @@ def measure_degrees(intact: Intact, properties: Sequence[Property], seed: int) -
 def _labels(model: ProbedModel, batches: Sequence[Batch], intact: Intact, count: int) -> Tensor:
     """Labels on the scale of the model's prediction, in the target's unit."""
     label = torch.cat([batch.y for batch in batches]).double().cpu()
+    if label.dim() > 1:
+        return label
     if model.reference is not None:
         return label - torch.cat([model.reference(batch) for batch in batches]).cpu()
     difference = label - intact.prediction * model.std

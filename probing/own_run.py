@@ -19,6 +19,8 @@ from qm9.targets import ELEMENTS
 from records.run_files import is_run_directory
 
 MAX_ATOMIC_NUMBER = 119
+DEFAULT_CUTOFF = 6.0
+"""Angstrom, of runs from before the cutoff was kept; they are on bonds, where it has no effect."""
 NOT_IN_PROBING = {"compile": False, "cuda_graph": False}
 """Options that would prepare the network for long training."""
 
@@ -61,7 +63,7 @@ def load_own_run(path: Path, device: torch.device) -> ProbedModel:
         name=str(path),
         network=module.network,
         target=module.target,
-        cutoff=float(data.get("cutoff") or module.network.cutoff),
+        cutoff=float(data.get("cutoff", DEFAULT_CUTOFF)),
         graph=graph,
         std=float(module.target_std),
         reference=module.reference_of,
