@@ -33,6 +33,7 @@ from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import measuring
 from networks.nested import NestedNetworks
+from networks.restrictable import RestrictableNetwork
 from networks.restriction import keep_degrees
 from records.standard_streams import make_standard_streams_safe
 
@@ -232,7 +233,10 @@ def step_costs(scale: Scale, steps: int = 20) -> dict[str, tuple[float, float]]:
     """
     recipe = RECIPES[scale]
     data, model = _molecules(recipe), _network(recipe, recipe.degrees, "uniform")
-    nested, chosen = NestedNetworks(model.network), subsets(recipe.degrees)
+    nested, chosen = (
+        NestedNetworks(cast(RestrictableNetwork, model.network)),
+        subsets(recipe.degrees),
+    )
     separate = {d: _network(recipe, d, "none").network for d in chosen}
     together = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     alone = {d: torch.optim.AdamW(n.parameters(), lr=0.0, fused=True) for d, n in separate.items()}
@@ -268,7 +272,9 @@ def tested_maes(
         batch.y = model.reference.standardize(batch)
     with measuring(model.network):
         unit = float(model.reporting_scale())
-        errors = subset_errors(NestedNetworks(model.network), batches, chosen, unit)
+        errors = subset_errors(
+            NestedNetworks(cast(RestrictableNetwork, model.network)), batches, chosen, unit
+        )
     return [float(mae) for mae in errors.mean(0)]
 
 

@@ -32,6 +32,7 @@ from lightning_modules.measured import (
     MEASURED_PART,
     MeasurableData,
     MeasurableModule,
+    device_is_lost,
     evaluated_weights,
     measurable_data,
     measurable_module,
@@ -421,6 +422,8 @@ class IrrepUtilization(Callback):
         try:
             yield
         except Exception as error:
+            if device_is_lost(error):
+                raise
             if not self._has_warned:
                 self._has_warned = True
                 where = traceback.extract_tb(error.__traceback__)[-1]

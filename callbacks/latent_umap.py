@@ -29,6 +29,7 @@ from latents.wandb_media import picture_of, results_of
 from lightning_modules.measured import (
     MEASURED_PART,
     MeasurableModule,
+    device_is_lost,
     measurable_data,
     measurable_module,
     measurable_network,
@@ -57,6 +58,8 @@ def _never_stops_training(hook: _Hook) -> _Hook:
         # Whatever goes wrong here: no picture is worth a training run.
         except Exception as error:
             self._close(seconds=0.0)
+            if device_is_lost(error):
+                raise
             rank_zero_warn(
                 f"LatentUMAP has stopped ({type(error).__name__}: {error}); training goes on"
             )

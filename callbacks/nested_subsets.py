@@ -21,6 +21,7 @@ from analysis.subsets import joining_orders, measured_subsets, subset_errors, su
 from callbacks.media_loggers import media_loggers
 from lightning_modules.measured import (
     MeasurableModule,
+    device_is_lost,
     evaluated_weights,
     measurable_data,
     measurable_module,
@@ -137,6 +138,8 @@ class NestedSubsets(Callback):
                 with isolate_rng(), evaluated_weights(trainer, pl_module):
                     self._measure(trainer, measurable_module(pl_module), networks)
             except Exception as error:  # whatever fails here, training is worth more
+                if device_is_lost(error):
+                    raise
                 self._warn_once(epoch, error)
         trainer.strategy.barrier("NestedSubsets")
 

@@ -93,7 +93,7 @@ class IrrepscopeCalculator(Calculator):
             )
         self._factor = EV[unit]
         self._dtype, self._device = dtype, torch.device(device)
-        self._cutoff = self._module.network.cutoff
+        self._cutoff = float(self._module.hparams["cutoff"])
 
     def calculate(
         self,

@@ -157,6 +157,22 @@ def _refuse(given: object, use: str, missing: Sequence[str], needs: Mapping[str,
         raise TypeError(f"{type(given).__name__} cannot be {use}: it must have {wanted}")
 
 
+def device_is_lost(error: BaseException) -> bool:
+    """Say whether an error has left the device unusable, so that training cannot go on either.
+
+    After an illegal access or a failed assertion in a kernel, every later call of CUDA fails. What
+    the device was too small for, it can do without.
+
+    Parameters
+    ----------
+    error : BaseException
+        Raised while something was measured.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
+
+
 @contextmanager
 def evaluated_weights(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     """Have the weights in the module that validation runs on and checkpoints hold.

@@ -332,9 +332,12 @@ class EquivariantRegressor(LightningModule):
         self.reference = TargetReference(reference, sizes["num_elements"], self.target.rank)
         self.save_hyperparameters()
         self.loss = LOSSES[loss]()
-        self.train_loss = MeanMetric()
+        # torchmetrics would look for NaN, and so wait for a GPU at every step. `FiniteGuard` looks.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         weights = {"group_lasso": group_lasso, "power_balance": power_balance}
-        self.penalties = nn.ModuleDict({name: MeanMetric() for name, w in weights.items() if w})
+        self.penalties = nn.ModuleDict(
+            {name: MeanMetric(nan_strategy="disable") for name, w in weights.items() if w}
+        )
         self.metrics = nn.ModuleDict(
             {f"{split}_metrics": _metrics(self.target.rank) for split in ("val", "test")}
         )
@@ -357,17 +360,11 @@ class EquivariantRegressor(LightningModule):
         Raises
         ------
         ValueError
-            If the kernel does not run on the device, gradients are to be clipped in float16, the
-            cosine schedule has no end, or a CUDA graph is asked for that could not be recorded or
-            would train wrongly.
+            If the kernel does not run on the device, the cosine schedule has no end, or a CUDA
+            graph is asked for that could not be recorded or would train wrongly.
         """
         device, precision = trainer.strategy.root_device, str(trainer.precision)
         check_device(self.hparams["kernel"], device)
-        if trainer.gradient_clip_val and precision == "16-mixed":
-            raise ValueError(
-                f"trainer.gradient_clip_val is {trainer.gradient_clip_val}, but gradients are "
-                "scaled with precision 16-mixed: choose trainer.precision bf16-mixed or 32-true"
-            )
         if (
             self.hparams["lr_schedule"] == "cosine"
             and -1 == trainer.max_steps == trainer.max_epochs
@@ -717,7 +714,7 @@ class EquivariantRegressor(LightningModule):
         """Clip gradients as ``trainer.gradient_clip_val`` says, also in bfloat16.
 
         Lightning refuses to clip the gradients of a fused optimizer in every mixed precision. The
-        reason, gradients that are still scaled, exists with float16 alone (see `check_trainer`).
+        reason, gradients that are still scaled, exists with float16 alone, which is refused.
         """
         if gradient_clip_val:
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")

@@ -214,8 +214,11 @@ class EquivariantConvNet(RestrictableNetwork):
         for later in range(k + 1, last if folded else last + 1):
             x = self._next_layer(later, x, geometry)
             x = x if edit is None else edit(later, x)
-        atom_nm = self._folded_readout(x, geometry) if folded else self.readout(x)
-        return self._sum_and_scale(atom_nm, geometry)
+        # Eight bits of bfloat16 cannot tell the predictions of a batch apart.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.embedding.weight.dtype)
+            atom_nm = self._folded_readout(x, geometry) if folded else self.readout(x)
+            return self._sum_and_scale(atom_nm, geometry)
 
     def _convolution(self, k: int) -> Convolution:
         return cast(Convolution, self.layers[k])

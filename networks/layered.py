@@ -357,7 +357,7 @@ def measuring(network: nn.Module) -> Iterator[None]:
     """Set a network up for measurement, and put everything back afterwards.
 
     Inside: evaluation mode, no gradients of parameters but of features (also within Lightning's
-    inference mode), no autocast, no TF32.
+    inference mode), no autocast, no TF32, nothing compiled.
 
     Parameters
     ----------
@@ -374,6 +374,9 @@ def measuring(network: nn.Module) -> Iterator[None]:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
+            # A compiled network is compiled anew for every kind of edit, up to a limit after which
+            # torch no longer compiles its training either.
+            torch.compiler.set_stance("force_eager"),
             torch.autocast(device, enabled=False),
         ):
             yield

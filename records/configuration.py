@@ -22,6 +22,7 @@ NEUTRAL_KEYS = (
     "data.predict_split",
 )
 """Options that change where a run reads its data or how fast it is, but not what it computes."""
+DEVICES = "trainer.devices"
 LATER_KEYS = {
     "init_from": None,
     "model.edge_irreps": None,
@@ -71,7 +72,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         Flat, dotted keys, sorted. Irreps are in their canonical spelling, so that a network has one
         identity.
     """
-    flat = flatten(config)
+    flat = _with_one_device(flatten(config))
     if isinstance(irreps := flat.get("model.irreps"), str):
         flat["model.irreps"] = canonical_irreps(irreps)
     return {
@@ -117,8 +118,14 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     list of str
         ``"model.lr 0.001 -> 0.01"`` for every key that differs, sorted by key.
     """
+    before, now = _with_one_device(before), _with_one_device(now)
     changed = sorted(key for key in {**before, **now} if before.get(key) != now.get(key))
     return [f"{key} {before.get(key)} -> {now.get(key)}" for key in changed]
+
+
+def _with_one_device(flat: dict[str, Any]) -> dict[str, Any]:
+    """Write one device as older runs do, whose default was ``auto``: nearly all had one device."""
+    return {**flat, DEVICES: "auto"} if flat.get(DEVICES) in (1, "1") else flat
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -173,6 +173,8 @@ class IrrepscopeCLI(CustomizableCLI):
         parser.set_defaults(
             {
                 "trainer.max_epochs": 30,
+                # Lightning's "auto" would share a small network among all GPUs of a machine.
+                "trainer.devices": 1,
                 "trainer.num_sanity_val_steps": 0,
                 "trainer.enable_model_summary": False,
                 "trainer.use_distributed_sampler": False,

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def introduction(
-    directory: RunDirectory, model: EquivariantRegressor, resume: bool, wandb_line: str
+    directory: RunDirectory,
+    model: EquivariantRegressor,
+    resume: bool,
+    device: str,
+    wandb_line: str,
 ) -> str:
     """Say what will be trained, and where its files will be.
 
@@ -29,6 +33,8 @@ def introduction(
     model : EquivariantRegressor
     resume : bool
         Whether an interrupted run is continued.
+    device : str
+        From `runtime.device.describe_device`.
     wandb_line : str
         From `wandb_line`.
     """
@@ -38,6 +44,7 @@ def introduction(
         f"  network   {network.irreps}, {len(network.layer_irreps)} layers, "
         f"{network.num_parameters():,} parameters "
         f"({network.num_reachable_parameters():,} can reach the output)\n"
+        f"  device    {device}\n"
         f"  files     {shown(directory.path)}\n"
         f"  {wandb_line}"
     )

@@ -14,6 +14,8 @@ NOISE = (
     # Lightning says so whenever it saves a checkpoint. Ours are read with weights_only=True.
     "`weights_only` was not set",
     "GPU available: False",
+    # Measures and references need all digits; networks multiply small matrices.
+    "that has Tensor Cores",
     "TPU available: False",
     # The program says itself what has stopped it, and what to do.
     "Received SIGTERM",
@@ -24,6 +26,7 @@ LOGGERS = (
     "lightning.pytorch",
     "lightning.fabric",
     "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
     "lightning.pytorch.trainer.connectors.checkpoint_connector",
     "lightning.pytorch.trainer.connectors.signal_connector",
 )
@@ -42,6 +45,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # torch_geometric.typing uses TorchScript, which torch now calls deprecated.
     warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
+    # Apple's GPU, or one that was declined on the command line.
+    warnings.filterwarnings("ignore", message="GPU available but not used")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
     # The checkpoint directory of a continued run is supposed to exist.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -16,6 +16,7 @@ from typing import Any
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
@@ -30,8 +31,9 @@ from runtime.checkpoints import WholeCheckpointIO
 from runtime.errors import UsageError, one_line
 from runtime.processes import cluster_environment, unchanged_rank
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "32", "64")
-"""Precisions that keep the weights in single or double precision."""
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "32", "64")
+"""Precisions that keep the weights in single or double precision. In ``16-mixed`` gradients
+overflow as a matter of course, which could not be told from a training that has failed."""
 
 
 class TrainerFactory:
@@ -59,7 +61,7 @@ class TrainerFactory:
         training: bool,
         deferring_stop: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.options = dict(options)
+        self.options = {**options, "accelerator": _usable_accelerator(options["accelerator"])}
         self.callbacks = list(callbacks)
         self.directory = directory
         self.training = training
@@ -134,6 +136,11 @@ class TrainerFactory:
                 "trainer.limit_val_batches is 0: without validation there is no best checkpoint; "
                 "give more"
             )
+        if self.options["detect_anomaly"] and model.hparams["cuda_graph"]:
+            raise UsageError(
+                "trainer.detect_anomaly looks at every gradient on the host, which a recorded step "
+                "cannot do: leave it, or model.cuda_graph, at false"
+            )
         precision = self.options["precision"]
         if precision is not None and str(precision) not in PRECISIONS:
             raise UsageError(
@@ -159,6 +166,23 @@ class TrainerFactory:
             self._environment = LightningEnvironment()
             trainer = self([])
         self._environment = cluster_environment(trainer.num_devices * trainer.num_nodes)
+
+
+def _usable_accelerator(given: Any) -> Any:
+    """Train on the CPU where Lightning would choose Apple's GPU, which has no float64.
+
+    Raises
+    ------
+    UsageError
+        If that GPU is asked for.
+    """
+    is_apples = MPSAccelerator.is_available()
+    if given == "mps" or (given == "gpu" and is_apples):
+        raise UsageError(
+            f"trainer.accelerator {given}: Apple's GPU has no float64, in which references and errors "
+            "are computed; leave it out to train on the CPU"
+        )
+    return "cpu" if given == "auto" and is_apples else given
 
 
 def epoch_checkpoint(trainer: Trainer) -> EpochCheckpoint:

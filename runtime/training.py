@@ -23,6 +23,7 @@ from records.names import EXTENDED_TO, MEMORY, OPERATIONS, RUNNING, UNTRAINED
 from runtime import evaluation, messages
 from runtime.checkpoints import check_resumable
 from runtime.configuration import RunConfiguration
+from runtime.device import describe_device, missing_gpu
 from runtime.extension import KEY, describe_extension
 from runtime.journal import RunJournal
 from runtime.metrics_logger import MetricsCSVLogger
@@ -77,8 +78,16 @@ class Training:
             loggers.append(wandb)
         record_data = LambdaCallback(on_train_start=lambda trainer, module: self._record_data())
         trainer = self.build_trainer(loggers, [record_data])
+        root = trainer.strategy.root_device
+        device = describe_device(root, trainer.world_size)
+        self.journal.record(device=device)
         wandb_line = messages.wandb_line(self.directory, self.journal.mode, self.journal.reason)
-        self.journal.say(messages.introduction(self.directory, self.model, resume, wandb_line))
+        self.journal.say(
+            messages.introduction(self.directory, self.model, resume, device, wandb_line)
+        )
+        chosen = self.configuration.resolved["trainer"]["accelerator"] != "auto"
+        if not chosen and (warning := missing_gpu(root)):
+            self.journal.complain(warning)
         if str(trainer.precision) == "64-true":
             # Lightning loads a checkpoint before it converts the module, and rounds the weights.
             self.model.double()

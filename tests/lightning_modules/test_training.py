@@ -2,7 +2,6 @@
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,14 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch_geometric.data import Batch
 
 from callbacks.finite_guard import FiniteGuard, NonFiniteError
+from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.regressor import EquivariantRegressor
-from tests.lightning_modules.made_up import SMALL, Molecules, quiet_trainer
+from qm9.cache import PreparedData
+from tests.lightning_modules.made_up import SMALL, Molecules, molecules, quiet_trainer
+from tests.networks.operation_log import OperationLog
 
 STEPS = 6
 """Batches of an epoch of `Molecules`."""
@@ -130,14 +133,44 @@ def test_gradients_are_clipped_in_every_precision(precision: Any, tmp_path: Any)
     assert len(norms) >= STEPS - 1
 
 
-def test_clipping_scaled_gradients_is_refused() -> None:
-    trainer: Any = SimpleNamespace(
-        strategy=SimpleNamespace(root_device=torch.device("cuda")),
-        precision="16-mixed",
-        gradient_clip_val=1.0,
-    )
-    with pytest.raises(ValueError, match="gradient_clip_val is 1.0, but .* 16-mixed: choose"):
-        regressor().check_trainer(trainer)
+@pytest.mark.parametrize("options", [{}, {"convolution": "e3nn"}, {"network": "gated"}])
+def test_predictions_in_bfloat16_can_be_told_apart(options: dict[str, Any]) -> None:
+    model, batch = regressor(**options), Batch.from_data_list(molecules(32, seed=5))
+    model.reference.fit(Molecules())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(batch)
+    torch.testing.assert_close(found, model(batch), rtol=0.05, atol=0.05)
+    assert found.dtype == torch.float32
+    assert len(found.unique()) == batch.num_graphs
+
+
+class Waits(Callback):
+    """Log the operations of every training step, the logging of its metrics included."""
+
+    def __init__(self) -> None:
+        self.log = OperationLog()
+        self.steps = 0
+
+    def wrap(self, module: Any) -> None:
+        step = module.training_step
+
+        def logged(batch: Any, batch_idx: int) -> Any:
+            with self.log:
+                self.steps += 1
+                return step(batch, batch_idx)
+
+        module.training_step = logged
+
+
+def test_a_training_step_with_its_metrics_waits_for_nothing(
+    tmp_path: Any, prepared_qm9: PreparedData
+) -> None:
+    data = QM9DataModule(train_size=64, val_size=8, test_size=8, batch_size=16)
+    model, waits = regressor(num_elements=10, group_lasso=0.01, power_balance=0.01), Waits()
+    waits.wrap(model)
+    quiet_trainer(tmp_path, max_epochs=1, callbacks=[FiniteGuard()]).fit(model, datamodule=data)
+    assert waits.steps == 4
+    assert waits.log.waits == []
 
 
 class Rates(Callback):

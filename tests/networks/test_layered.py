@@ -70,3 +70,22 @@ def test_what_a_network_does_not_offer_is_said(method: str) -> None:
     arguments = {"block_parameters": (0, "1o"), "restricted": (whole,), "operations": (None,)}
     with pytest.raises(TypeError, match=f"TwoLayers does not implement `{method}`, which"):
         getattr(network, method)(*arguments[method])
+
+
+def test_measuring_uses_up_nothing_of_what_torch_may_compile() -> None:
+    compiled = []
+
+    def backend(graph, inputs):  # type: ignore[no-untyped-def]
+        compiled.append(graph)
+        return graph.forward
+
+    @torch.compile(backend=backend, dynamic=False)
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    with measuring(nn.Linear(1, 1)):
+        for size in range(2, 22):  # more shapes than torch compiles before it gives up
+            assert torch.equal(doubled(torch.ones(size)), 2 * torch.ones(size))
+    assert compiled == []
+    doubled(torch.ones(30))
+    assert len(compiled) == 1

@@ -131,3 +131,12 @@ def test_a_damaged_file_is_named_in_one_line(
         read_configuration(path)
     assert "\n" not in str(caught.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"], "a tag was executed"
+
+
+def test_one_device_is_the_same_run_as_before_it_was_the_default() -> None:
+    of_old, of_now, of_two = ({"trainer": {"devices": devices}} for devices in ("auto", 1, 2))
+    assert identity(of_now) == identity(of_old) != identity(of_two)
+    assert configuration_hash(of_now) == configuration_hash(of_old) != configuration_hash(of_two)
+    # Runs whose command line said so have recorded the number itself.
+    assert differences({"trainer.devices": 1}, identity(of_now)) == []
+    assert differences({"trainer.devices": 2}, identity(of_now)) == ["trainer.devices 2 -> auto"]
