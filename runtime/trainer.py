@@ -179,8 +179,8 @@ def _usable_accelerator(given: Any) -> Any:
     is_apples = MPSAccelerator.is_available()
     if given == "mps" or (given == "gpu" and is_apples):
         raise UsageError(
-            f"trainer.accelerator {given}: Apple's GPU has no float64, in which references and errors "
-            "are computed; leave it out to train on the CPU"
+            f"trainer.accelerator {given}: Apple's GPU has no float64, in which references and "
+            "errors are computed; leave it out to train on the CPU"
         )
     return "cpu" if given == "auto" and is_apples else given
 
