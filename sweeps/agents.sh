@@ -19,19 +19,33 @@ fi
 sweep=$1
 shift
 
-gpus=()
-if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
-  IFS=, read -r -a gpus <<<"$CUDA_VISIBLE_DEVICES"
-elif command -v nvidia-smi >/dev/null; then
-  mapfile -t gpus < <(nvidia-smi --query-gpu=index --format=csv,noheader)
+# Print the GPUs, one a line, as CUDA_VISIBLE_DEVICES names them. A GPU that is divided by MIG cannot
+# be used itself, and its parts have no numbers.
+list_gpus() {
+  if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+    tr -d ' ' <<<"$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -vxE '|-1|NoDevFiles' || true
+  elif command -v nvidia-smi >/dev/null; then
+    nvidia-smi -L | awk '
+      /^GPU/ { if (whole != "") print whole; whole = $2 + 0 }
+      match($0, /MIG-[^)]+/) { print substr($0, RSTART, RLENGTH); whole = "" }
+      END { if (whole != "") print whole }'
+  fi
+}
+
+if ! listed=$(list_gpus); then
+  echo "agents.sh: nvidia-smi fails, so the GPUs are not known: set CUDA_VISIBLE_DEVICES to them, or" \
+    "to -1 to train on the CPU" >&2
+  exit 1
 fi
+gpus=()
+[[ -z $listed ]] || mapfile -t gpus <<<"$listed"
 if [[ ${#gpus[@]} -eq 0 ]]; then
   echo "no GPU is visible: starting one agent on the CPU"
   gpus=(none)
 fi
 
-cores=$(nproc)
-threads=$((cores / ${#gpus[@]}))
+# One core of each agent is for the process that draws the latent space, as in train.py.
+threads=$(($(nproc) / ${#gpus[@]} - 1))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 logs=runs/agents/${sweep##*/}
 mkdir -p "$logs"
@@ -48,7 +62,7 @@ trap 'stop 130' INT
 trap 'stop 143' TERM HUP USR1
 
 for gpu in "${gpus[@]}"; do
-  log=$logs/$(hostname)-gpu$gpu.log
+  log=$logs/$(hostname)-gpu${gpu//\//_}.log
   environment=()
   [[ $gpu == none ]] || environment=("CUDA_VISIBLE_DEVICES=$gpu")
   # In its own session, an agent receives each signal once, from this script only.

@@ -113,7 +113,7 @@ class Place:
 
 def share_a_grid(place: Place) -> SimpleNamespace:
     """agents.sh starts one agent on each of two GPUs; one configuration fails."""
-    place.stub("nvidia-smi", "echo 0; echo 1")
+    place.stub("nvidia-smi", f"[ $1 = -L ] || exit 9\ncat <<END\n{TWO_GPUS}END")
     sweep = place.create()
     launcher = place.start("sweeps/agents.sh", sweep, WANDB_AGENT_DISABLE_FLAPPING="true")
     code = launcher.wait(LIMIT)
@@ -190,6 +190,16 @@ def epochs_of(run: RunRecord | SimpleNamespace) -> list[int]:
 
 
 NOTHING = SimpleNamespace(history=[])
+TWO_GPUS = """\
+GPU 0: NVIDIA H200 (UUID: GPU-0a1b)
+GPU 1: NVIDIA H200 (UUID: GPU-2c3d)
+"""
+DIVIDED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-0a1b)
+  MIG 3g.20gb     Device  0: (UUID: MIG-77aa)
+  MIG 3g.20gb     Device  1: (UUID: MIG-GPU-88bb/2/0)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-2c3d)
+"""
 TINY = {
     "data.train_size": 256,
     "data.val_size": 64,
@@ -409,3 +419,59 @@ def test_the_launchers_say_what_they_need(command, expected):
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2
     assert expected in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("smi", "variables", "expected"),
+    [
+        (f"cat <<END\n{TWO_GPUS}END", {}, ["0", "1"]),
+        (f"cat <<END\n{DIVIDED}END", {}, ["MIG-77aa", "MIG-GPU-88bb/2/0", "1"]),
+        ("exit 0", {}, ["none"]),
+        ("exit 9", {"CUDA_VISIBLE_DEVICES": "GPU-2c3d, MIG-77aa"}, ["GPU-2c3d", "MIG-77aa"]),
+        ("exit 9", {"CUDA_VISIBLE_DEVICES": "-1"}, ["none"]),
+        ("exit 9", {"CUDA_VISIBLE_DEVICES": ""}, ["none"]),
+    ],
+)
+def test_every_gpu_or_part_of_one_gets_an_agent(
+    smi: str, variables: dict[str, str], expected: list[str], tmp_path: Path
+) -> None:
+    done, agents = run_launcher(tmp_path, smi, variables)
+    assert done.returncode == 0, done.stderr
+    assert sorted(agents) == sorted(expected)
+    assert len(list((tmp_path / "runs" / "agents" / "ID").glob("*.log"))) == len(expected)
+
+
+def test_gpus_that_cannot_be_listed_do_not_become_a_cpu(tmp_path: Path) -> None:
+    done, agents = run_launcher(tmp_path, "echo Failed to initialize NVML; exit 9", {})
+    assert done.returncode == 1
+    assert "set CUDA_VISIBLE_DEVICES" in done.stderr
+    assert agents == []
+
+
+def test_an_agent_leaves_a_core_to_the_pictures(tmp_path: Path) -> None:
+    run_launcher(tmp_path, f"cat <<END\n{TWO_GPUS}END", {}, nproc=8)
+    assert (tmp_path / "threads").read_text().split() == ["3", "3"]
+
+
+def run_launcher(
+    folder: Path, smi: str, variables: dict[str, str], nproc: int = 2
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run agents.sh with stubs; also list the devices that its agents were given."""
+    agent = (
+        'echo "${CUDA_VISIBLE_DEVICES:-none}" | sed "s/^-1$/none/" >> given\n'
+        "echo $OMP_NUM_THREADS >> threads"
+    )
+    for name, text in {"nvidia-smi": smi, "nproc": f"echo {nproc}", "wandb": agent}.items():
+        path = folder / "stubs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    hidden = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    environ = {name: value for name, value in os.environ.items() if name not in hidden}
+    environ["PATH"] = f"{folder / 'stubs'}{os.pathsep}{environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(REPOSITORY / "sweeps" / "agents.sh"), "ENTITY/PROJECT/ID"],
+        cwd=folder, env=environ | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    given = folder / "given"
+    return done, given.read_text().splitlines() if given.exists() else []
