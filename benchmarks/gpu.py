@@ -4,16 +4,21 @@ For every published set of irreps it prints epoch time, molecules/s and memory o
 convolution with its step replayed from a CUDA graph. It also prints the speed-up over the fast
 convolution without a graph, e3nn's layers as published, e3nn's layers with trimmed irreps and
 compiled products, and the products of cuEquivariance and OpenEquivariance if they are installed.
-The molecules are on the device. ``--device cpu`` runs the same on a CPU, without a graph. May
-import everything; nothing imports it.
+The molecules are on the device. ``--device cpu`` runs the same on a CPU, without a graph.
+
+Each network is measured in a process of its own, so that neither a lack of memory nor what torch
+has compiled for one affects another. ``--json FILE`` gets a line as soon as one is measured; the
+same command goes on with what the file lacks. May import everything; nothing imports it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
-import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +36,7 @@ from records.standard_streams import make_standard_streams_safe
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
 
+ROOT = Path(__file__).parents[1]
 SWEEPS = ("paper_single_degree", "paper_lmax", "paper_long")
 MOLECULES_PER_EPOCH = 110_000
 BATCH_SIZE = 32
@@ -102,11 +108,12 @@ def measure(
     Returns
     -------
     dict
-        ``molecules_per_s``, ``steps``, and ``memory_mb``, the peak allocation beyond that before
-        (NaN on a CPU).
+        ``molecules_per_s``, ``steps``, and ``memory_mb``, the peak of what the allocator has taken
+        from the device, beyond that before; the pools of recorded graphs are in it (NaN on a CPU).
     """
     device = network.embedding.weight.device
     on_gpu = device.type == "cuda"
+    before = torch.cuda.memory_reserved(device) if on_gpu else 0
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     predict = network if shape is None else PaddedNetwork(network, shape)
     stream = batches()
@@ -125,9 +132,6 @@ def measure(
     for _ in range(5):
         step()
     wait()
-    before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
     start, molecules, steps = time.perf_counter(), 0, 0
     # The host runs ahead of the device, so it waits only after every ten steps.
     while time.perf_counter() - start < seconds:
@@ -136,7 +140,7 @@ def measure(
             steps += 1
         wait()
     elapsed = time.perf_counter() - start
-    memory = (torch.cuda.max_memory_allocated(device) - before) / 2**20 if on_gpu else math.nan
+    memory = (torch.cuda.max_memory_reserved(device) - before) / 2**20 if on_gpu else math.nan
     return {"molecules_per_s": molecules / elapsed, "memory_mb": memory, "steps": steps}
 
 
@@ -182,30 +186,91 @@ def stream_of(graph: str, device: torch.device) -> tuple[Callable[[], Iterator[B
     return batches, shape
 
 
+def measure_here(options: argparse.Namespace, irreps: str, variant: str) -> dict[str, Any]:
+    """Measure one network in this process.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        ``device``, ``graph`` and ``seconds``.
+    irreps, variant : str
+        As for `build`.
+
+    Returns
+    -------
+    dict
+        From `measure`, with ``irreps``, ``variant`` and the device's ``name``.
+    """
+    device = torch.device(options.device)
+    batches, shape = stream_of(options.graph, device)
+    padded = shape if variant == GRAPH else None
+    figures = measure(build(irreps, variant, device), batches, options.seconds, padded)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {"irreps": irreps, "variant": variant, "name": name, **figures}
+
+
+def measure_apart(options: argparse.Namespace, irreps: str, variant: str) -> dict[str, Any]:
+    """Measure one network in a process of its own.
+
+    Parameters
+    ----------
+    options, irreps, variant
+        As for `measure_here`.
+
+    Returns
+    -------
+    dict
+        From `measure_here`; or ``irreps``, ``variant`` and ``error``, the last line that the
+        process has written.
+    """
+    command = [sys.executable, "-m", "benchmarks.gpu", "--one", irreps, variant]
+    for name in ("device", "graph", "seconds"):
+        command += [f"--{name}", str(getattr(options, name))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return {"irreps": irreps, "variant": variant, "error": last[:300]}
+
+
+def read_results(path: Path | None) -> list[dict[str, Any]]:
+    """Read what was measured before; measurements that have failed are made again."""
+    if path is None or not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if "error" not in line]
+
+
 def table(results: list[dict[str, Any]], variants: list[str]) -> str:
     """Write the figures as a Markdown table.
 
     Parameters
     ----------
     results : list of dict
-        For each set of irreps: ``irreps``, and the figures of each variant.
+        From `measure_apart`; a set of irreps may lack some variants.
     variants : list of str
         The first one is compared with the others.
     """
     ours, *rivals = variants
+    rates = {(r["irreps"], r["variant"]): r for r in results if "error" not in r}
     header = ["irreps", "epoch s", "molecules/s", "memory MB", *(f"× {name}" for name in rivals)]
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    for result in results:
-        fast = result[ours]
+    for irreps in dict.fromkeys(result["irreps"] for result in results):
+        fast = rates.get((irreps, ours))
+        if fast is None:
+            lines.append(f"| {irreps} |" + " – |" * (len(header) - 1))
+            continue
         cells = [
-            result["irreps"],
+            irreps,
             f"{MOLECULES_PER_EPOCH / fast['molecules_per_s']:.1f}",
             f"{fast['molecules_per_s']:,.0f}",
             "–" if math.isnan(fast["memory_mb"]) else f"{fast['memory_mb']:,.0f}",
         ]
         for name in rivals:
-            ratio = fast["molecules_per_s"] / result[name]["molecules_per_s"]
-            cells.append(f"{ratio:.1f}")
+            rival = rates.get((irreps, name))
+            known = rival and fast["molecules_per_s"] / rival["molecules_per_s"]
+            cells.append(f"{known:.1f}" if known else "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -225,39 +290,42 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", default=list(epochs), metavar="IRREPS")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all installed")
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
-    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append a line per measurement")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device: give --device cpu to run on the CPU")
-    device = torch.device(options.device)
+    if options.one:
+        print(json.dumps(measure_here(options, *options.one)))
+        return
     found = [v for v in VARIANTS if v not in MODULES or installed(v)]
-    if device.type != "cuda":
+    if not options.device.startswith("cuda"):
         found.remove(GRAPH)
     variants = [v for v in VARIANTS if v in (options.variants or found)]
-    batches, shape = stream_of(options.graph, device)
-    results = []
-    for irreps in options.rows:
-        result: dict[str, Any] = {"irreps": irreps}
-        for variant in variants:
-            padded = shape if variant == GRAPH else None
-            network = build(irreps, variant, device)
-            result[variant] = measure(network, batches, options.seconds, padded)
-            rate = result[variant]["molecules_per_s"]
-            print(f"{irreps}, {variant}: {rate:,.0f} molecules/s", flush=True)
-        results.append(result)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"\n{name}, {options.graph} graph, batches of {BATCH_SIZE}, float32, {variants[0]}\n")
+    results = read_results(options.json)
+    known = {(result["irreps"], result["variant"]) for result in results}
+    for irreps, variant in itertools.product(options.rows, variants):
+        if (irreps, variant) in known:
+            continue
+        results.append(measure_apart(options, irreps, variant))
+        _keep(results[-1], options.json)
+    results = [r for r in results if r["irreps"] in options.rows]
+    names = ", ".join(dict.fromkeys(r["name"] for r in results if "name" in r))
+    print(f"\n{names}, {options.graph} graph, batches of {BATCH_SIZE}, float32, {variants[0]}\n")
     print(table(results, variants))
-    if set(options.rows) == set(epochs):
-        times = [
-            epochs[r["irreps"]] * MOLECULES_PER_EPOCH / r[variants[0]]["molecules_per_s"]
-            for r in results
-        ]
+    ours = [r for r in results if r["variant"] == variants[0] and "error" not in r]
+    if {r["irreps"] for r in ours} == set(epochs):
+        times = [epochs[r["irreps"]] * MOLECULES_PER_EPOCH / r["molecules_per_s"] for r in ours]
         print(f"\nAll published runs, one seed: {sum(times) / 3600:.1f} hours on this device")
-    if options.json is not None:
-        temporary = options.json.with_name(f".{options.json.name}.tmp")
-        temporary.write_text(json.dumps(results, indent=1))
-        os.replace(temporary, options.json)
+
+
+def _keep(result: dict[str, Any], path: Path | None) -> None:
+    """Say what was measured, and append it to a file."""
+    shown = result.get("error") or f"{result['molecules_per_s']:,.0f} molecules/s"
+    print(f"{result['irreps']}, {result['variant']}: {shown}", flush=True)
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":
