@@ -24,6 +24,7 @@ NEUTRAL_KEYS = (
 """Options that change where a run reads its data or how fast it is, but not what it computes."""
 DEVICES = "trainer.devices"
 LATER_KEYS = {
+    "data_class": None,
     "init_from": None,
     "model.edge_irreps": None,
     "model.kept": None,
@@ -81,7 +82,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         if key not in NEUTRAL_KEYS
         and not (key in LATER_KEYS and value == LATER_KEYS[key])
         and (
-            key in ("seed_everything", "init_from")
+            key in ("seed_everything", "init_from", "data_class")
             or key.startswith(("model.", "data."))
             or key.removeprefix("trainer.") in TRAINER_KEYS
         )

@@ -22,6 +22,7 @@ from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
 from lightning_modules.extxyz_datamodule import ExtXYZDataModule
 from lightning_modules.molecule_datamodule import MoleculeDataModule
+from lightning_modules.own_data import takes
 from lightning_modules.own_network import is_own
 from lightning_modules.regressor import EquivariantRegressor
 from records.bounded import read_text
@@ -122,7 +123,10 @@ class IrrepscopeCLI(CustomizableCLI):
                 f"subcommand {arguments[0]!r} is unknown: choose one of "
                 f"{', '.join(SUBCOMMANDS)}, or none to fit and then test"
             )
-        self._data_class = data_class(arguments)
+        try:
+            self._data_class = data_class(arguments)
+        except ValueError as error:
+            raise UsageError(one_line(error)) from error
         self._subcommand = "fit" if self._bare else arguments[0]
         super().__init__(
             EquivariantRegressor,
@@ -166,8 +170,9 @@ class IrrepscopeCLI(CustomizableCLI):
         parser.add_lightning_class_args(LatentUMAP, "latent")
         parser.add_lightning_class_args(NestedSubsets, "nested")
         parser.link_arguments("data.target", "model.target")
-        parser.link_arguments("model.cutoff", "data.cutoff")
-        if self._data_class is ExtXYZDataModule:
+        if takes(self._data_class, "cutoff"):
+            parser.link_arguments("model.cutoff", "data.cutoff")
+        if takes(self._data_class, "unit"):
             parser.link_arguments("data.unit", "model.unit")
         parser.set_defaults(defaults_for("convnet", self._data_class))
         parser.set_defaults(
@@ -236,7 +241,8 @@ class IrrepscopeCLI(CustomizableCLI):
             group, _, name = key.partition(".")
             if options[group][name] is None:
                 options[group][name] = value
-        options["data"]["cutoff"] = options["model"]["cutoff"]
+        if "cutoff" in options["data"]:
+            options["data"]["cutoff"] = options["model"]["cutoff"]
 
     @override
     def take_checkpoint_options(self) -> None:
@@ -252,7 +258,8 @@ class IrrepscopeCLI(CustomizableCLI):
             )
         path = options["ckpt_path"] = str(checkpoint_file(path))
         trained = _trained_options(path)
-        if self.config["subcommand"] in ("test", "predict") and PATH in self._given:
+        reads_files = self._data_class is ExtXYZDataModule and PATH in self._given
+        if self.config["subcommand"] in ("test", "predict") and reads_files:
             trained = options_for_file(trained)
         self._refuse_conflicts(trained)
         if holds_double_precision(Path(path)):
@@ -437,6 +444,13 @@ def _add_run_options(parser: LightningArgumentParser) -> None:
         default=None,
         help="fit: start from the network in this checkpoint, e.g. one of prune.py; options that "
         "are not given come from it, too",
+    )
+    parser.add_argument(
+        "--data_class",
+        type=str | None,
+        default=None,
+        help="Import path of a data module of your own, whose options are then those of data "
+        "(docs/own_network.md)",
     )
     parser.add_argument("--runs_dir", type=str, default="runs", help="Directory of all runs")
     parser.add_argument(

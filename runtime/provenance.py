@@ -64,7 +64,7 @@ def provenance(model: EquivariantRegressor, datamodule: MoleculeDataModule) -> d
         "method": target.method,
         "unit": target.reporting_unit,
         "reference": model.reference.kind,
-        "graph": datamodule.hparams["graph"],
+        "graph": datamodule.hparams.get("graph", "own"),
         "git_commit": git_commit(),
         "versions": package_versions(),
     }

@@ -44,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
-    for name in ("my_network", "mistakes"):
+    for name in ("my_network", "my_data", "mistakes"):
         sys.modules.pop(name, None)
 
 
@@ -60,7 +60,7 @@ def test_the_network_is_thirty_lines_long() -> None:
 
 
 def test_the_commands_train_test_and_predict(project: Path, prepared_qm9: PreparedData) -> None:
-    fit, test, predict = commands()
+    fit, test, predict = commands()[:3]
     code, output = run_train([*fit, *QUICK])
     assert code == 0, output
     assert "UserWarning" not in output
@@ -94,6 +94,50 @@ def test_the_commands_train_test_and_predict(project: Path, prepared_qm9: Prepar
     assert "trained with other options" in output
 
 
+def test_the_commands_train_on_data_of_ones_own(project: Path) -> None:
+    fit, test, predict = commands()[3:]
+    code, output = run_train([*fit, *QUICK])
+    assert code == 0, output
+    run = project / "runs" / "own"
+    summary = read_summary(run / "summary.json")
+    assert summary is not None
+    assert summary.configuration["data_class"] == "my_data.MyData"
+    assert summary.configuration["data.count"] == 400
+    assert summary.molecules == {"train": 300, "val": 50, "test": 50}
+    assert summary.unit == "meV"
+    (best,) = read_table(run / "utilization_best.csv").values()
+    assert {row.irrep for row in best.rows} >= {"0e", "1o"}
+    code, output = run_train(test)
+    assert code == 0, output
+    assert f"test MAE {summary.results['test/mae']:.4g} meV" in output
+    code, output = run_train(predict)
+    assert code == 0, output
+    with (run / "predictions.csv").open() as file:
+        errors = [abs(float(r["prediction"]) - float(r["target"])) for r in csv.DictReader(file)]
+    assert sum(errors) / len(errors) == pytest.approx(summary.results["test/mae"], rel=1e-3)
+    # The same options with QM9 would be another run.
+    changed = [argument.replace("400", "300") for argument in fit]
+    code, output = run_train([*changed, *QUICK])
+    assert code == 2
+    assert "exists with another configuration (data.count 400 -> 300)" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere.Data", "there is no module 'nowhere'"),
+        ("mistakes.NoNetwork", "is no lightning_modules.molecule_datamodule.MoleculeDataModule"),
+        ("mistakes.HalfData", "must implement all_targets and atoms and baselines"),
+        ("mistakes.NoTarget", "must take target"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(name: str, words: str, project: Path) -> None:
+    (project / "mistakes.py").write_text(MISTAKES)
+    code, output = run_train([f"--data_class={name}"])
+    assert code == 2
+    assert words in " ".join(output.split())
+
+
 def test_the_callbacks_work_in_a_project_of_ones_own(project: Path) -> None:
     path = os.pathsep.join([str(project), str(ROOT)])
     done = subprocess.run(
@@ -115,6 +159,11 @@ MISTAKES = textwrap.dedent("""
     class Half(LayeredNetwork):
         def prepare(self, data): return data
     class NoNetwork: pass
+    from lightning_modules.molecule_datamodule import MoleculeDataModule
+    from my_data import MyData
+    class HalfData(MoleculeDataModule): pass
+    class NoTarget(MyData):
+        def __init__(self) -> None: super().__init__()
     class Picky(MyNetwork):
         def __init__(self, width: int) -> None:
             super().__init__(width=width)
