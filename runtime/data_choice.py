@@ -42,8 +42,8 @@ def data_class(arguments: Sequence[str]) -> type[MoleculeDataModule]:
     ValueError
         If the user's class cannot be used.
     """
-    if own := _own_class(arguments):
-        return import_data_class(own)
+    if named := _own_class(arguments):
+        return import_data_class(named)
     if value_of(arguments, PATH) is not None:
         return ExtXYZDataModule
     try:
