@@ -18,7 +18,7 @@ from analysis.bootstrap import bootstrap_interval
 from analysis.probes import PENALTIES, atom_invariants
 from analysis.utilization import split_blocks
 from analysis.verdicts import judge
-from records.probing import ALL_DEGREES, BASELINE, LinearProbe
+from records.probing import ALL_DEGREES, BASELINE, VECTOR_BASELINE, LinearProbe
 
 FOLDS = 5
 """Parts of cross-validation."""
@@ -193,7 +193,7 @@ def probe_vector(
     """
     y = _array(wanted.values)
     base = _array(centers)
-    used = {BASELINE: base}
+    used = {VECTOR_BASELINE: base}
     if vectors.shape[2]:
         used["l = 1"] = np.concatenate([base, _array(vectors)], axis=2)
     predictions = {name: _out_of_fold(x, y, seed) for name, x in used.items()}
@@ -232,17 +232,17 @@ def _scores(
     numbers: Mapping[str, int],
     seed: int,
 ) -> list[LinearProbe]:
-    """Errors, R^2 and gains over the baseline, with intervals over molecules."""
+    """Errors, R^2 and gains over the first prediction, with intervals over molecules."""
     squares = {name: np.square(p - y).sum(1) for name, p in predictions.items()}
     error = {name: torch.from_numpy(np.sqrt(values)) for name, values in squares.items()}
     center = y.mean(0) if y.shape[1] == 1 else 0.0
     total = np.square(y - center).sum(1)
-    others = [name for name in predictions if name != BASELINE]
+    first, *others = predictions
     mae = torch.stack([error[name] for name in predictions], dim=1)
     low, high = bootstrap_interval(mae, NUM_RESAMPLES, seed)
-    gains = torch.stack([error[BASELINE] - error[name] for name in others], dim=1)
+    gains = torch.stack([error[first] - error[name] for name in others], dim=1)
     gain_low, gain_high = bootstrap_interval(gains, NUM_RESAMPLES, seed, simultaneous=True)
-    baseline = float(error[BASELINE].mean())
+    baseline = float(error[first].mean())
     found = []
     for i, name in enumerate(predictions):
         r2, r2_low, r2_high = _explained(squares[name], total, seed)

@@ -21,7 +21,9 @@ Quantity = Literal["error", "shift"]
 """What grows when a block is taken away: the error, or the distance from the intact prediction."""
 SHARED = ("model", "data", "quantity", "target", "unit", "scale", "num_molecules")
 BASELINE = "element counts"
-"""Features of the baseline; for vectors, the positions of each element's atoms."""
+"""Features of a scalar's baseline."""
+VECTOR_BASELINE = "a charge per element"
+"""Features of a vector's baseline: the dipole of each element's atoms."""
 ALL_DEGREES = "all degrees"
 
 
@@ -65,7 +67,8 @@ class LinearProbe:
     target, unit : str
         The property, and the unit of errors.
     features : str
-        `BASELINE`, ``l = 1`` and so on (with those of the baseline), or `ALL_DEGREES`.
+        `BASELINE` or `VECTOR_BASELINE`, ``l = 1`` and so on (with those of the baseline), or
+        `ALL_DEGREES`.
     num_features, num_molecules : int
         Numbers of features and molecules.
     mae, mae_low, mae_high : float
@@ -95,6 +98,11 @@ class LinearProbe:
     gain_low: float
     gain_high: float
     verdict: str
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing of the model is used."""
+        return self.features in (BASELINE, VECTOR_BASELINE)
 
 
 def write_probing(path: Path, found: Probing) -> None:

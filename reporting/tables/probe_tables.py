@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from records.names import NETWORK
-from records.probing import BASELINE, LinearProbe, Probing
+from records.probing import LinearProbe, Probing
 from records.utilization import INTERACTION, PAIR, BlockUtilization, Effect
 from reporting.tables.table import Cell, Column, Table
 from reporting.words import formatting
@@ -99,6 +99,7 @@ def linear_table(probes: Sequence[LinearProbe]) -> Table:
     probes : sequence of LinearProbe
     """
     count = probes[0].num_molecules if probes else 0
+    base = ""
     table = Table(
         "linear_probes",
         f"What features of one degree tell, five-fold cross-validation on {count:,} molecules",
@@ -108,7 +109,7 @@ def linear_table(probes: Sequence[LinearProbe]) -> Table:
             Column("num_features", "Number"),
             Column("r2", "R²", "95 % interval"),
             Column("mae", "MAE", "95 % interval"),
-            Column("gain", "Gain", "over the element counts"),
+            Column("gain", "Gain", "over the first line"),
         ],
         note="Ridge regression from element counts and the invariants of one degree in all layers "
         "(values of 0e, norms of each channel of l > 0). For a vector, a linear map of the l = 1 "
@@ -117,14 +118,18 @@ def linear_table(probes: Sequence[LinearProbe]) -> Table:
     )
     for probe in probes:
         gain = Cell("", None)
-        if probe.features != BASELINE:
+        if not probe.is_baseline:
             note = f"[{_number(probe.gain_low)}, {_number(probe.gain_high)}] {probe.verdict}"
             gain = Cell(_number(probe.gain, sign=True), probe.gain, note)
-        with_counts = probe.features if probe.features == BASELINE else f"{probe.features} + counts"
+        if probe.is_baseline:
+            base = probe.features
         table.rows.append(
             [
                 Cell(f"{probe.target}, {probe.unit}", probe.target),
-                Cell(with_counts, probe.features),
+                Cell(
+                    probe.features if probe.is_baseline else f"{base} + {probe.features}",
+                    probe.features,
+                ),
                 Cell(str(probe.num_features), probe.num_features),
                 Cell(
                     formatting.fixed(probe.r2, 3),

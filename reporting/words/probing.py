@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from records.names import NETWORK
-from records.probing import BASELINE, LinearProbe, Probing
+from records.probing import LinearProbe, Probing
 from records.utilization import PAIR, BlockUtilization, Effect
 from reporting.words import formatting
 
@@ -76,11 +76,10 @@ def describe_linear(probes: Sequence[LinearProbe]) -> list[str]:
     """
     sentences = []
     for target in dict.fromkeys(probe.target for probe in probes):
-        own = {probe.features: probe for probe in probes if probe.target == target}
-        base = own.pop(BASELINE)
+        base, *others = (probe for probe in probes if probe.target == target)
         told = ", ".join(
-            f"{name} {formatting.fixed(probe.r2, 2)} ({probe.verdict})"
-            for name, probe in own.items()
+            f"{probe.features} {formatting.fixed(probe.r2, 2)} ({probe.verdict})"
+            for probe in others
         )
         sentences.append(
             f"**{target}**, R² of linear probes: {base.features} alone "
