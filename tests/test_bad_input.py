@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import probe
 import prune
 import report
 import sweep
@@ -99,6 +100,8 @@ BAD = [
         (sweep.main, [TOO_LONG]),
         (report.main, [TOO_LONG]),
         (prune.main, [TOO_LONG]),
+        (probe.main, [TOO_LONG]),
+        (probe.main, [f"sevenn:{TOO_LONG}.pth"]),
         (upload.main, [TOO_LONG]),
     ],
     ids=lambda value: value.__module__ if callable(value) else str(value)[:30],

@@ -79,7 +79,8 @@ def test_results_depend_on_the_seed_alone(planted: tuple[Path, str], tmp_path: P
 def test_labels_that_mean_rotations_only_are_accepted_and_said(
     prepared_qm9: Any, tmp_path: Path
 ) -> None:
-    found, output = probed([f"{NETWORKS}:relabelled", *SMALL, "--target=U0"], tmp_path)
+    module = "tests.probing.own_networks:relabelled"
+    found, output = probed([module, *SMALL, "--target=U0"], tmp_path)
     assert "but not under inversion" in output
     assert found.quantity == "error"
     assert found.target == "U0"
