@@ -13,6 +13,8 @@ NOISE = (
     "to estimate number of stepping",
     # Lightning says so whenever it saves a checkpoint. Ours are read with weights_only=True.
     "`weights_only` was not set",
+    # The lines of the epochs say so.
+    "`Trainer.fit` stopped: `max_epochs=",
     "GPU available: False",
     # Measures and references need all digits; networks multiply small matrices.
     "that has Tensor Cores",
