@@ -124,7 +124,7 @@ def as_atoms(batch: Batch, count: int) -> list[Atoms]:
     Parameters
     ----------
     batch : Batch
-        With ``z``, ``pos``, ``batch`` and, if periodic, ``cell``.
+        With ``z``, ``pos``, ``batch`` and, if periodic, ``cell`` and ``periodic`` [g, 3] bool.
     count : int
         How many, at most.
     """
@@ -134,8 +134,7 @@ def as_atoms(batch: Batch, count: int) -> list[Atoms]:
         z, pos = batch.z[is_own].cpu().numpy(), batch.pos[is_own].double().cpu().numpy()
         if "cell" in batch:
             cell = batch.cell[g].double().cpu().numpy()
-            periodic = [bool(row.any()) for row in cell]
-            found.append(Atoms(z, positions=pos, cell=cell, pbc=periodic))
+            found.append(Atoms(z, positions=pos, cell=cell, pbc=batch.periodic[g].cpu().numpy()))
         else:
             found.append(Atoms(z, positions=pos))
     return found
@@ -229,6 +228,8 @@ def _batches(
             continue
         batch = module.batch(indices).to(parameter.device)
         batch.pos = batch.pos.to(parameter.dtype)
+        if isinstance(module, ExtXYZDataModule):
+            batch.periodic = module.data.periodic[indices]
         found.append(batch)
     return found
 

@@ -58,7 +58,9 @@ def load_own_run(path: Path, device: torch.device) -> ProbedModel:
     graph = str(data.get("graph", "bonds"))
     # Elements without a reference were not in the training part.
     known = ~module.reference.weights.isnan()
-    has_calculator = graph == "radius" and module.target.unit in EV
+    has_calculator = (
+        graph == "radius" and module.target.unit in EV and hasattr(module.network, "cutoff")
+    )
     return ProbedModel(
         name=str(path),
         network=module.network,

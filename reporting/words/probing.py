@@ -77,12 +77,12 @@ def describe_linear(probes: Sequence[LinearProbe]) -> list[str]:
     sentences = []
     for target in dict.fromkeys(probe.target for probe in probes):
         base, *others = (probe for probe in probes if probe.target == target)
-        told = ", ".join(
-            f"{probe.features} {formatting.fixed(probe.r2, 2)} ({probe.verdict})"
+        told = "; ".join(
+            f"with {probe.features}: {formatting.fixed(probe.r2, 2)} ({probe.verdict})"
             for probe in others
         )
         sentences.append(
-            f"**{target}**, R² of linear probes: {base.features} alone "
-            f"{formatting.fixed(base.r2, 2)}; with {told or 'no degree'}."
+            f"**{target}**, R² of linear probes: {base.features} alone: "
+            f"{formatting.fixed(base.r2, 2)}{f'; {told}' if told else ''}."
         )
     return sentences

@@ -152,6 +152,16 @@ def test_a_file_is_probed_and_nothing_is_left_behind(tmp_path: Path) -> None:
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
+def test_a_slab_has_no_images_across_its_surface(tmp_path: Path) -> None:
+    """They would be 3 angstrom away."""
+    file = tmp_path / "slabs.xyz"
+    slab = Atoms("Al2", positions=[[0, 0, 0], [2, 2, 1]], cell=[4, 4, 4], pbc=[True, True, False])
+    write(file, [slab, *rattled(slab, 1)], format="extxyz")
+    code, output = run_program(probe.main, ["sevenn:7net-0", f"--data={file}", f"--out={tmp_path}"])
+    assert code == 0, output
+    assert "own calculator gives the same energies" in output
+
+
 def test_an_element_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "some.xyz"
     write(file, [Atoms("RnH", positions=[[0, 0, 0], [0, 0, 1.7]])], format="extxyz")
