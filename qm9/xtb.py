@@ -143,7 +143,10 @@ def load_or_compute(
     wanted = np.unique(rows)
     stored = _Stored(data, folder)
     if len(stored.missing(wanted)):
-        with locked_folder(folder, LOCK_NAME, f"results of {METHOD}"):
+        with locked_folder(folder, LOCK_NAME, f"results of {METHOD}") as locked:
+            # What a process has left that was killed; without a lock another may be writing.
+            for leftover in folder.glob("*.moments.*.tmp") if locked else ():
+                leftover.unlink(missing_ok=True)
             stored = _Stored(data, folder)  # another process may have computed in the meantime
             missing = stored.missing(wanted)
             for chunk, moments in _computed(data, missing, workers, progress):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from e3nn import o3
@@ -104,3 +109,37 @@ def test_molecules_of_qm9_are_computed_in_processes(
     norms = np.linalg.norm(results.moments.dipole, axis=1)
     mu = prepared_qm9.target("mu")[rows].numpy()
     assert np.corrcoef(norms, mu)[0, 1] > 0.97
+
+
+COMPUTING = """
+if __name__ == "__main__":
+    import pathlib, sys
+    import numpy as np
+    import qm9.xtb
+    from qm9.cache import load_or_build
+    qm9.xtb.CHUNK = 10
+    rows = np.arange(0, 100_000, 2000)
+    results = qm9.xtb.load_or_compute(load_or_build(), rows, pathlib.Path(sys.argv[1]), workers=2)
+    print(len(results.rows))
+"""
+
+
+def test_a_killed_computation_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+    program, cache = tmp_path / "compute.py", tmp_path / "cache"
+    program.write_text(COMPUTING)
+    command = [sys.executable, str(program), str(cache)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    first = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    workers: list[psutil.Process] = []
+    while first.poll() is None and not list(cache.rglob("*.moments")):
+        workers = psutil.Process(first.pid).children()
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert len(workers) >= 2
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    kept = {path: path.read_bytes() for path in cache.rglob("*.moments")}
+    assert 1 <= len(kept) < 5
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "50\n"
+    assert {path: path.read_bytes() for path in kept} == kept
