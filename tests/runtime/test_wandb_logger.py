@@ -13,9 +13,13 @@ class History:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.lines: list[str] = []
 
     def log(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+    def write_logs(self, text: str) -> None:
+        self.lines.append(text)
 
 
 def test_an_epochs_metrics_are_one_row_sent_with_its_checkpoint() -> None:
@@ -30,6 +34,7 @@ def test_an_epochs_metrics_are_one_row_sent_with_its_checkpoint() -> None:
     assert history.rows[1]["val/mae"] == 3.0
     assert history.rows[1]["train/loss"] == 0.5
     assert logger.logged_through == 0
+    assert history.lines == ["epoch 0  val/mae 3  train/loss 0.5"]
 
 
 def test_late_measures_are_sent_at_once_under_their_own_epoch() -> None:
