@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.study.arms import Arm, find_set, groups
+from benchmarks.study.arms import RESULTS, Arm, find_set, groups
 from benchmarks.study.contrasts import Contrast, Result, judge, read_declaration
+from benchmarks.tensor_targets import tables as rank_tables
 from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.irrep_effects import IrrepEffect, irrep_effects
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.statistics import Estimate, mean_interval
 from reporting.read.irreps import degree_of, parse_irreps
+from reporting.read.runs import find_runs, read_run
 from reporting.words.formatting import duration, mean, p_value, plain, plus_minus
 
 LATENT_MEASURES = {
@@ -213,6 +215,11 @@ def _apart(arms: Mapping[str, Arm], degrees: str) -> Estimate | None:
     return mean_interval(list(found[0].errors_by_seed(found[1]).values()))
 
 
+def ranks_table(_: Mapping[str, Arm]) -> str:
+    """Compare what degrees are worth to scalars, vectors and tensors."""
+    return rank_tables([read_run(folder) for folder in find_runs([RESULTS / "tasks_small"])])
+
+
 TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
     "trials": trials_table,
     "errors": errors_table,
@@ -220,5 +227,6 @@ TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
     "measures": measures_table,
     "latents": latents_table,
     "nested": nested_table,
+    "ranks": ranks_table,
 }
 """The tables by the name that the command line takes."""
