@@ -1,8 +1,9 @@
 """Make the pictures of the documents anew: ``python -m benchmarks.pictures``.
 
-``docs/report.png`` is the upper part of the page of ``results/reading``, and ``docs/pruning.png``
-is drawn from ``results/pruning/front.csv``. The pictures of a latent space are those of a run of
-``sweeps/quickstart.yaml``, if one is given. Needs Chromium and its driver.
+``docs/report.png`` is the upper part of the page of ``results/reading``. ``docs/pruning.png`` is
+drawn from ``results/pruning/front.csv``, and ``docs/probe.png`` from ``results/probe/7net-l3i5``.
+The pictures of a latent space are those of a run of ``sweeps/quickstart.yaml``, if one is given.
+Needs Chromium and its driver.
 
 May import everything but the programs.
 """
@@ -17,7 +18,10 @@ from pathlib import Path
 from matplotlib import image
 
 from figures.pruned_front import draw_front
+from figures.utilization_heatmap import draw_heatmap
+from probing.program import heatmap_title
 from records.files import replacing
+from records.probing import read_probing
 from records.pruning import read_front
 from records.standard_streams import make_standard_streams_safe
 from reporting.build import write_report
@@ -70,6 +74,21 @@ def picture_of_pruning(front: Path, picture: Path) -> None:
         draw_front(found, title, temporary)
 
 
+def picture_of_probing(table: Path, picture: Path) -> None:
+    """Draw the heatmap of a table that ``probe.py`` has written.
+
+    Parameters
+    ----------
+    table : Path
+        CSV file.
+    picture : Path
+        PNG file.
+    """
+    found = read_probing(table)
+    with replacing(picture) as temporary:
+        draw_heatmap(found.utilization, heatmap_title(found), found.unit, temporary, found.quantity)
+
+
 def pictures_of_latents(run: Path, folder: Path) -> None:
     """Copy a run's pictures of the latent space before training and after its last epoch.
 
@@ -98,6 +117,7 @@ def main() -> None:
     arguments = parser.parse_args()
     picture_of_report(Path.cwd() / "results" / "reading", arguments.output / "report.png")
     picture_of_pruning(ROOT / "results/pruning/front.csv", arguments.output / "pruning.png")
+    picture_of_probing(ROOT / "results/probe/7net-l3i5/probe.csv", arguments.output / "probe.png")
     if arguments.latents_of:
         pictures_of_latents(arguments.latents_of, arguments.output)
 

@@ -98,7 +98,7 @@ def write_results(
         write_linear_probes(folder / LINEAR, probes)
         tables.append(linear_table(probes))
     with replacing(folder / HEATMAP) as temporary:
-        draw_heatmap(found.utilization, _title(found), found.unit, temporary, found.quantity)
+        draw_heatmap(found.utilization, heatmap_title(found), found.unit, temporary, found.quantity)
     page = render_probe_page(
         f"{found.model} on {found.data.partition(',')[0]}",
         facts,
@@ -175,7 +175,14 @@ def _findings(found: Probing, probes: list[LinearProbe]) -> list[str]:
     return [*describe_blocks(found), *describe_linear(probes)]
 
 
-def _title(found: Probing) -> str:
+def heatmap_title(found: Probing) -> str:
+    """Say what a heatmap shows.
+
+    Parameters
+    ----------
+    found : Probing
+        What blocks are worth.
+    """
     scale = f"{found.scale:.4g} {found.unit}"
     of = "MAE" if found.quantity == "error" else "spread of predictions"
     count = found.utilization.num_molecules
