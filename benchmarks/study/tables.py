@@ -54,7 +54,7 @@ def trials_table(arms: Mapping[str, Arm]) -> str:
     rows.append(
         ["all", str(sum(a.planned for a in total)), str(sum(len(a.runs) for a in total)), hours]
     )
-    return markdown(["arm", "trials planned:", "finished:", "one core, as far as recorded:"], rows)
+    return markdown(["arm", "trials planned:", "finished:", "time, as far as recorded:"], rows)
 
 
 def errors_table(arms: Mapping[str, Arm]) -> str:
