@@ -22,7 +22,7 @@ from selenium.webdriver.chrome.service import Service
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = (
     "these tests open the report in a real browser: install one with `apt-get install chromium "
-    "chromium-driver`, or leave the tests out with `pytest -m 'not browser'`"
+    "chromium-driver`, or leave the tests out with `pytest -m 'not browser and not optional'`"
 )
 FLAGS = (
     "--headless",

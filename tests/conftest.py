@@ -16,6 +16,17 @@ settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+OPTIONAL = ("mace", "peers", "probe", "slow", "slurm", "xtb")
+"""Markers of tests that are left out by default."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests that are left out by default as optional, before ``-m`` chooses among them."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in OPTIONAL):
+            item.add_marker("optional")
+
 
 @pytest.fixture(scope="session")
 def prepared_qm9() -> PreparedData:
