@@ -31,6 +31,8 @@ MAX_ARTIFACT_NAME = 128
 """Characters that W&B takes."""
 FLUSH_SECONDS = 1.0
 """How often W&B's service writes its data to disk. What it has not written, a kill takes away."""
+RAISED = ("Timed out finishing", "Problem finishing run")
+"""Messages that W&B prints before it raises an error, which `WandbSession` answers."""
 
 
 class Messages:
@@ -62,7 +64,7 @@ class Messages:
         """
         if "Fatal error while uploading" in msg:
             self.upload_failed = True
-        elif "Timed out finishing" not in msg:
+        elif not any(text in msg for text in RAISED):
             print(msg, file=sys.stderr, flush=True)
 
     error = warning

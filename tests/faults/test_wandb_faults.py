@@ -356,29 +356,43 @@ ANSWERING = """
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+import wandb
 from tests.faults.wandb_stage import services
 from tests.runtime.test_journal import journal
 
-@contextmanager
-def killing(seconds):
-    yield
-    for service in services():
-        service.kill()
+moments = {sys.argv[2]}
 
+def kill_at(moment):
+    if moment in moments:
+        moments.remove(moment)
+        for service in services():
+            service.kill()
+
+@contextmanager
+def starting(seconds):
+    yield
+    kill_at("start")
+
+def finish(run, **options):
+    kill_at("end")
+    return ending(run, **options)
+
+ending, wandb.Run.finish = wandb.Run.finish, finish
 finished = journal(Path(sys.argv[1]))
 finished.mode = "online"
-finished._deferring_stop = killing
+finished._deferring_stop = starting
 finished.record(status="finished", epochs=3, **{"test/mae": 1.0})
 finished.log_results("other")
 """
 
 
+@pytest.mark.parametrize("moment", ["start", "end"])
 def test_a_finished_run_answers_though_the_service_process_of_wandb_is_killed(
-    tmp_path: Path,
+    moment: str, tmp_path: Path
 ) -> None:
     with WandbServer() as server:
         done = subprocess.run(
-            [sys.executable, "-c", ANSWERING, str(tmp_path)],
+            [sys.executable, "-c", ANSWERING, str(tmp_path), moment],
             cwd=REPOSITORY,
             env=server.environment(tmp_path),
             capture_output=True,
