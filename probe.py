@@ -11,27 +11,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from records.announcement import announce
 from records.standard_streams import make_standard_streams_safe
-from records.user_folders import prepare_user_folders
-from runtime.quiet import quiet_libraries
-from runtime.signals import StopRequestedError, StopSignals
-from runtime.threads import leave_a_core
-
-USAGE_ERROR = 2
-FAILED = 1
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{' '.join(message.split())}; see python probe.py --help")
+from runtime.examination import OneLineParser, run_examination
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a `ValueError` says which option is wrong."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="probe.py",
         description="Find out which irreps a trained model of any origin really uses.",
         allow_abbrev=False,
@@ -49,37 +37,27 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--batch-size", type=int, default=16, help="structures at a time (default: 16)")
     add("--seed", type=int, default=0, help="of resamples, donors and folds (default: 0)")
     add("--mace-python", type=Path, help="interpreter that has mace-torch, for mace:FILE")
+    add(
+        "--trust-pickle",
+        action="store_true",
+        help="open the file of mace:FILE, which may hold any code",
+    )
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program.
+    """Run the program; see `runtime.examination.run_examination` for the exit codes."""
+    return run_examination(
+        parse_arguments, _probe, arguments, "probe.py: stopped; nothing was written"
+    )
 
-    Returns
-    -------
-    int
-        0 if done, 1 for a failure, 2 for unusable input, 128 + signal when stopped.
-    """
-    quiet_libraries()
-    leave_a_core()
-    signals = StopSignals()
-    signals.install()
-    try:
-        given = parse_arguments(arguments)
-        if note := prepare_user_folders():
-            print(note, file=sys.stderr)
-        # Late: these imports take seconds, and the number of threads must be set before.
-        from probing.program import probe
 
-        probe(given)
-    except StopRequestedError as stop:
-        print("probe.py: stopped; nothing was written", file=sys.stderr)
-        return stop.exit_code
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USAGE_ERROR if isinstance(error, ValueError) else FAILED
-    return 0
+def _probe(given: argparse.Namespace) -> None:
+    # Late: these imports take seconds, and the number of threads must be set before.
+    from probing.program import probe
+
+    probe(given)
 
 
 if __name__ == "__main__":

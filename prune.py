@@ -11,28 +11,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from records.announcement import announce
 from records.standard_streams import make_standard_streams_safe
-from records.user_folders import prepare_user_folders
-from runtime.quiet import quiet_libraries
-from runtime.signals import StopRequestedError, StopSignals
-from runtime.threads import leave_a_core
+from runtime.examination import OneLineParser, run_examination
 
 WAYS = ("missed", "nested", "taylor", "magnitude", "random")
-USAGE_ERROR = 2
-FAILED = 1
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{' '.join(message.split())}; see python prune.py --help")
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line; a `ValueError` says which option is wrong."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="prune.py",
         description="Find out which irreps a trained network can do without, and what that costs.",
         allow_abbrev=False,
@@ -53,32 +42,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program.
+    """Run the program; see `runtime.examination.run_examination` for the exit codes."""
+    return run_examination(
+        parse_arguments, _prune, arguments, "prune.py: stopped; the same command continues"
+    )
 
-    Returns
-    -------
-    int
-        0 if done, 1 for a failure, 2 for unusable input, 128 + signal when stopped.
-    """
-    quiet_libraries()
-    leave_a_core()
-    signals = StopSignals()
-    signals.install()
-    try:
-        given = parse_arguments(arguments)
-        if note := prepare_user_folders():
-            print(note, file=sys.stderr)
-        # Late: these imports take seconds, and the number of threads must be set before.
-        from pruning.program import prune
 
-        prune(given)
-    except StopRequestedError as stop:
-        print("prune.py: stopped; the same command continues", file=sys.stderr)
-        return stop.exit_code
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USAGE_ERROR if isinstance(error, ValueError) else FAILED
-    return 0
+def _prune(given: argparse.Namespace) -> None:
+    # Late: these imports take seconds, and the number of threads must be set before.
+    from pruning.program import prune
+
+    prune(given)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ MODELS = (
 """What may be probed, for messages."""
 
 
-def find_model(name: str, device: torch.device, mace_python: Path | None) -> ProbedModel:
+def find_model(
+    name: str, device: torch.device, mace_python: Path | None, trust_pickle: bool = False
+) -> ProbedModel:
     """Load a model.
 
     Parameters
@@ -29,6 +31,8 @@ def find_model(name: str, device: torch.device, mace_python: Path | None) -> Pro
         Where to compute.
     mace_python : Path or None
         An interpreter that has mace-torch, for MACE.
+    trust_pickle : bool
+        Whether the user vouches for a model file of MACE, which may hold code.
 
     Raises
     ------
@@ -43,7 +47,7 @@ def find_model(name: str, device: torch.device, mace_python: Path | None) -> Pro
     if name.startswith("mace:"):
         from probing.mace import load_mace
 
-        return load_mace(name.partition(":")[2], mace_python)
+        return load_mace(name.partition(":")[2], mace_python, trust_pickle)
     if Path(name).is_dir():
         from probing.own_run import load_own_run
 

@@ -238,7 +238,7 @@ class MaceNetwork(LayeredNetwork):
         return found
 
 
-def load_mace(name: str, python: Path | None) -> ProbedModel:
+def load_mace(name: str, python: Path | None, trust_pickle: bool = False) -> ProbedModel:
     """Load a model of MACE.
 
     Parameters
@@ -248,17 +248,25 @@ def load_mace(name: str, python: Path | None) -> ProbedModel:
         the other process, so only files of trusted origin may be given.
     python : Path or None
         An interpreter that has mace-torch.
+    trust_pickle : bool
+        Whether the user vouches for the file.
 
     Raises
     ------
     ValueError
-        If there is no such file or interpreter, or the model is of another kind.
+        If there is no such file or interpreter, nobody vouches for the file, or the model is of
+        another kind. The file is opened last.
     """
     path = Path(name)
     if not path.is_file():
         raise ValueError(f"there is no file {name}: give a model of MACE's training")
     if python is None:
         raise ValueError(f"MACE needs an environment of its own: {INSTALL}")
+    if not trust_pickle:
+        raise ValueError(
+            f"{name} is a pickle, which may run any code when MACE opens it: give --trust-pickle "
+            "if you trust where it comes from"
+        )
     process = MaceProcess(python, path)
     network = MaceNetwork(process)
     return ProbedModel(

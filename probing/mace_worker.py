@@ -62,6 +62,8 @@ class Worker:
     def __init__(self, path: str) -> None:
         self.path = path
         torch.serialization.add_safe_globals([slice])  # e3nn 0.4.4 reads its constants with it
+        # MACE pickles whole modules, which contain code that torch.fx has generated, so the file
+        # cannot be read as data only. `probing.mace` asks for the user's word before that.
         self.model: Any = torch.load(path, map_location="cpu", weights_only=False).eval()
         kind = type(self.model).__name__
         if kind not in ("MACE", "ScaleShiftMACE"):

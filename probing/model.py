@@ -1,4 +1,4 @@
-"""`ProbedModel`: a model whose irreps are examined, and what is known of it.
+"""`ProbedModel`: a model whose irreps are examined, what is known of it, and its own energies.
 
 Imports torch, ASE, PyG, `networks.layered` and `qm9.targets` only.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -18,6 +19,29 @@ from qm9.targets import Target
 
 ENERGY = Target("energy", "eV", "meV", 1000.0, 0, "total energy")
 """What interatomic potentials predict."""
+
+
+def calculated_energies(calculator: Calculator, structures: Sequence[Atoms]) -> list[float]:
+    """Compute energies with an ASE calculator.
+
+    Parameters
+    ----------
+    calculator : Calculator
+        Of a model.
+    structures : sequence of Atoms
+        Not changed.
+
+    Returns
+    -------
+    list of float
+        eV.
+    """
+    energies = []
+    for atoms in structures:
+        copy = atoms.copy()
+        copy.calc = calculator
+        energies.append(float(copy.get_potential_energy()))
+    return energies
 
 
 @dataclass(frozen=True)

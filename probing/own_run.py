@@ -14,7 +14,7 @@ import torch
 from lightning_modules.calculator import EV, IrrepscopeCalculator
 from lightning_modules.checkpoint_reading import read_checkpoint
 from lightning_modules.regressor import EquivariantRegressor
-from probing.model import ProbedModel
+from probing.model import ProbedModel, calculated_energies
 from qm9.targets import ELEMENTS
 from records.run_files import is_run_directory
 
@@ -82,10 +82,4 @@ def _seen(data: dict[str, Any]) -> frozenset[int]:
 
 def _energies(path: Path, structures: Any, device: torch.device) -> list[float]:
     """Compute energies (eV) with the run's ASE calculator, which loads the checkpoint itself."""
-    calculator = IrrepscopeCalculator(path, device=device)
-    energies = []
-    for atoms in structures:
-        copy = atoms.copy()
-        copy.calc = calculator
-        energies.append(float(copy.get_potential_energy()))
-    return energies
+    return calculated_energies(IrrepscopeCalculator(path, device=device), structures)

@@ -11,9 +11,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import torch
-
 from figures.utilization_heatmap import draw_heatmap
+from networks.device import usable_device
 from networks.layered import LayeredNetwork, measuring
 from probing.checks import STRUCTURES, Checked, check_model
 from probing.find import find_model
@@ -53,7 +52,9 @@ def probe(given: argparse.Namespace) -> None:
     """
     start = time.perf_counter()
     wanted = _wanted(given)
-    model = find_model(given.model, _device(given.device), given.mace_python)
+    model = find_model(
+        given.model, usable_device(given.device), given.mace_python, given.trust_pickle
+    )
     molecules = load_molecules(model, wanted)
     folder = given.out or Path("probes") / _folder_name(given.model)
     _check_folder(folder)
@@ -200,18 +201,6 @@ def _wanted(given: argparse.Namespace) -> Wanted:
         if number < least:
             raise ValueError(f"{option} {number} is out of range: give {least} or more")
     return Wanted(given.data, given.target, given.molecules, fitting, given.batch_size, given.seed)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"--device {name} cannot be used ({reason}): give cpu or auto") from error
-    return device
 
 
 def _folder_name(model: str) -> str:

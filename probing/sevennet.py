@@ -26,7 +26,7 @@ from torch_geometric.data import Data
 from networks.geometry import cell_shifts, edge_vectors
 from networks.layered import Prepared
 from probing.hooked import HookedNetwork
-from probing.model import ENERGY, ProbedModel
+from probing.model import ENERGY, ProbedModel, calculated_energies
 
 PREFIX = "sevenn:"
 PACKAGED = ("7net-0", "7net-0_22may2024", "7net-l3i5")
@@ -176,12 +176,7 @@ def own_energies(source: str, structures: Sequence[Atoms], device: torch.device)
         from sevenn.calculator import SevenNetCalculator
 
         calculator = SevenNetCalculator(source, device=device)
-    energies = []
-    for atoms in structures:
-        copy = atoms.copy()
-        copy.calc = calculator
-        energies.append(float(copy.get_potential_energy()))
-    return energies
+    return calculated_energies(calculator, structures)
 
 
 def name_elements(numbers: Sequence[int]) -> str:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from analysis.pruning import removal_to
 from figures.pruned_front import draw_front
+from networks.device import usable_device
 from pruning.elimination import Elimination
 from pruning.front import make_front
 from pruning.plan import PruningPlan
@@ -72,7 +73,7 @@ def prune(given: argparse.Namespace) -> None:
         given.irreps,
         given.seed,
     )
-    device = _device(given.device)
+    device = usable_device(given.device)
     runs = [path.resolve() for path in given.runs]
     if len(set(runs)) < len(runs):
         raise ValueError("a run is given twice: give each run once")
@@ -108,18 +109,6 @@ def pruned_folder(runs: Sequence[Path]) -> Path:
     if len(runs) == 1:
         return runs[0] / FOLDER
     return Path(os.path.commonpath([run.parent for run in runs])) / FOLDER
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"--device {name} cannot be used ({reason}): give cpu or auto") from error
-    return device
 
 
 def _check_nested(plan: PruningPlan, subject: Subject) -> None:

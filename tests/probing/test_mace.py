@@ -48,7 +48,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(file: Path) -> ProbedModel:
-    return load_mace(str(file), python())
+    return load_mace(str(file), python(), trust_pickle=True)
 
 
 def predicted(model: ProbedModel, structures: Sequence[Atoms]) -> Tensor:
@@ -112,7 +112,12 @@ def test_gradients_cross_the_process(model: ProbedModel) -> None:
 def test_a_file_of_structures_is_probed(file: Path, tmp_path: Path) -> None:
     structures, out = tmp_path / "molecules.xyz", tmp_path / "out"
     write(structures, MOLECULES, format="extxyz")
-    arguments = [f"mace:{file}", f"--mace-python={python()}", f"--data={structures}"]
+    arguments = [
+        f"mace:{file}",
+        f"--mace-python={python()}",
+        f"--data={structures}",
+        "--trust-pickle",
+    ]
     code, output = run_program(probe.main, [*arguments, f"--out={out}", "--device=cpu"])
     assert code == 0, output
     assert "own calculator gives the same energies" in output
@@ -124,11 +129,14 @@ def test_what_is_no_mace_is_refused(tmp_path: Path, file: Path) -> None:
     strange, element = tmp_path / "strange.model", tmp_path / "gold.xyz"
     torch.save(torch.nn.Linear(1, 1), strange)
     write(element, [Atoms("Au2", positions=[[0, 0, 0], [0, 0, 2.5]])], format="extxyz")
-    chosen = f"--mace-python={python()}"
+    chosen, trust = f"--mace-python={python()}", "--trust-pickle"
     for arguments, words in (
-        ([f"mace:{strange}", chosen], "it holds a Linear: MACE and ScaleShiftMACE are supported"),
-        ([f"mace:{element}", chosen], "the MACE model cannot be used"),
-        ([f"mace:{file}", chosen, f"--data={element}"], "has Au, which"),
+        (
+            [f"mace:{strange}", chosen, trust],
+            "it holds a Linear: MACE and ScaleShiftMACE are supported",
+        ),
+        ([f"mace:{element}", chosen, trust], "the MACE model cannot be used"),
+        ([f"mace:{file}", chosen, trust, f"--data={element}"], "has Au, which"),
     ):
         code, output = run_program(probe.main, arguments)
         assert code == 2, output

@@ -144,8 +144,15 @@ def test_labels_of_a_file_are_used(tmp_path: Path) -> None:
         (["sevenn:no.pth"], "there is no file no.pth"),
         (["mace:no.model"], "there is no file no.model"),
         (["mace:probe.py"], "MACE needs an environment of its own: python -m venv ENV"),
-        (["mace:probe.py", "--mace-python=no_python"], "no_python cannot be started"),
-        (["mace:probe.py", "--mace-python=false"], "MACE's process ended with code 1"),
+        (["mace:probe.py", "--mace-python=python"], "probe.py is a pickle, which may run any code"),
+        (
+            ["mace:probe.py", "--trust-pickle", "--mace-python=no_python"],
+            "no_python cannot be started",
+        ),
+        (
+            ["mace:probe.py", "--trust-pickle", "--mace-python=false"],
+            "MACE's process ended with code 1",
+        ),
         (["no.py:factory"], "there is no file no.py"),
         (["no_such_module:factory"], "cannot be imported"),
         (["tests"], "tests is not a run"),
