@@ -349,7 +349,7 @@ class IrrepUtilization(Callback):
 
         unit = module.target.reporting_unit
         when = "before training" if epoch == UNTRAINED else f"after epoch {epoch}, {name}"
-        title = f"{module.target.name} {when}: {_headline(utilization, unit)}"
+        title = f"{module.target.name} {when}: {_headline(utilization, module)}"
         path = _root(trainer) / "utilization" / f"{name}.png"
         with replacing(path) as temporary:
             draw_heatmap(utilization, title, unit, temporary)
@@ -372,7 +372,7 @@ class IrrepUtilization(Callback):
         if self.heatmap:
             self._draw(trainer, module, epoch, utilization, "best")
         untrained = self._table.epochs.get(UNTRAINED) if self._table is not None else None
-        print(f"\nUtilization {when}: {_headline(utilization, unit)}")
+        print(f"\nUtilization {when}: {_headline(utilization, module)}")
         print(utilization_lines(utilization, unit, untrained))
         best = {
             f"utilization/network/{row.irrep}/{name}_best": effect.value
@@ -519,9 +519,12 @@ def _log_table(trainer: Trainer, utilization: Utilization, epoch: int, unit: str
         logger.log_media({"utilization/table": table}, epoch)
 
 
-def _headline(utilization: Utilization, unit: str) -> str:
-    count = utilization.num_molecules
-    return f"MAE {utilization.mae:.4g} {unit} on {count:,} validation molecules"
+def _headline(utilization: Utilization, module: MeasurableModule) -> str:
+    # Targets of one's own may not say their rank; they are scalars.
+    is_scalar = not getattr(module.target, "rank", 0)
+    error = "MAE" if is_scalar else "mean norm of the deviation"
+    unit, count = module.target.reporting_unit, utilization.num_molecules
+    return f"{error} {utilization.mae:.4g} {unit} on {count:,} validation molecules"
 
 
 def _root(trainer: Trainer) -> Path:

@@ -64,6 +64,7 @@ def test_every_measure_but_two_is_there(run: tuple[Path, str]) -> None:
     assert measures == {"reliance", "resampled", "refitted", "missed", "interaction"}
     missed = [row.irrep for row in best.rows if "missed" in row.effects]
     assert missed == ["2e"], "nothing is left of a vector without l = 1"
+    assert "(best checkpoint): mean norm of the deviation " in output
     assert "No decomposition: a 1o needs its own degree" in output
     assert not (directory / "decomposition.csv").exists()
 
