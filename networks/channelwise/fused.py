@@ -6,7 +6,6 @@ Imports NumPy, torch, e3nn and this package; numba when the product runs for the
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -26,6 +25,7 @@ from networks.convolution.neighborhoods import (
     pair_sorted_edges,
 )
 from networks.geometry import Geometry
+from networks.threads import in_threads, threads_for
 
 Integers = NDArray[np.int64]
 
@@ -182,7 +182,7 @@ def _send(
     def part(first: int, stop: int) -> None:
         send(first, stop, *entries, *arrays, _path_table(paths))
 
-    _in_threads(part, entries[0])
+    _in_parts(part, entries[0])
 
 
 def _send_back(
@@ -207,7 +207,7 @@ def _send_back(
         send_back(first, stop, *entries, *given, *results, _path_table(paths))
 
     # An edge and its reverse add to one row of `d_weights`: one thread must do both.
-    _in_threads(part, entries[0], tables.boundaries)
+    _in_parts(part, entries[0], tables.boundaries)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -252,7 +252,7 @@ _SMALL = 2_000
 """Entries below which threads cost more than they save."""
 
 
-def _in_threads(
+def _in_parts(
     part: Callable[[int, int], None], start_of: Integers, boundaries: Integers | None = None
 ) -> None:
     """Cut nodes into one part for each of torch's threads, with about equally many entries.
@@ -260,17 +260,9 @@ def _in_threads(
     If `boundaries` is given, parts begin and end there only.
     """
     count, total = len(start_of) - 1, int(start_of[-1])
-    threads = torch.get_num_threads() if total > _SMALL else 1
-    if threads == 1:
-        part(0, count)
-        return
+    threads = threads_for(total, _SMALL)
     cuts = np.searchsorted(start_of, np.linspace(0, total, threads + 1))
     cuts[0], cuts[-1] = 0, count
     if boundaries is not None:
         cuts = boundaries[np.searchsorted(boundaries, cuts)]
-    list(_pool(threads).map(part, cuts[:-1].tolist(), cuts[1:].tolist()))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="channelwise")
+    in_threads(part, cuts.tolist())

@@ -1,7 +1,6 @@
 """Loops over edges that form no message: compiled for the CPU by numba, at their first use.
 
-The innermost loops, over channels, are written as vector instructions. LLVM would not vectorize
-them: it cannot know that the arrays do not overlap. Imports NumPy, numba and llvmlite only.
+Imports NumPy, numba, llvmlite and `networks.vector_loops` only.
 """
 
 from __future__ import annotations
@@ -10,117 +9,52 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from networks.vector_loops import ChannelLoops, Vectors, compile_loop
 
 Floats = NDArray[Any]
 Integers = NDArray[np.int64]
 Indices = NDArray[np.uint64]
 
 
-def _compile(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile at the first call; keep the result on disk where numba finds a place for it."""
-    try:
-        compiled: Callable[..., None] = njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        compiled = njit(nogil=True, error_model="numpy")(function)
-    return compiled
-
-
-_WIDTHS = (16, 8, 1)
-"""Channels computed at a time: as many as possible of the first, then of the next."""
-_FLAGS = ("contract", "nsz")
-"""Multiplications and additions may be fused. Sums keep their order: results are reproducible."""
-
-
 # numba turns sums of signed and unsigned integers into floating point numbers.
 _ONE, _THREE, _FIVE = np.uint64(1), np.uint64(3), np.uint64(5)
 
 
-class _Vectors:
-    """Writes instructions for vectors of one width."""
-
-    def __init__(self, builder: Any, dtype: Any, number: Any, width: int) -> None:
-        self.builder, self.width, self.align = builder, width, dtype.bitwidth // 8
-        self.type = number if width == 1 else ir.VectorType(number, width)
-
-    def _at(self, array: Any, index: Any) -> Any:
-        pointer = self.builder.gep(array, [index])
-        return self.builder.bitcast(pointer, self.type.as_pointer())
-
-    def load(self, array: Any, index: Any) -> Any:
-        return self.builder.load(self._at(array, index), align=self.align)
-
-    def store(self, array: Any, index: Any, value: Any) -> None:
-        self.builder.store(value, self._at(array, index), align=self.align)
-
-    def fill(self, array: Any, index: Any) -> Any:
-        """Load one number into every element."""
-        number = self.builder.load(self.builder.gep(array, [index]), align=self.align)
-        if self.width == 1:
-            return number
-        lane = ir.IntType(32)
-        first = self.builder.insert_element(ir.Constant(self.type, ir.Undefined), number, lane(0))
-        zeros = ir.Constant(ir.VectorType(lane, self.width), [0] * self.width)
-        return self.builder.shuffle_vector(first, first, zeros)
-
-    def add(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b, flags=_FLAGS)
-
-    def multiply(self, a: Any, b: Any) -> Any:
-        return self.builder.fmul(a, b, flags=_FLAGS)
-
-
-class _Block:
+class _Block(ChannelLoops):
     """Writes y[i + b si + u] += w[k + u] sum_a g[c + a ca + b cb] x[o + a so + u] for a few a.
 
-    Parameters
-    ----------
-    context, builder, signature, values
-        From numba. The arguments are y, i, si, number of b, w, k, g, c, ca, cb, x, o, so, number of
-        channels, number of a; then, for derivatives, d_w and z.
-    terms : int
-        Number of a.
+    The arguments are y, i, si, number of b, w, k, g, c, ca, cb, x, o, so, number of channels,
+    number of a; then, for derivatives, d_w and z.
     """
 
-    def __init__(self, context: Any, builder: Any, signature: Any, values: Any, terms: int) -> None:
-        self.builder, self.terms = builder, terms
-        self.dtype = signature.args[0].dtype
-        self.number = context.get_data_type(self.dtype)
-        self.values = [
-            context.make_array(kind)(context, builder, value).data
-            if isinstance(kind, types.Array)
-            else value
-            for kind, value in zip(signature.args, values)
-        ]
+    def write(self, terms: int) -> None:
+        """Write the loops over all channels.
 
-    def write(self) -> None:
-        """Write the loops over all channels."""
-        builder, channels = self.builder, self.values[13]
-        index = ir.IntType(64)
-        first = index(0)
-        for width in _WIDTHS:
-            size, vectors = index(width), _Vectors(builder, self.dtype, self.number, width)
-            stop = builder.sub(channels, builder.urem(channels, size))
-            with cgutils.for_range_slice(builder, first, stop, size, inc=True) as (u, _):
-                self._write_vector(vectors, u)
-            first = stop
+        Parameters
+        ----------
+        terms : int
+            Number of a.
+        """
+        for vectors, u in self.over(self.values[13]):
+            self._write_vector(vectors, u, terms)
 
-    def _write_vector(self, vectors: _Vectors, u: Any) -> None:
+    def _write_vector(self, vectors: Vectors, u: Any, terms: int) -> None:
         builder, add = self.builder, self.builder.add
         y, i, si, count, w, k, g, c, ca, cb, x, o, so = self.values[:13]
         derivatives = self.values[15:]
         weight = vectors.load(w, add(k, u))
-        rows = [vectors.load(x, at) for at in self._steps(add(o, u), so)]
+        rows = [vectors.load(x, at) for at in self._steps(add(o, u), so, terms)]
         if derivatives:
             d_w, z = derivatives
             total = cgutils.alloca_once_value(builder, vectors.load(d_w, add(k, u)))
         with cgutils.for_range(builder, count) as loop:
             start = add(c, builder.mul(loop.index, cb))
-            factors = [vectors.fill(g, at) for at in self._steps(start, ca)]
+            factors = [vectors.fill(g, at) for at in self._steps(start, ca, terms)]
             products = [vectors.multiply(f, row) for f, row in zip(factors, rows)]
             message = products[0]
             for product in products[1:]:
@@ -135,8 +69,8 @@ class _Block:
         if derivatives:
             vectors.store(d_w, add(k, u), builder.load(total))
 
-    def _steps(self, start: Any, step: Any) -> Iterator[Any]:
-        for _ in range(self.terms):
+    def _steps(self, start: Any, step: Any, terms: int) -> Iterator[Any]:
+        for _ in range(terms):
             yield start
             start = self.builder.add(start, step)
 
@@ -148,7 +82,7 @@ def _block(*kinds: Any) -> tuple[Any, Callable[..., Any]] | None:
     terms = kinds[14].literal_value
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        _Block(context, builder, signature, values, terms).write()
+        _Block(context, builder, signature, values).write(terms)
         return context.get_dummy_value()
 
     return types.void(*kinds), code
@@ -168,7 +102,7 @@ _add_back: Callable[..., None] = intrinsic(prefer_literal=True)(_type_add_back)
 """Do the same, and add to d_w[k + u] the sum over b of what w[k + u] multiplies, times z."""
 
 
-@_compile
+@compile_loop
 def send(
     first: int,
     stop: int,
@@ -221,7 +155,7 @@ def send(
                     i, c, nb = i + si, c + cb, nb - _ONE
 
 
-@_compile
+@compile_loop
 def send_back(
     first: int,
     stop: int,

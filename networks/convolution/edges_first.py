@@ -16,7 +16,8 @@ from e3nn import o3
 from torch import Tensor
 
 from networks.convolution.edge_frames import polar_coupling
-from networks.convolution.edges_first_kernel import EdgeForm, Side, cut_terms, send_along_edges
+from networks.convolution.edges_first_kernel import EdgeForm, cut_terms, send_along_edges
+from networks.convolution.frame_layout import Side
 from networks.convolution.paths import BlockPair, LayerPaths, Path
 from networks.convolution.products import block_shapes, join
 from networks.convolution.slot_geometry import edge_geometry

@@ -10,64 +10,32 @@ blocks i of degree >= m side by side, and y_s[m, (o w)] the same rows of its mes
 where T mixes the paths' weights by the polar couplings. Wigner matrices D_s rotate node values into
 the frame to give x, and y back. An edge and its reverse (s = 2 e and 2 e + 1) share W_e: in the
 frame of the edge its reverse is inverted, which multiplies every block by its parity. All sums are
-matrix products over a chunk of edges that fits the cache. The backward pass computes them again.
-Imports torch and this package only.
+matrix products over a chunk of edges that fits the cache, but for rotations on a CPU
+(`networks.convolution.frames`). The backward pass computes them again. Imports torch and this
+package only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from networks.convolution.frame_layout import FrameLayout, Piece, Side
+from networks.convolution.frames import Frames, FrameValues, Slots, frames_for, rows_by_block
 from networks.convolution.neighborhoods import EdgeSlots
 from networks.convolution.products import (
-    BlockShapes,
     Scratch,
     add_mm,
     add_transposed_mm,
     batched_product,
-    join,
     max_chunk_elements,
     num_row_parts,
-    split_blocks,
 )
-
-FrameValues = tuple[tuple[int, ...], Tensor]
-"""Blocks, and their rows of one order in the frames of the edges: [e, rows, channels of all]."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """Blocks of the sending or of the receiving nodes.
-
-    Attributes
-    ----------
-    shapes : BlockShapes
-        Shape of each block.
-    irreps : tuple of int
-        Position of each block's irrep among the Wigner matrices.
-    """
-
-    shapes: BlockShapes
-    irreps: tuple[int, ...]
-
-    def columns(self, m: int) -> dict[int, slice]:
-        """Map each block that has order m to its channels among those of all such blocks."""
-        columns: dict[int, slice] = {}
-        stop = 0
-        for block, (dim, mul) in enumerate(self.shapes):
-            if dim > 2 * m:
-                columns[block] = slice(stop, stop + mul)
-                stop += mul
-        return columns
-
-    def width(self, m: int) -> int:
-        """Count the channels of all blocks that have order m."""
-        return sum(mul for dim, mul in self.shapes if dim > 2 * m)
 
 
 @dataclass(frozen=True)
@@ -109,6 +77,25 @@ class EdgeForm:
     def max_order(self) -> int:
         """Largest m that both ends have."""
         return self.terms[-1].m
+
+    @cached_property
+    def sent(self) -> FrameLayout:
+        """Rows of the sender, by order."""
+        return self._by_order(self.sender)
+
+    @cached_property
+    def received(self) -> FrameLayout:
+        """Rows of the receiver, by order."""
+        return self._by_order(self.receiver)
+
+    def _by_order(self, side: Side) -> FrameLayout:
+        orders = range(self.max_order + 1)
+        return FrameLayout(side, tuple(Piece(m, tuple(side.columns(m))) for m in orders))
+
+    @cached_property
+    def messages(self) -> FrameLayout:
+        """Rows of the receiver, by terms."""
+        return FrameLayout(self.receiver, tuple(Piece(term.m, term.blocks) for term in self.terms))
 
 
 def cut_terms(sender: Side, receiver: Side, max_elements: float) -> tuple[Term, ...]:
@@ -195,13 +182,14 @@ class _SendAlongEdges(torch.autograd.Function):
     ) -> Tensor:
         ctx.form, ctx.slots, ctx.scratch = form, slots, scratch
         ctx.save_for_backward(values, h, *tables)
-        chunks = _Chunks(form, slots, scratch, h, tables)
-        senders = split_blocks(values, form.sender.shapes)
-        out = chunks.zeros(form.receiver)
+        frames = frames_for(scratch, values, h)
+        chunks = _Chunks(form, slots, frames, h, tables)
+        sent = frames.load(form.sender, values)
+        out = frames.zeros(form.receiver, slots.num_nodes, values)
         for chunk in chunks:
-            x = chunk.rotate_into_frames(form.sender, chunk.neighbor, senders)
-            chunk.add_rotated_back(form.receiver, chunk.center, chunk.messages(x), out)
-        return torch.cat(out, dim=1)
+            x = frames.rotate_into("x", form.sent, chunk.senders, sent)
+            frames.add_back(chunk.receivers, chunk.messages(x), out)
+        return frames.total(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -212,28 +200,29 @@ class _SendAlongEdges(torch.autograd.Function):
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     form: EdgeForm = ctx.form
     values, h, *tables = ctx.saved_tensors
-    chunks = _Chunks(form, ctx.slots, ctx.scratch, h, tables)
-    senders = split_blocks(values, form.sender.shapes)
-    d_receivers = split_blocks(grad, form.receiver.shapes)
-    d_senders = chunks.zeros(form.sender)
-    needs_d_wigner = any(ctx.needs_input_grad[5 : 5 + len(chunks.wigner_d)])
+    num_wigner = len(tables) - len(form.terms)
+    needs_d_wigner = any(ctx.needs_input_grad[5 : 5 + num_wigner])
+    frames = frames_for(ctx.scratch, values, h, differentiable=needs_d_wigner)
+    chunks = _Chunks(form, ctx.slots, frames, h, tables)
+    sent, d_received = frames.load(form.sender, values), frames.load(form.receiver, grad)
+    d_sent = frames.zeros(form.sender, ctx.slots.num_nodes, values)
     d_h = torch.zeros_like(h)
     d_wigner = [torch.zeros_like(d) for d in chunks.wigner_d] if needs_d_wigner else []
     d_weights = [h.new_zeros(chunks.num_parts, *table.shape) for table in chunks.weights]
     for chunk in chunks:
-        x = chunk.rotate_into_frames(form.sender, chunk.neighbor, senders)
-        d_y = chunk.rotate_into_frames(form.receiver, chunk.center, d_receivers)
+        x = frames.rotate_into("x", form.sent, chunk.senders, sent)
+        d_y = frames.rotate_into("d_y", form.received, chunk.receivers, d_received)
         d_x = chunk.add_weight_gradients(x, d_y, d_h, d_weights)
-        chunk.add_rotated_back(form.sender, chunk.neighbor, d_x, d_senders)
+        frames.add_back(chunk.senders, d_x, d_sent)
         if needs_d_wigner:
             y = chunk.messages(x)
-            chunk.add_wigner_gradients(form.receiver, chunk.center, d_receivers, y, d_wigner)
-            chunk.add_wigner_gradients(form.sender, chunk.neighbor, senders, d_x, d_wigner)
+            chunk.add_wigner_gradients(chunk.receivers, d_received, y, d_wigner)
+            chunk.add_wigner_gradients(chunk.senders, sent, d_x, d_wigner)
     return (
         *(None, None, None),
-        torch.cat(d_senders, dim=1),
+        frames.total(d_sent),
         d_h,
-        *(d_wigner if needs_d_wigner else [None] * len(chunks.wigner_d)),
+        *(d_wigner if needs_d_wigner else [None] * num_wigner),
         *(parts[0] if chunks.num_parts == 1 else parts.sum(0) for parts in d_weights),
     )
 
@@ -245,19 +234,15 @@ class _Chunks:
         self,
         form: EdgeForm,
         slots: EdgeSlots,
-        scratch: Scratch,
+        frames: Frames,
         h: Tensor,
         tables: Sequence[Tensor],
     ) -> None:
-        self.form, self.slots, self.scratch, self.h = form, slots, scratch, h
+        self.form, self.slots, self.frames, self.h = form, slots, frames, h
         num_irreps = len(tables) - len(form.terms)
         self.wigner_d, self.weights = tables[:num_irreps], tables[num_irreps:]
         parts = num_row_parts(h.shape[0], h.device)
         self.num_parts = parts if h.shape[0] % parts == 0 else 1
-
-    def zeros(self, side: Side) -> list[Tensor]:
-        """Zero node values [n, (2 l + 1) mul] of every block."""
-        return [self.h.new_zeros(self.slots.num_nodes, dim * mul) for dim, mul in side.shapes]
 
     def __iter__(self) -> Iterator[_Chunk]:
         num_edges = self.h.shape[0]
@@ -274,85 +259,60 @@ class _Chunk:
     """Edges `start` to `stop` with their slots."""
 
     def __init__(self, chunks: _Chunks, start: int, stop: int) -> None:
-        self.form, self.weights, self.scratch = chunks.form, chunks.weights, chunks.scratch
+        self.form, self.weights, self.frames = chunks.form, chunks.weights, chunks.frames
         self.num_parts = chunks.num_parts
         slots_per_edge = chunks.slots.slots_per_edge
         self.edges = slice(start, stop)
         self.slots = slice(start * slots_per_edge, stop * slots_per_edge)
         self.h = chunks.h[self.edges]
-        self.center = chunks.slots.center[self.slots]
-        self.neighbor = chunks.slots.neighbor[self.slots]
-        self.wigner_d = [d[self.slots] for d in chunks.wigner_d]
+        wigner_d = [d[self.slots] for d in chunks.wigner_d]
+        self.senders, self.receivers = (
+            Slots(nodes[self.slots], wigner_d, stop - start)
+            for nodes in (chunks.slots.neighbor, chunks.slots.center)
+        )
 
-    def rotate_into_frames(self, side: Side, nodes: Tensor, values: list[Tensor]) -> list[Tensor]:
-        """Rotate node values into the edges' frames: [e, rows, (i u)] of every order."""
-        num_rows = 2 * self.form.max_order + 1
-        rotated = []
-        for (dim, mul), irrep, block in zip(side.shapes, side.irreps, values):
-            outside = block.index_select(0, nodes).view(-1, dim, mul)
-            rotated.append(batched_product(self.wigner_d[irrep][:, :num_rows], outside))
-        by_order = []
-        for m in range(self.form.max_order + 1):
-            rows = slice(max(2 * m - 1, 0), 2 * m + 1)
-            blocks = [rotated[block][:, rows] for block in side.columns(m)]
-            by_order.append(join(blocks, 2).reshape(self.h.shape[0], -1, side.width(m)))
-        return by_order
-
-    def messages(self, x: list[Tensor]) -> list[FrameValues]:
+    def messages(self, x: FrameValues) -> FrameValues:
         """Messages y in the edges' frames, of every term."""
-        return [
-            (term.blocks, batched_product(x[term.m], self._edge_weights(table, x[term.m])))
-            for term, table in zip(self.form.terms, self.weights)
-        ]
+        room = self.frames.room("y", self.form.messages, self.receivers, self.h)
+        parts = []
+        for k, (term, table) in enumerate(zip(self.form.terms, self.weights)):
+            x_m = x.parts[term.m]
+            w = self._edge_weights(table, x_m)
+            parts.append(batched_product(x_m, w, out=None if room is None else room.parts[k]))
+        return FrameValues(self.form.messages, parts, None if room is None else room.memory)
 
     def add_weight_gradients(
-        self, x: list[Tensor], d_y: list[Tensor], d_h: Tensor, d_weights: list[Tensor]
-    ) -> list[FrameValues]:
+        self, x: FrameValues, d_y: FrameValues, d_h: Tensor, d_weights: list[Tensor]
+    ) -> FrameValues:
         """Add the derivatives by h and T; return those by x, of every order."""
+        layout = self.form.sent
+        room = self.frames.room("d_x", layout, self.senders, self.h)
         d_x: dict[int, Tensor] = {}
         for term, table, d_table in zip(self.form.terms, self.weights, d_weights):
-            m, d_y_term = term.m, d_y[term.m][:, :, term.columns]
-            w = self._edge_weights(table, x[m])
-            d_x[m] = batched_product(d_y_term, w.mT, d_x.get(m))
+            m, x_m, d_y_term = term.m, x.parts[term.m], d_y.parts[term.m][:, :, term.columns]
+            w = self._edge_weights(table, x_m)
+            if m in d_x:
+                batched_product(d_y_term, w.mT, d_x[m])
+            else:
+                out = None if room is None else room.parts[m]
+                d_x[m] = batched_product(d_y_term, w.mT, out=out)
             # The sum of x[a] d_y[b] over the rows [e, (a b)] overwrites W.
-            d_w = self.scratch.bmm("w", x[m].transpose(1, 2), d_y_term).flatten(1)
+            d_w = self.frames.scratch.bmm("w", x_m.transpose(1, 2), d_y_term).flatten(1)
             add_transposed_mm(d_table, self.h, d_w)
             add_mm(d_h[self.edges], d_w, table.t(), self.num_parts)
-        return [(tuple(self.form.sender.columns(m)), values) for m, values in d_x.items()]
+        return FrameValues(layout, list(d_x.values()), None if room is None else room.memory)
 
     def _edge_weights(self, table: Tensor, x: Tensor) -> Tensor:
         """W [e, (i u), (o w)] of a term."""
-        w = self.scratch.mm("w", self.h, table, self.num_parts)
+        w = self.frames.scratch.mm("w", self.h, table, self.num_parts)
         return w.view(self.h.shape[0], x.shape[2], -1)
 
-    def add_rotated_back(
-        self, side: Side, nodes: Tensor, values: list[FrameValues], totals: list[Tensor]
-    ) -> None:
-        """Rotate values back from the edges' frames and add them at the nodes."""
-        for irrep, inside, total in zip(side.irreps, self._by_block(side, values), totals):
-            d = self.wigner_d[irrep][:, : inside.shape[1]]
-            total.index_add_(0, nodes, batched_product(d.mT, inside).flatten(1))
-
     def add_wigner_gradients(
-        self,
-        side: Side,
-        nodes: Tensor,
-        values: list[Tensor],
-        frame_values: list[FrameValues],
-        d_wigner: list[Tensor],
+        self, slots: Slots, values: list[Tensor], inside: FrameValues, d_wigner: list[Tensor]
     ) -> None:
-        """Add the derivative by D of sum_s <frame_values_s, D_s values[nodes_s]>."""
-        blocks = zip(side.shapes, side.irreps, self._by_block(side, frame_values), values)
-        for (dim, mul), irrep, inside, block in blocks:
-            outside = block.index_select(0, nodes).view(-1, dim, mul)
-            d_wigner[irrep][self.slots, : inside.shape[1]] += batched_product(inside, outside.mT)
-
-    def _by_block(self, side: Side, values: list[FrameValues]) -> list[Tensor]:
-        """Rows [s, rows, mul] of each block, all orders one after the other."""
-        rows: list[list[Tensor]] = [[] for _ in side.shapes]
-        for blocks, value in values:
-            by_slot = value.view(self.center.shape[0], -1, value.shape[2])
-            widths = [side.shapes[block][1] for block in blocks]
-            for block, part in zip(blocks, by_slot.split(widths, dim=2)):
-                rows[block].append(part)
-        return [join(parts, 1) for parts in rows]
+        """Add the derivative by D of sum_s <inside_s, D_s values[nodes_s]>."""
+        side = inside.layout.side
+        blocks = zip(side.shapes, side.irreps, rows_by_block(slots, inside), values)
+        for (dim, mul), irrep, rows, block in blocks:
+            outside = block.index_select(0, slots.nodes).view(-1, dim, mul)
+            d_wigner[irrep][self.slots, : rows.shape[1]] += batched_product(rows, outside.mT)

@@ -200,6 +200,25 @@ class Scratch:
         shape = (a.shape[0], a.shape[1], b.shape[2])
         return batched_product(a, b, out=self._empty(name, a, *shape))
 
+    def flat(self, name: str, like: Tensor, numel: int) -> Tensor:
+        """Provide memory; overwrites the previous result of that name.
+
+        Parameters
+        ----------
+        name : str
+            Name of the result.
+        like : Tensor
+            Dtype and device.
+        numel : int
+            Number of elements.
+
+        Returns
+        -------
+        Tensor
+            [numel], not initialized.
+        """
+        return self._empty(name, like, numel)
+
     def _empty(self, name: str, like: Tensor, *shape: int) -> Tensor:
         view = self.views.get((name, shape))
         if view is None:

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 
 from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import ORDERS
+from networks.convolution.frames import TorchFrames
 from networks.cuda_graph import PaddedNetwork, likely_shape
 from networks.restrictable import RestrictableNetwork
 from qm9.cache import PreparedData
@@ -49,6 +50,8 @@ def test_replayed_steps_train_as_the_network_does(
     prepared_qm9: PreparedData, graph: str, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("networks.convolution.cost_model.ORDERS", (order,))
+    # On a GPU edges are rotated by torch's operations.
+    monkeypatch.setattr("networks.convolution.frames.CompiledFrames", TorchFrames)
     torch.manual_seed(0)
     network = EquivariantConvNet("4x0e+4x1o+4x2e", num_layers=3, embedding_dim=8).double()
     check_training(network, prepared_qm9, graph)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from networks.channelwise import fused, fused_kernel
+from networks.channelwise import fused
 from networks.channelwise.e3nn_product import E3nnProduct
 from networks.channelwise.fused import FusedProduct, edge_tables
 from networks.channelwise.paths import ChannelwisePaths
 from networks.channelwise.plain import ChannelwiseProduct, PlainProduct
 from networks.gated import GatedNetwork
 from networks.geometry import Geometry
+from networks.vector_loops import compile_loop
 from tests.networks.molecules import batch, directed_batch
 from tests.networks.variants import small_network
 
@@ -100,7 +101,7 @@ def test_the_number_of_threads_does_not_change_a_single_bit(
     results = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        monkeypatch.setattr(fused, "_pool", ThreadPoolExecutor)
+        monkeypatch.setattr("networks.threads._pool", ThreadPoolExecutor)
         geometry = prepared(GRAPHS["sorted pairs"])
         product = FusedProduct(PATHS, NETWORK.edge_irreps)
         x, w = inputs(geometry, product)
@@ -116,7 +117,7 @@ def test_loops_run_where_no_compiled_code_can_be_kept(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", refuse)
     filled = np.zeros(2)
-    fused_kernel._compile(lambda array: array.fill(3.0))(filled)
+    compile_loop(lambda array: array.fill(3.0))(filled)
     assert filled.tolist() == [3.0, 3.0]
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from networks.convnet import EquivariantConvNet
 from networks.convolution.cost_model import ORDERS, Graph, Order
-from networks.convolution.edges_first_kernel import Side, cut_terms
+from networks.convolution.edges_first_kernel import cut_terms
+from networks.convolution.frame_layout import Side
 from networks.convolution.products import CHUNK_ELEMENTS
 from networks.convolution.slot_geometry import is_symmetric
 from tests.networks.molecules import batch, directed_batch

@@ -1,0 +1,140 @@
+"""Which rows of node values edges see in their frames, and where these rows lie in memory.
+
+Imports NumPy and this package only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.convolution.products import BlockShapes
+
+Indices = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Blocks of the sending or of the receiving nodes.
+
+    Attributes
+    ----------
+    shapes : BlockShapes
+        Shape of each block.
+    irreps : tuple of int
+        Position of each block's irrep among the Wigner matrices.
+    """
+
+    shapes: BlockShapes
+    irreps: tuple[int, ...]
+
+    def columns(self, m: int) -> dict[int, slice]:
+        """Map each block that has order m to its channels among those of all such blocks."""
+        columns: dict[int, slice] = {}
+        stop = 0
+        for block, (dim, mul) in enumerate(self.shapes):
+            if dim > 2 * m:
+                columns[block] = slice(stop, stop + mul)
+                stop += mul
+        return columns
+
+    def width(self, m: int) -> int:
+        """Count the channels of all blocks that have order m."""
+        return sum(mul for dim, mul in self.shapes if dim > 2 * m)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one order of some blocks in the frames, [e, rows of all slots, channels].
+
+    Attributes
+    ----------
+    m : int
+        Order. It has the rows +m and -m, or one row for m = 0.
+    blocks : tuple of int
+        Whose channels lie side by side.
+    """
+
+    m: int
+    blocks: tuple[int, ...]
+
+    @property
+    def rows(self) -> slice:
+        """The rows among those of a block."""
+        return slice(max(2 * self.m - 1, 0), 2 * self.m + 1)
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """A side of the edges, and the pieces in which its rows in the frames are wanted.
+
+    Attributes
+    ----------
+    side : Side
+        Blocks.
+    pieces : tuple of Piece
+        By ascending order. Together they have the rows of all blocks up to the largest order.
+    """
+
+    side: Side
+    pieces: tuple[Piece, ...]
+    _places: dict[tuple[int, int], tuple[Indices, Indices, Indices]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a block that has all orders."""
+        return 2 * self.pieces[-1].m + 1
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each piece."""
+        return tuple(sum(self.side.shapes[b][1] for b in piece.blocks) for piece in self.pieces)
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """First column of each block among the values of nodes."""
+        sizes = [dim * mul for dim, mul in self.side.shapes]
+        return np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.int64)
+
+    def sizes(self, slots_per_edge: int) -> NDArray[np.int64]:
+        """Elements of each piece for one edge."""
+        rows = [slots_per_edge * (piece.rows.stop - piece.rows.start) for piece in self.pieces]
+        return np.array(rows, dtype=np.int64) * np.array(self.widths, dtype=np.int64)
+
+    def places(self, block: int, slots_per_edge: int) -> tuple[Indices, Indices, Indices]:
+        """Say where the rows of a block lie, if all pieces lie one after the other.
+
+        Returns
+        -------
+        before, step, within : array
+            Row r of slot j of edge e lies at E before[r] + e step[r] + within[j, r], for E edges;
+            [rows], [rows] and [slots per edge, rows], uint64.
+        """
+        key = block, slots_per_edge
+        if key not in self._places:
+            self._places[key] = self._find_places(block, slots_per_edge)
+        return self._places[key]
+
+    def _find_places(self, block: int, slots_per_edge: int) -> tuple[Indices, Indices, Indices]:
+        sizes = self.sizes(slots_per_edge)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        before, step, within = [], [], []
+        for p, piece in enumerate(self.pieces):
+            if block not in piece.blocks:
+                continue
+            left = piece.blocks[: piece.blocks.index(block)]
+            column = sum(self.side.shapes[other][1] for other in left)
+            count = piece.rows.stop - piece.rows.start
+            for r in range(count):
+                before.append(starts[p])
+                step.append(sizes[p])
+                rows = np.arange(slots_per_edge) * count + r
+                within.append(rows * self.widths[p] + column)
+        lists = before, step, np.array(within).T
+        before_, step_, within_ = (np.ascontiguousarray(x, dtype=np.uint64) for x in lists)
+        return before_, step_, within_
