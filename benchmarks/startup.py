@@ -4,7 +4,8 @@ Starts each command several times, in turns, and prints the median CPU seconds (
 threads) and the median time. CPU seconds depend little on what else the machine does. "first step"
 is what ``train.py`` has used when its first training step of configs/quickstart.yaml ends, with
 QM9's cache and the baselines' on disk: imports, options, W&B's start, data, and the measurement of
-the untrained network. ``--against DIR`` lets another checkout take turns; ``--modules`` also lists
+the untrained network. "sweep.py, each trial" is what a trial takes longer than its own program.
+``--against DIR`` lets another checkout take turns; ``--modules`` also lists
 the packages whose import takes longest. Nothing imports this.
 """
 
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.first_step import VARIABLE
@@ -29,7 +30,7 @@ from records.standard_streams import make_standard_streams_safe
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = "import torch, lightning.pytorch.cli, torch_geometric.data, e3nn.o3, jsonargparse"
-FIRST_STEP = "first step"
+FIRST_STEP, EACH_TRIAL = "first step", "sweep.py, each trial"
 COMMANDS: dict[str, list[str]] = {
     "train.py --help": ["train.py", "--help"],
     "sweep.py --help": ["sweep.py", "--help"],
@@ -37,7 +38,9 @@ COMMANDS: dict[str, list[str]] = {
     "train.py fit --help": ["train.py", "fit", "--help"],
     "the imported libraries alone": ["-c", LIBRARIES],
     FIRST_STEP: ["train.py", "--config", "configs/quickstart.yaml"],
+    EACH_TRIAL: [],
 }
+MANY_TRIALS = 9
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+([\w]+)")
 
 
@@ -97,6 +100,46 @@ def run_to_first_step(command: Sequence[str], checkout: Path) -> tuple[float, fl
             [sys.executable, *command, *options], cwd=checkout, env=environment, capture_output=True
         )
         return float(json.loads(note.read_text())["cpu"]), note.stat().st_mtime - start
+
+
+def run_trials(_: Sequence[str], checkout: Path) -> tuple[float, float]:
+    """Run sweeps of one and of `MANY_TRIALS` trials that do nothing.
+
+    Parameters
+    ----------
+    checkout : Path
+        Its ``sweep.py`` is run.
+
+    Returns
+    -------
+    cpu, wall : float
+        Seconds per additional trial, those in which Python starts to run its program included.
+    """
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "nothing.py").touch()
+        for count in (1, MANY_TRIALS):
+            file = Path(folder) / f"{count}.yaml"
+            file.write_text(
+                f"name: trials-{count}\nproject: startup\nprogram: nothing.py\nmethod: grid\n"
+                "metric: {name: val/mae, goal: minimize}\n"
+                f"parameters: {{seed_everything: {{values: {list(range(count))}}}}}\n"
+                'command: ["${interpreter}", "${program}", "${args}"]\n'
+            )
+            command = [sys.executable, str(checkout / "sweep.py"), str(file), "--workers", "1"]
+            before, start = _used_by_children(), time.perf_counter()
+            # The trials leave no results, which sweep.py reports as failures at its end.
+            subprocess.run(command, cwd=folder, capture_output=True, check=False)
+            found.append((_used_by_children() - before, time.perf_counter() - start))
+    (cpu_one, one), (cpu_many, many) = found
+    return (cpu_many - cpu_one) / (MANY_TRIALS - 1), (many - one) / (MANY_TRIALS - 1)
+
+
+MEASURES: dict[str, Callable[[Sequence[str], Path], tuple[float, float]]] = {
+    FIRST_STEP: run_to_first_step,
+    EACH_TRIAL: run_trials,
+}
+"""Of commands that are not just run."""
 
 
 def slowest_imports(checkout: Path, count: int) -> list[tuple[str, float]]:
@@ -163,8 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number in range(options.rounds + 1):
         for command in options.commands:
             for name, checkout in checkouts.items():
-                measure = run_to_first_step if command == FIRST_STEP else run
-                result = measure(COMMANDS[command], checkout)
+                result = MEASURES.get(command, run)(COMMANDS[command], checkout)
                 if number:  # the first round fills the caches of files
                     found[command][name].append(result)
     print(table(found))
