@@ -252,6 +252,16 @@ class MoleculeDataModule(LightningDataModule):
         seed = self.hparams["shuffle_seed"]
         if seed is None:
             seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        return self.shuffled(seed)
+
+    def shuffled(self, seed: int) -> MoleculeLoader:
+        """Shuffled batches of the training part, as in `train_dataloader`, with another order.
+
+        Parameters
+        ----------
+        seed : int
+            Decides on the order, together with the epoch of the loader's sampler.
+        """
         return self._loader("train", self.hparams["batch_size"], seed)
 
     @override

@@ -215,8 +215,6 @@ def check_training_options(
 def check_force_weight(force_weight: float, kernel: str, compile: bool, cuda_graph: bool) -> None:
     """Refuse to train on forces where that is unknown or impossible.
 
-    The loss of forces is differentiated twice, by positions and by weights.
-
     Parameters
     ----------
     force_weight, kernel, compile, cuda_graph
@@ -229,16 +227,32 @@ def check_force_weight(force_weight: float, kernel: str, compile: bool, cuda_gra
     """
     if not 0 <= force_weight < float("inf"):
         raise ValueError(f"force_weight is {force_weight}: it must be 0 or a positive number")
-    if not force_weight:
-        return
+    if force_weight:
+        check_second_derivatives("force_weight", kernel, compile, cuda_graph)
+
+
+def check_second_derivatives(use: str, kernel: str, compile: bool, cuda_graph: bool) -> None:
+    """Refuse implementations of a network that cannot be differentiated by positions and weights.
+
+    Parameters
+    ----------
+    use : str
+        Option that takes both derivatives of a prediction.
+    kernel, compile, cuda_graph
+        As given to `EquivariantRegressor`.
+
+    Raises
+    ------
+    ValueError
+        Names the option to change.
+    """
     if kernel not in ("auto", "e3nn"):
         raise ValueError(
-            f"force_weight needs second derivatives, which kernel {kernel} may lack: choose kernel "
-            "auto"
+            f"{use} needs second derivatives, which kernel {kernel} may lack: choose kernel auto"
         )
     for name, given in (("compile", compile), ("cuda_graph", cuda_graph)):
         if given:
             raise ValueError(
-                f"force_weight needs second derivatives, which {name} does not have: leave "
+                f"{use} needs second derivatives, which {name} does not have: leave "
                 f"model.{name} at false"
             )

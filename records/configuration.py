@@ -22,6 +22,9 @@ NEUTRAL_KEYS = (
     "data.predict_split",
 )
 """Options that change where a run reads its data or how fast it is, but not what it computes."""
+PRETRAINING = "pretraining.epochs"
+PRETRAINING_KEYS = (PRETRAINING, "pretraining.sigma", "pretraining.lr")
+"""Options of pretraining; without pretraining they are no part of a run's identity."""
 DEVICES = "trainer.devices"
 LATER_KEYS = {
     "data_class": None,
@@ -84,6 +87,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         and (
             key in ("seed_everything", "init_from", "data_class")
             or key.startswith(("model.", "data."))
+            or (key in PRETRAINING_KEYS and flat.get(PRETRAINING))
             or key.removeprefix("trainer.") in TRAINER_KEYS
         )
     }

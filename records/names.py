@@ -4,6 +4,11 @@ from __future__ import annotations
 
 UNTRAINED = -1
 """Epoch of the baseline: the network before its first optimizer step."""
+UNTRAINED_ERROR = "pretraining/untrained_error"
+PRETRAINED_ERROR = "pretraining/error"
+"""Results: mean squared error of the noise predicted in positions, before and after pretraining by
+denoising, relative to that of predicting none."""
+PRETRAINING_SECONDS = "pretraining/seconds"
 NETWORK = "network"
 """Layer name of the rows in which an irrep is taken out of all layers at once."""
 

@@ -17,6 +17,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+from callbacks.denoising_pretraining import DenoisingPretraining
 from callbacks.irrep_utilization import IrrepUtilization
 from callbacks.latent_umap import LatentUMAP
 from callbacks.nested_subsets import NestedSubsets
@@ -169,6 +170,8 @@ class IrrepscopeCLI(CustomizableCLI):
         parser.add_lightning_class_args(IrrepUtilization, "utilization")
         parser.add_lightning_class_args(LatentUMAP, "latent")
         parser.add_lightning_class_args(NestedSubsets, "nested")
+        # Last, so that the others measure the untrained network.
+        parser.add_lightning_class_args(DenoisingPretraining, "pretraining")
         parser.link_arguments("data.target", "model.target")
         if takes(self._data_class, "cutoff"):
             parser.link_arguments("model.cutoff", "data.cutoff")
@@ -364,6 +367,7 @@ class IrrepscopeCLI(CustomizableCLI):
             built = self.config_init[self.subcommand]
             self.datamodule, self.model = built["data"], built["model"]
             built["latent"].check_network(self.model.network)
+            built["pretraining"].check_module(self.model)
             if not isinstance(self.datamodule, ExtXYZDataModule):
                 self.model.check_data(self.datamodule)
             if (start := self._options["init_from"]) and self.subcommand == "fit":

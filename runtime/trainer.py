@@ -20,6 +20,7 @@ from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
+from callbacks.denoising_pretraining import DenoisingPretraining
 from callbacks.epoch_checkpoint import EpochCheckpoint
 from callbacks.epoch_lines import EpochLines
 from callbacks.finite_guard import FiniteGuard
@@ -153,6 +154,9 @@ class TrainerFactory:
         if self.training:
             try:
                 model.check_trainer(trainer)
+                for callback in self.callbacks:
+                    if isinstance(callback, DenoisingPretraining):
+                        callback.check_trainer(trainer)
             except ValueError as error:
                 raise UsageError(str(error)) from error
 

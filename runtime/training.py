@@ -19,7 +19,16 @@ from lightning_modules.regressor import EquivariantRegressor
 from records.baselines import baselines_of
 from records.configuration import write_configuration
 from records.metrics import Row
-from records.names import EXTENDED_TO, MEMORY, OPERATIONS, RUNNING, UNTRAINED
+from records.names import (
+    EXTENDED_TO,
+    MEMORY,
+    OPERATIONS,
+    PRETRAINED_ERROR,
+    PRETRAINING_SECONDS,
+    RUNNING,
+    UNTRAINED,
+    UNTRAINED_ERROR,
+)
 from runtime import evaluation, messages
 from runtime.checkpoints import check_resumable
 from runtime.configuration import RunConfiguration
@@ -32,6 +41,8 @@ from runtime.trainer import TrainerFactory, epoch_checkpoint
 
 LAST_EPOCH_RESULTS = ("train/loss", "throughput/molecules_per_s", "lr")
 """Metrics of the last epoch that go into the summary."""
+PRETRAINING_RESULTS = (UNTRAINED_ERROR, PRETRAINED_ERROR, PRETRAINING_SECONDS)
+"""Metrics of the untrained network's row that go into the summary."""
 
 
 class Training:
@@ -76,7 +87,9 @@ class Training:
         if self.journal.mode != "disabled":
             wandb = self.journal.wandb_logger(resume)
             loggers.append(wandb)
-        record_data = LambdaCallback(on_train_start=lambda trainer, module: self._record_data())
+        record_data = LambdaCallback(
+            on_train_start=lambda trainer, module: self._record_start(metrics)
+        )
         trainer = self.build_trainer(loggers, [record_data])
         root = trainer.strategy.root_device
         device = describe_device(root, trainer.world_size)
@@ -143,8 +156,11 @@ class Training:
             wandb_epoch=summary.wandb_epoch if run_id == summary.wandb_run_id else None,
         )
 
-    def _record_data(self) -> None:
-        """Save the splits, which a continued run must share, and what costs and errors compare."""
+    def _record_start(self, metrics: MetricsCSVLogger) -> None:
+        """Save the splits, which a continued run must share, and what is known before training.
+
+        That is what costs and errors are compared with, and how pretraining went, if there was any.
+        """
         if not self.journal.is_writer:
             return
         if self.directory.splits.exists():
@@ -157,6 +173,8 @@ class Training:
         described[MEMORY] = memory_per_molecule(network, self.datamodule)
         if network.offers("operations"):
             described[OPERATIONS] = operations_per_molecule(network, self.datamodule)
+        untrained = metrics.rows.get(UNTRAINED, {})
+        described |= {key: untrained[key] for key in PRETRAINING_RESULTS if key in untrained}
         self.journal.describe(described)
 
     def _record_training(self, trainer: Trainer, rows: dict[int, Row]) -> None:

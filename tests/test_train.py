@@ -211,16 +211,19 @@ def test_checkpoint_alone_can_be_tested(run: tuple[Path, str], tmp_path: Path) -
 
 
 def _wandb_records(directory: Path, kind: str) -> list[dict[str, Any]]:
-    (offline,) = (directory / "wandb").glob("offline-run-*")
-    lines = _wandb("leet", "inspect", "--json", str(offline)).splitlines()
+    lines = _wandb("leet", "inspect", "--json", str(_offline(directory))).splitlines()
     records = [json.loads(line) for line in lines]
     return [record[kind] for record in records if record["type"] == kind]
 
 
 def _wandb_config(directory: Path) -> dict[str, Any]:
-    (offline,) = (directory / "wandb").glob("offline-run-*")
-    state = json.loads(_wandb("leet", "inspect", "--summary", "--json", str(offline)))
+    state = json.loads(_wandb("leet", "inspect", "--summary", "--json", str(_offline(directory))))
     return dict(state["config"])
+
+
+def _offline(directory: Path) -> Path:
+    (offline,) = (directory / "wandb").glob("offline-run-*")
+    return offline
 
 
 def _wandb(*arguments: str) -> str:
@@ -314,3 +317,35 @@ def test_a_nested_gated_run_is_pruned_and_reported(nested: tuple[Path, str]) -> 
     assert code == 0, output
     page = (directory / "report.html").read_text()
     assert "Multiply-adds" in page
+
+
+# ---- pretraining by denoising --------------------------------------------------------------------
+
+
+def test_pretraining_is_recorded_everywhere(prepared_qm9: Any, tmp_path: Path) -> None:
+    quick = ["--utilization.enabled=false", "--pretraining.epochs=2", "--pretraining.lr=0.01"]
+    command = [*TINY, *quick, "--trainer.max_epochs=1", f"--runs_dir={tmp_path}"]
+    code, output = run_train(command)
+    assert code == 0, output
+    (directory,) = tmp_path.iterdir()
+    row, results = read_metrics(directory / "metrics.csv")[-1], summary_of(directory).results
+    keys = [f"pretraining/{name}" for name in ("untrained_error", "error", "seconds")]
+    before, after, _ = (row[key] for key in keys)
+    assert after < before
+    assert "2 epochs of 96 molecules, sigma 0.05 angstrom, learning rate 0.01" in output
+    assert f"relative error of the untrained network {before:.3f}" in output
+    assert f" s; relative error {after:.3f}\nepoch 0 " in output
+    assert {key: results[key] for key in keys} == {key: row[key] for key in keys}
+    history = [record["item"] for record in _wandb_records(directory, "history")]
+    assert [r["pretraining/error"] for r in history if "pretraining/error" in r] == [after]
+    state = json.loads(_wandb("leet", "inspect", "--summary", "--json", str(_offline(directory))))
+    assert state["config"]["pretraining/error"] == after
+    assert state["config"]["pretraining.epochs"] == 2
+    assert state["summary"]["pretraining/error"] == after
+    assert summary_of(directory).configuration["pretraining.lr"] == 0.01
+    code, output = run_train([f"--config={directory / 'config.yaml'}"])
+    assert (code, "is finished; nothing was trained" in output) == (0, True)
+    name = f"--run_name={directory.name}"
+    code, output = run_train([*command, name, "--pretraining.sigma=0.1"])
+    assert code == 2
+    assert "another configuration (pretraining.sigma 0.05 -> 0.1)" in output

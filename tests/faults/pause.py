@@ -22,9 +22,12 @@ import lightning_modules.regressor
 import qm9.cache
 import runtime.checkpoints
 import train
+from lightning_modules.denoising import DenoisingSteps
 from tests.faults.trains import PAUSE_VARIABLE
 
 PHASES = ("preparation", "training", "validation", "utilization", "checkpoint", "umap", "test")
+PRETRAINING = "pretraining"
+"""A further phase of runs that have it; its epoch does not count."""
 
 
 def pause() -> None:
@@ -41,6 +44,9 @@ def pause_at(phase: str, epoch: int) -> None:
     module = lightning_modules.regressor.EquivariantRegressor
     if phase == "preparation":
         _before(qm9.cache, "prepare", lambda *_: True)
+    elif phase == PRETRAINING:
+        steps: list[object] = []
+        _before(DenoisingSteps, "step", lambda *_: steps.append(None) or len(steps) == 5)
     elif phase == "training":
         _before(module, "training_step", lambda m, _, batch: batch == 1 and _epoch(m) >= epoch)
     elif phase == "validation":

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from runtime.checkpoints import read_checkpoint
-from tests.faults.pause import PHASES
+from tests.faults.pause import PHASES, PRETRAINING
 from tests.faults.trains import (
     EPOCHS,
     GATED,
@@ -133,13 +133,15 @@ def test_a_kill_leaves_no_trace_in_double_precision(server: TrainServer, tmp_pat
     assert "trained with trainer.precision 64-true" in other.output()
 
 
-def test_a_kill_leaves_no_trace_in_a_gated_network_with_penalties(
+def test_kills_leave_no_trace_in_a_pretrained_gated_network_with_penalties(
     server: TrainServer, tmp_path: Path
 ) -> None:
     arguments = [*MEASURED, *GATED, "--model.lr=0.001"]
     campaign = Campaign(server.start, arguments, tmp_path, seed=0)
+    campaign.kill_in(PRETRAINING)
     campaign.kill_in("training", epoch=1)
     campaign.end()
+    assert metrics_of(campaign.whole)[-1]["pretraining/error"] > 0
     assert "train/power_balance" in metrics_of(campaign.whole)[EPOCHS - 1]
 
 

@@ -54,14 +54,19 @@ TINY = [
 ]
 MEASURED = [*TINY, "--utilization.heatmap=false", "--latent.enabled=false"]
 """`TINY` without pictures."""
-GATED = ["--model.network=gated", "--model.group_lasso=0.1", "--model.power_balance=0.1"]
-"""Beside one of the others: a gated network with penalties."""
+GATED = [
+    "--model.network=gated",
+    "--model.group_lasso=0.1",
+    "--model.power_balance=0.1",
+    "--pretraining.epochs=2",
+]
+"""Beside one of the others: a gated network with penalties, pretrained by denoising."""
 BARE = [*MEASURED, "--utilization.enabled=false"]
 """Training without measures or pictures."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
 PAUSE_VARIABLE = "IRREPSCOPE_TEST_PAUSE"
 """See `tests.faults.pause`, which imports too much for this module."""
-TIMED = ("throughput/molecules_per_s", "test/seconds")
+TIMED = ("throughput/molecules_per_s", "test/seconds", "pretraining/seconds")
 """Metrics that differ between two runs of the same command."""
 
 

@@ -71,6 +71,19 @@ def test_what_does_not_change_the_result_keeps_the_hash(key: str, value: Any) ->
     assert configuration_hash(with_option(key, value)) == configuration_hash(CONFIG)
 
 
+def test_options_of_pretraining_matter_where_there_is_any() -> None:
+    def hashed(**options: Any) -> str:
+        off = {"epochs": 0, "sigma": 0.05, "lr": None, "num_molecules": 500}
+        return configuration_hash({**CONFIG, "pretraining": {**off, **options}})
+
+    without = configuration_hash(CONFIG)  # as of runs that do not know the option
+    assert hashed() == hashed(sigma=0.1, lr=0.01) == without
+    one = hashed(epochs=1)
+    assert hashed(epochs=1, num_molecules=10) == one
+    assert len({without, one, hashed(epochs=2), hashed(epochs=1, sigma=0.1)}) == 4
+    assert hashed(epochs=1, lr=0.01) not in (without, one)
+
+
 def test_the_hash_does_not_depend_on_the_order_of_options() -> None:
     assert configuration_hash(dict(reversed(CONFIG.items()))) == configuration_hash(CONFIG)
 
