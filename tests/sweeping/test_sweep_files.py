@@ -57,7 +57,7 @@ DESIGNED = {
     "reading.yaml": 12,
     "gated.yaml": 27,
     "gated_small.yaml": 14,
-    "regularizers.yaml": 30,
+    "regularizers.yaml": 42,
 }
 TYPES = {"object": dict, "array": list, "string": str, "number": int | float, "integer": int}
 
