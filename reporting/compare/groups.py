@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from records.configuration import LATER_KEYS, PRETRAINING_KEYS
 from records.names import EXTENDED_TO
 from reporting.read.irreps import (
     canonical_irreps,
@@ -222,16 +223,21 @@ def _group_names(groups: Sequence[Group]) -> list[str]:
     keys = [key for key in differing_options(groups) if key != "data.target"]
     names = []
     for group in groups:
-        options = {key: group.configuration.get(key) for key in keys}
+        options = {key: group.configuration.get(key, LATER_KEYS.get(key)) for key in keys}
         parts = [
-            f"{key.partition('.')[2]} {value}"
+            f"{_short(key)} {value}"
             for key, value in options.items()
-            if value is not None or not key.endswith(EXTENDED_TO)
+            if value is not None or not key.endswith((EXTENDED_TO, *PRETRAINING_KEYS))
         ]
         if not group.configuration:
             parts = ["no configuration recorded"]
         names.append(", ".join([group.target, *parts]))
     return names
+
+
+def _short(key: str) -> str:
+    """Leave out where an option belongs, unless it is about pretraining rather than training."""
+    return key if key in PRETRAINING_KEYS else key.partition(".")[2]
 
 
 def differing_options(groups: Sequence[Group]) -> list[str]:

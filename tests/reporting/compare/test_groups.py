@@ -132,3 +132,14 @@ def test_a_run_that_was_trained_on_after_its_end_is_in_a_group_of_its_own(tmp_pa
     write_run(tmp_path, "16x0e", 1, extended_to=64)
     names = sorted(group.name for group in groups_in(tmp_path))
     assert names == ["U0", "U0, extended_to 64"]
+
+
+def test_penalties_and_pretraining_name_groups(tmp_path):
+    for option in ("", "--model.group_lasso=0.1", "--pretraining.epochs=4"):
+        write_run(tmp_path, "8x0e+8x1o", 0, *([option] if option else []))
+    names = sorted(group.name for group in groups_in(tmp_path))
+    assert names == [
+        "U0, group_lasso 0.0",
+        "U0, group_lasso 0.0, pretraining.epochs 4, pretraining.sigma 0.05",
+        "U0, group_lasso 0.1",
+    ]
