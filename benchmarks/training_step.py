@@ -5,18 +5,16 @@ May import everything; only other benchmarks import it.
 
 from __future__ import annotations
 
-import ctypes
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Batch
 
+from benchmarks import memory
 from lightning_modules.qm9_datamodule import QM9DataModule
 from networks.convnet import EquivariantConvNet
 
@@ -200,23 +198,7 @@ def peak_memory(step: Callable[[], Any]) -> dict[str, float]:
     """
     # A backward pass of something small starts autograd's threads and loads its libraries.
     torch.nn.Linear(8, 8)(torch.randn(8, 8)).sum().backward()
-    release_free_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-    baseline = _resident("VmRSS")
+    baseline = memory.reset_peak()
     for _ in range(3):
         step()
-    return {"baseline": baseline, "peak": _resident("VmHWM")}
-
-
-def release_free_memory() -> None:
-    """Return what has been freed to the system, where the C library can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-def _resident(key: str) -> float:
-    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {key}: this benchmark needs Linux")
-    return int(found.group(1)) / 1024
+    return {"baseline": baseline, "peak": memory.peak()}
