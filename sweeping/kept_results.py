@@ -72,21 +72,24 @@ def finished_trials(folder: Path) -> dict[str, Path]:
         If a `trial.json` is damaged: it stands for hours of training, which must not be repeated
         unnoticed.
     """
-    found = {}
-    for file in sorted(folder.glob(f"*/*/{TRIAL}")):
-        try:
-            found[KeptTrial.model_validate_json(read_text(file)).key] = file.parent
-        except (OSError, ValueError) as error:
-            reason = (
-                describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
-            )
-            raise ValueError(
-                f"{file} is damaged ({reason}): restore it, or remove {file.parent} to train again"
-            ) from error
-    return found
+    return {_read(file).key: file.parent for file in sorted(folder.glob(f"*/*/{TRIAL}"))}
 
 
-def keep_results(state: SweepState, keys: Sequence[str], folder: Path) -> list[Path]:
+def _read(file: Path) -> KeptTrial:
+    try:
+        return KeptTrial.model_validate_json(read_text(file))
+    except (OSError, ValueError) as error:
+        reason = (
+            describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
+        )
+        raise ValueError(
+            f"{file} is damaged ({reason}): restore it, or remove {file.parent} to train again"
+        ) from error
+
+
+def keep_results(
+    state: SweepState, keys: Sequence[str], folder: Path, known: set[str]
+) -> list[Path]:
     """Keep the results of those finished trials whose results are not kept yet.
 
     Parameters
@@ -97,6 +100,9 @@ def keep_results(state: SweepState, keys: Sequence[str], folder: Path) -> list[P
         Its trials.
     folder : Path
         Made if needed.
+    known : set of str
+        Keys of trials whose results are kept, see `finished_trials`; extended. Other trials are
+        looked for where this sweep keeps them, as another process may have kept them since.
 
     Returns
     -------
@@ -105,15 +111,23 @@ def keep_results(state: SweepState, keys: Sequence[str], folder: Path) -> list[P
 
     Raises
     ------
+    ValueError
+        If the `trial.json` of such a trial is damaged.
     OSError
         If they cannot be written.
     """
-    known = finished_trials(folder)
-    return [
-        _keep(trial, run, folder / state.folder.name)
-        for trial in state.trials(keys)
-        if trial.status == FINISHED and trial.key not in known and (run := state.run_folder(trial))
-    ]
+    new = []
+    for trial in state.trials(keys):
+        if trial.status != FINISHED or trial.key in known:
+            continue
+        if (run := state.run_folder(trial)) is None:
+            continue
+        kept = folder / state.folder.name / run.name
+        if not (kept / TRIAL).is_file() or _read(kept / TRIAL).key != trial.key:
+            _keep(trial, run, kept)
+            new.append(kept)
+        known.add(trial.key)
+    return new
 
 
 class KeepingProgress:
@@ -130,6 +144,7 @@ class KeepingProgress:
     def __init__(self, progress: SweepProgress, folder: Path) -> None:
         self.progress = progress
         self.folder = folder
+        self._known = set(finished_trials(folder))
         self._keep()
 
     def started(self, trial: Trial, running: int) -> None:
@@ -155,11 +170,10 @@ class KeepingProgress:
         self._keep()
 
     def _keep(self) -> None:
-        keep_results(self.progress.state, self.progress.keys, self.folder)
+        keep_results(self.progress.state, self.progress.keys, self.folder, self._known)
 
 
-def _keep(trial: Trial, run: Path, folder: Path) -> Path:
-    kept = folder / run.name
+def _keep(trial: Trial, run: Path, kept: Path) -> None:
     for name in KEPT:
         if (run / name).is_file():
             with replacing(kept / name) as temporary:
@@ -169,4 +183,3 @@ def _keep(trial: Trial, run: Path, folder: Path) -> Path:
         version=1, key=trial.key, configuration=trial.configuration, seconds=trial.seconds
     )
     write_json(kept / TRIAL, content.model_dump())
-    return kept

@@ -35,6 +35,7 @@ class SweepProgress:
         self.sweep = sweep
         self.state = state
         self.keys = keys
+        self._known_metrics: dict[str, float] = {}
         trials = state.trials(keys)
         self.varying = varying_parameters([trial.configuration for trial in trials])
         # tqdm's monitor is a thread, and this process forks.
@@ -89,7 +90,13 @@ class SweepProgress:
         return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     def _metric(self, trial: Trial) -> float | None:
-        return self.state.summary(trial).number(self.sweep.metric.name)
+        """Look up the metric of a finished trial; its summary is read once, as it is final."""
+        known = self._known_metrics.get(trial.key)
+        if known is None:
+            known = self.state.summary(trial).number(self.sweep.metric.name)
+            if known is not None:
+                self._known_metrics[trial.key] = known
+        return known
 
     def _refresh(self, running: int) -> None:
         trials = self.state.trials(self.keys)

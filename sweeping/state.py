@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from records.bounded import read_text
-from records.files import write_json
+from records.files import write_text
 from records.locks import UNSUPPORTED
 from records.summary import Summary, read_summary
 from sweeping.errors import describe, first_problem
@@ -206,7 +206,7 @@ class SweepState:
     def trials(self, keys: Sequence[str]) -> list[Trial]:
         """Read the trials with the given keys, in that order."""
         with self._lock:
-            known = self._read()
+            known, _ = self._read()
         return [known[key] for key in keys if key in known]
 
     def claim(self, keys: Sequence[str]) -> Claim | None:
@@ -296,18 +296,19 @@ class SweepState:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Trial]]:
         with self._lock:
-            trials = self._read()
-            before = _to_json(trials)
+            trials, before = self._read()
             yield trials
             after = _to_json(trials)
-            if after != before:
-                write_json(self.path, after)
+            if trials and after != before:
+                write_text(self.path, after)
 
-    def _read(self) -> dict[str, Trial]:
+    def _read(self) -> tuple[dict[str, Trial], str]:
+        """Read the trials, and the text of the file; an empty one if there is none."""
         try:
-            stored = _StoredSweep.model_validate_json(read_text(self.path))
+            text = read_text(self.path)
+            stored = _StoredSweep.model_validate_json(text)
         except FileNotFoundError:
-            return {}
+            return {}, ""
         except ValueError as error:  # a ValidationError is one, too
             if isinstance(error, ValidationError):
                 problem = describe(first_problem(error))
@@ -321,12 +322,14 @@ class SweepState:
                 "started over",
                 file=sys.stderr,
             )
-            return {}
-        return {trial.key: trial for trial in stored.trials}
+            return {}, ""
+        return {trial.key: trial for trial in stored.trials}, text
 
 
-def _to_json(trials: dict[str, Trial]) -> dict[str, Any]:
-    return {"version": 1, "trials": [asdict(trial) for trial in trials.values()]}
+def _to_json(trials: dict[str, Trial]) -> str:
+    """Write trials one a line: an indented file takes ten times as long for a thousand of them."""
+    lines = (f"  {json.dumps(vars(trial))}" for trial in trials.values())
+    return '{"version": 1, "trials": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
 def _relative(path: Path) -> str:
