@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> Any:
     """
     try:
         check_yaml(text)
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_loader())
     # A tag on a value that does not suit it lets PyYAML raise errors of many types.
     except (yaml.YAMLError, *DAMAGE) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
@@ -61,7 +61,7 @@ def check_yaml(text: str) -> None:
     sizes: dict[str | None, int] = {}
     levels: list[tuple[str | None, int]] = []
     total = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_loader()):
         size = 1
         if isinstance(event, yaml.CollectionStartEvent):
             levels.append((event.anchor, total))
@@ -79,3 +79,8 @@ def check_yaml(text: str) -> None:
         total += size
         if total > MOST_NODES:
             raise ValueError(f"it holds more than {MOST_NODES:,} values")
+
+
+def _loader() -> type[yaml.SafeLoader | yaml.CSafeLoader]:
+    """Choose libyaml's parser where PyYAML was built with it: it takes a tenth of the time."""
+    return yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
