@@ -81,7 +81,8 @@ class ExtXYZDataModule(MoleculeDataModule):
     batch_size : int
         Structures per training step, over all processes.
     eval_batch_size : int
-        Structures per batch in validation, test and prediction.
+        Structures per batch in validation, test and prediction; fewer where these are so large that
+        they would have more than 500,000 edges together.
     shuffle_seed : int, optional
         Seed of the training order; by default the seed given to `seed_everything`, otherwise 0.
     cache_dir : str, optional

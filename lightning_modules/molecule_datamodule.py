@@ -24,6 +24,9 @@ from qm9.targets import Target
 from records.splits import Splits, read_splits, write_splits
 
 GRAPHS = ("bonds", "radius")
+MOST_EVALUATED_EDGES = 500_000
+"""Most edges of a batch in validation, test and prediction. ``eval_batch_size`` counts structures,
+and sixty-four structures of ten thousand atoms would fill the memory."""
 
 
 def check_loading(
@@ -266,18 +269,29 @@ class MoleculeDataModule(LightningDataModule):
 
     @override
     def val_dataloader(self) -> MoleculeLoader:
-        """Batches of ``val_select``, each molecule exactly once over all processes."""
-        return self._loader("val_select", self.hparams["eval_batch_size"])
+        """Batches of ``val_select``, each molecule exactly once over all processes.
+
+        They have fewer than ``eval_batch_size`` molecules where these are so large that there would
+        be more than `MOST_EVALUATED_EDGES` edges in a batch.
+        """
+        return self._loader("val_select", self._evaluated_at_once("val_select"))
 
     @override
     def test_dataloader(self) -> MoleculeLoader:
-        """Batches of the test part, each molecule exactly once over all processes."""
-        return self._loader("test", self.hparams["eval_batch_size"])
+        """Batches of the test part, each molecule exactly once, as in `val_dataloader`."""
+        return self._loader("test", self._evaluated_at_once("test"))
 
     @override
     def predict_dataloader(self) -> MoleculeLoader:
         """Batches of the test part, as in `test_dataloader`."""
         return self.test_dataloader()
+
+    def _evaluated_at_once(self, part: str) -> int:
+        """Molecules per batch, over all processes; at least one for each."""
+        most = MOST_EVALUATED_EDGES // max(1, self.store.most_edges(self.splits[part]))
+        world_size = self.trainer.world_size if self.trainer is not None else 1
+        wanted: int = self.hparams["eval_batch_size"]
+        return min(wanted, max(most, world_size))
 
     def _loader(self, part: str, batch_size: int, seed: int | None = None) -> MoleculeLoader:
         rank, world_size = 0, 1
