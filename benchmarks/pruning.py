@@ -24,6 +24,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from analysis.missed import FineTuning, fine_tune
 from benchmarks.result_rows import ResultRows
+from benchmarks.study.tables import relative
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import LayeredNetwork, measuring
 from networks.restriction import kept_from_json
@@ -32,6 +33,7 @@ from pruning.plan import WAYS, By, PruningPlan
 from pruning.state import PointState
 from pruning.subject import NOT_IN_PRUNING, Subject, load_subject
 from records.standard_streams import make_standard_streams_safe
+from reporting.compare.statistics import mean_interval
 
 SCRATCH, WHOLE = "scratch", "whole"
 SHAPED_BY: By = "missed"
@@ -291,35 +293,53 @@ def _layers(network: LayeredNetwork) -> str:
     return " | ".join(str(irreps) for irreps in network.layer_irreps)
 
 
-def summary(rows: Sequence[Result]) -> Iterator[str]:
+def summary(rows: Sequence[Result], beside: str = "") -> Iterator[str]:
     """Compare the ways at each level.
+
+    Parameters
+    ----------
+    rows : sequence of Result
+    beside : str
+        A way with which the others are compared at each level, too.
 
     Yields
     ------
     str
-        Rows of a Markdown table: mean over runs and half the range; the increase over the whole
-        network that was trained for as long.
+        Rows of a Markdown table: mean over runs and half the range; the relative difference, paired
+        by run and with a 95 % interval, from the whole network that was trained on for as long, and
+        from that which was trained from scratch for as long.
     """
-    whole = _by_run(rows, WHOLE, 1.0)
-    yield "| operations at most | way | operations | after pruning | trained on | increase |"
-    yield "|---:|---|---:|---:|---:|---:|"
+    whole, anew = (_by_run(rows, way, 1.0) for way in (WHOLE, SCRATCH))
+    head = "| operations at most | way | operations | after pruning | trained on | against whole "
+    head += "| against whole from scratch |" + (f" against {beside} |" if beside else "")
+    yield head
+    yield "|---:|---|---:|---:|---:|---:|---:|" + ("---:|" if beside else "")
     for level in sorted({row.level for row in rows}, reverse=True):
         for way in dict.fromkeys(row.way for row in rows if row.level == level):
             found = _by_run(rows, way, level)
             maes = [row.mae for row in found.values()]
             before = float(np.mean([row.before for row in found.values()]))
-            ratios = [row.mae / whole[run].mae - 1 for run, row in found.items() if run in whole]
             spread = (max(maes) - min(maes)) / 2
             share = next(iter(found.values())).operations
-            cells = (
+            cells: tuple[str, ...] = (
                 f"{level:.0%}",
                 way,
                 f"{share:.0%}",
                 "" if np.isnan(before) else f"{before:.1f}",
                 f"{np.mean(maes):.1f} ± {spread:.1f}",
-                f"{np.mean(ratios):+.1%}" if ratios else "",
+                "" if found == whole else _difference(found, whole),
+                "" if found == anew else _difference(found, anew),
             )
+            if beside:
+                other = _by_run(rows, beside, level)
+                cells = (*cells, "" if way == beside else _difference(found, other))
             yield f"| {' | '.join(cells)} |"
+
+
+def _difference(found: Mapping[int, Result], other: Mapping[int, Result]) -> str:
+    """Write the relative difference over the runs that both have."""
+    logs = [np.log(row.mae / other[run].mae) for run, row in found.items() if run in other]
+    return relative(mean_interval(logs)) if logs else ""
 
 
 def _by_run(rows: Sequence[Result], way: str, level: float) -> dict[int, Result]:
@@ -335,6 +355,9 @@ def main() -> None:
     parser.add_argument("--nested", type=Path, nargs="*", default=[], help="with irrep dropout")
     parser.add_argument("--levels", type=float, nargs="+", default=list(LEVELS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument(
+        "--beside", choices=[*WAYS, SCRATCH], default="", help="compare with it, too"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/pruning_benchmark"))
     parser.add_argument("--results", type=Path, default=Path("results/pruning/benchmark.csv"))
     arguments = parser.parse_args()
@@ -347,7 +370,7 @@ def main() -> None:
             if way != "nested" or arguments.nested:
                 comparison.prune(way, arguments.levels)
         comparison.train_from_scratch([1.0, *arguments.levels])
-    for line in summary(results.rows):
+    for line in summary(results.rows, arguments.beside):
         print(line)
 
 

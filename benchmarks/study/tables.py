@@ -124,7 +124,9 @@ def _arm(contrast: Contrast) -> str:
 
 
 def relative(estimate: Estimate) -> str:
-    """Write an estimate of a log ratio as a relative difference with its 95 % interval."""
+    """Write an estimate of a log ratio as a relative difference with its 95 % interval, if any."""
+    if not estimate.has_interval:
+        return f"{_percent(estimate.mean)} %"
     ends = [_percent(estimate.mean), _percent(estimate.low), _percent(estimate.high)]
     return f"{ends[0]} [{ends[1]}, {ends[2]}] %"
 

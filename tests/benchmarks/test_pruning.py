@@ -40,8 +40,11 @@ def test_the_summary_compares_with_the_whole_network_of_the_same_run() -> None:
         row("taylor", 0.5, 0, 70.0, 60.0),
         row("taylor", 0.5, 1, 90.0, 44.0),
         row(SCRATCH, 0.5, 0, math.nan, 55.0),
+        row(SCRATCH, 1.0, 0, math.nan, 44.0),
     ]
-    _, _, whole, taylor, scratch = summary(rows)
-    assert whole == "| 100% | whole | 100% | 56.0 | 45.0 ± 5.0 | +0.0% |"
-    assert taylor == "| 50% | taylor | 45% | 80.0 | 52.0 ± 8.0 | +15.0% |"
-    assert scratch == "| 50% | scratch | 45% |  | 55.0 ± 0.0 | +10.0% |"
+    _, _, whole, scratch, taylor, smaller = summary(rows)
+    # A single pair has no interval, and log(1.2) and log(1.1) have the mean log(1.149).
+    assert whole == "| 100% | whole | 100% | 56.0 | 45.0 ± 5.0 |  | +14 % |"
+    assert scratch == "| 100% | scratch | 100% |  | 44.0 ± 0.0 | −12 % |  |"
+    assert taylor.startswith("| 50% | taylor | 45% | 80.0 | 52.0 ± 8.0 | +15 [")
+    assert smaller == "| 50% | scratch | 45% |  | 55.0 ± 0.0 | +10 % | +25 % |"
