@@ -27,6 +27,7 @@ from runtime.journal import RunJournal
 from runtime.processes import is_rank_zero
 from runtime.run_directory import RunDirectory
 from runtime.signals import StopRequestedError, StopSignals
+from runtime.step_memory import check_step_memory
 from runtime.trainer import TrainerFactory
 from runtime.training import Training
 
@@ -98,6 +99,8 @@ class Run:
         if isinstance(self.datamodule, ExtXYZDataModule):
             self.datamodule.check()
             self.model.check_data(self.datamodule)
+            if self.configuration.subcommand == "fit":
+                check_step_memory(self.model, self.datamodule)
 
     def _take_directory(self) -> None:
         fresh = self.configuration.fresh
