@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -32,6 +33,7 @@ from lightning_modules.measured import (
     MEASURED_PART,
     MeasurableData,
     MeasurableModule,
+    count_to_keep,
     device_is_lost,
     evaluated_weights,
     measurable_data,
@@ -314,8 +316,14 @@ class IrrepUtilization(Callback):
         if getattr(trainer, "fast_dev_run", False):
             count = min(count, FAST_DEV_MOLECULES)
         if (part, count) not in self._batches:
+            fitting = count_to_keep(data, count, part)
+            if fitting < count:
+                rank_zero_info(
+                    f"IrrepUtilization: {fitting:,} structures of the {part} part are measured on "
+                    f"instead of {count:,}, as the features of more would fill the memory"
+                )
             size = self.batch_size or BATCH_SIZE.get(module.device.type, BATCH_SIZE["cuda"])
-            batches = measured_batches(data, network, count, size, part)
+            batches = measured_batches(data, network, fitting, size, part)
             self._batches[part, count] = [without_reference(batch, module) for batch in batches]
         return self._batches[part, count]
 

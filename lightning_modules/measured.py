@@ -1,6 +1,6 @@
 """What callbacks need of a module and of its data to measure a network.
 
-Imports Lightning, torch, torch_geometric, `networks.layered` and this package.
+Imports Lightning, NumPy, torch, torch_geometric, `networks.layered` and this package.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from lightning_modules.molecule_datamodule import MoleculeDataModule
 from lightning_modules.weight_averaging import WeightAverage
 from networks.layered import LayeredNetwork
 
 MEASURED_PART = "val_measure"
 """Part of the data on which networks are measured. No checkpoint is selected on it."""
+MOST_EDGES_AT_ONCE = 500_000
+"""Most edges of a measured batch; 256 of QM9's largest molecules have fewer."""
+MOST_EDGES_KEPT = 2_000_000
+"""Most edges of molecules whose features are all kept, about 5 GB; 2,000 of QM9's have fewer."""
 
 
 class ReportedTarget(Protocol):
@@ -226,16 +233,49 @@ def measured_batches(
     count : int
         Number of molecules; fewer if the part has fewer.
     batch_size : int
-        Molecules per batch.
+        Molecules per batch; fewer if these are so large that they would have more than
+        `MOST_EDGES_AT_ONCE` edges.
     part : str
         Key of `data.splits`.
     """
     indices = data.splits[part][:count]
     parameter = next(network.parameters())
+    largest = int(_num_edges(data, indices).max(initial=1))
+    batch_size = min(batch_size, max(1, MOST_EDGES_AT_ONCE // max(1, largest)))
     return [
         _prepared(data.batch(indices[first : first + batch_size]), parameter)
         for first in range(0, len(indices), batch_size)
     ]
+
+
+def count_to_keep(data: MeasurableData, count: int, part: str) -> int:
+    """Limit the number of molecules whose features are all kept at a time.
+
+    Parameters
+    ----------
+    data : MeasurableData
+        As checked by `measurable_data`.
+    count : int
+        Number of molecules asked for.
+    part : str
+        Key of `data.splits`.
+
+    Returns
+    -------
+    int
+        `count`, or as many of the part's first molecules as have `MOST_EDGES_KEPT` edges together;
+        at least one.
+    """
+    edges = _num_edges(data, data.splits[part][:count]).cumsum()
+    within = int((edges <= MOST_EDGES_KEPT).sum())
+    return count if within == len(edges) else max(1, within)
+
+
+def _num_edges(data: MeasurableData, indices: Tensor) -> NDArray[np.int64]:
+    """Look up the number of edges of molecules; those of foreign data count as small."""
+    if isinstance(data, MoleculeDataModule):
+        return data.store.num_edges(indices)
+    return np.zeros(len(indices), dtype=np.int64)
 
 
 def _prepared(batch: Batch, parameter: Tensor) -> Batch:

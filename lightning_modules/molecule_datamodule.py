@@ -288,7 +288,7 @@ class MoleculeDataModule(LightningDataModule):
 
     def _evaluated_at_once(self, part: str) -> int:
         """Molecules per batch, over all processes; at least one for each."""
-        most = MOST_EVALUATED_EDGES // max(1, self.store.most_edges(self.splits[part]))
+        most = MOST_EVALUATED_EDGES // max(1, int(self.store.num_edges(self.splits[part]).max()))
         world_size = self.trainer.world_size if self.trainer is not None else 1
         wanted: int = self.hparams["eval_batch_size"]
         return min(wanted, max(most, world_size))

@@ -128,15 +128,16 @@ class MoleculeStore:
         first, sizes = self._nodes.first[rows.numpy()], self._nodes.sizes[rows.numpy()]
         return sizes, self._neighbor_counts[_rows(first, sizes)]
 
-    def most_edges(self, rows: Tensor) -> int:
-        """Look up the number of edges of the molecule that has most, on the host.
+    def num_edges(self, rows: Tensor) -> NDArray[np.int64]:
+        """Look up the number of edges of molecules, [mol] int64 on the host.
 
         Parameters
         ----------
         rows : Tensor
             [mol] int64, rows of the data set.
         """
-        return int(self._edges.sizes[rows.numpy()].max(initial=0))
+        counts: NDArray[np.int64] = self._edges.sizes[rows.numpy()]
+        return counts
 
     def data(self, row: int) -> Data:
         """Get one molecule as a plain PyG `Data`, with the fields that a batch has."""

@@ -45,7 +45,7 @@ def check_step_memory(
     data.setup()
     rows = data.splits["train"]
     batch_size = min(int(data.hparams["batch_size"]), len(rows))
-    if batch_size * data.store.most_edges(rows) <= FEW_EDGES:
+    if batch_size * int(data.store.num_edges(rows).max()) <= FEW_EDGES:
         return
     memory = machine_memory() if available is None else available
     each = memory_per_molecule(model.network, data)

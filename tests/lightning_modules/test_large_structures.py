@@ -1,4 +1,4 @@
-"""Structures of thousands of atoms are counted and evaluated a few at a time."""
+"""Structures of thousands of atoms are counted, evaluated and measured a few at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ase.io import write
 from torch_geometric.data import Batch
 
 from benchmarks.scale.structures import crystal
-from lightning_modules import compute_cost, molecule_datamodule
+from lightning_modules import compute_cost, measured, molecule_datamodule
 from lightning_modules.compute_cost import memory_per_molecule, operations_per_molecule
 from lightning_modules.extxyz_datamodule import ExtXYZDataModule
+from lightning_modules.measured import count_to_keep, measured_batches
 from networks.convnet import EquivariantConvNet
 
 ATOMS = 128
@@ -75,3 +76,23 @@ def test_evaluation_takes_fewer_large_structures_at_once(
             assert [batch.num_graphs for batch in batches] == sizes
             assert torch.cat([batch.idx for batch in batches]).equal(data.splits["test"])
         assert [batch.num_graphs for batch in data.val_dataloader()] == sizes[:1] * (2 // sizes[0])
+
+
+def test_large_structures_are_measured_a_few_at_a_time_and_not_too_many(
+    data: ExtXYZDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = EquivariantConvNet("2x0e+2x1o", num_layers=3, cutoff=4.0)
+    edges = data.store.num_edges(data.splits["train"])
+    assert edges.tolist() == [
+        data.batch([row]).edge_index.shape[1] for row in data.splits["train"].tolist()
+    ]
+    assert count_to_keep(data, 500, "train") == 500
+    whole = measured_batches(data, network, 500, 64, "train")
+    assert [batch.num_graphs for batch in whole] == [4]
+    monkeypatch.setattr(measured, "MOST_EDGES_AT_ONCE", 3 * int(edges.max()))
+    parts = measured_batches(data, network, 500, 64, "train")
+    assert [batch.num_graphs for batch in parts] == [3, 1]
+    assert torch.cat([batch.idx for batch in parts]).equal(whole[0].idx)
+    for most, count in ((edges[:2].sum(), 2), (edges.sum(), 500), (1, 1)):
+        monkeypatch.setattr(measured, "MOST_EDGES_KEPT", int(most))
+        assert count_to_keep(data, 500, "train") == count
