@@ -4,8 +4,8 @@ Measures CPU time and peak memory at sizes in steps of 2, each in a process of i
 training steps over QM9's molecules; reports over finished runs; local sweeps over trials; reading,
 edges and training steps over the atoms of one structure. Every result is a row of a CSV file, and
 rows that are there are not measured again, so the benchmark may be killed and started again. At the
-end it prints a table for each axis. An exponent is log2 of the ratio between successive sizes:
-1 is linear growth.
+end it prints a table: the costs at the smallest and the largest size, and the exponents from each
+size to the next, log2 of the ratio of costs. 1 is linear growth, 2 quadratic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.result_rows import ResultRows
 from benchmarks.scale.axes import AXES, measure
-from benchmarks.scale.costs import Cost, table
+from benchmarks.scale.costs import HEAD, Cost, table
 from records.standard_streams import make_standard_streams_safe
 
 ROOT = Path(__file__).parents[2]
@@ -105,11 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = ResultRows(Cost, options.results)
     if not options.only_tables:
         measure_missing(results, options.axes, options.rounds, options.largest)
+    print(f"\n| {' | '.join(HEAD)} |\n|---|---:{'|---:' * (len(HEAD) - 2)}|")
     for name in options.axes:
-        rows = [row for row in results.rows if row.axis == name]
-        if rows:
-            print(f"\n{AXES[name].title}\n")
-            print("\n".join(table(rows, AXES[name].unit)), flush=True)
+        for line in table([r for r in results.rows if r.axis == name], AXES[name].unit):
+            print(line.replace("| ", f"| {AXES[name].title}: ", 1), flush=True)
 
 
 if __name__ == "__main__":

@@ -43,18 +43,14 @@ TRAINING = (13_750, 27_500, 55_000, 110_000)
 """An eighth of the standard training part, and so on."""
 
 AXES: dict[str, Axis] = {
-    "molecules": Axis(
-        "Edges of QM9's molecules", "molecules", MOLECULES, "molecules:measure_neighbors"
-    ),
-    "training": Axis(
-        "A run on QM9, up to its first steps", "molecules", TRAINING, "molecules:measure_training"
-    ),
-    "report": Axis("`report.py`, one comparison", "runs", RUNS, "runs:measure_report"),
-    "groups": Axis("`report.py`, comparisons of 16 runs", "runs", RUNS, "runs:measure_groups"),
-    "sweep": Axis("`sweep.py` without its trials", "trials", RUNS, "runs:measure_sweep"),
-    "atoms": Axis("One structure: its data", "atoms", ATOMS, "structures:measure_reading"),
-    "convnet": Axis("One structure: `convnet`", "atoms", ATOMS, "structures:measure_convnet"),
-    "gated": Axis("One structure: `gated`", "atoms", ATOMS, "structures:measure_gated"),
+    "molecules": Axis("QM9", "molecules", MOLECULES, "molecules:measure_neighbors"),
+    "training": Axis("training on QM9", "molecules", TRAINING, "molecules:measure_training"),
+    "report": Axis("one comparison", "runs", RUNS, "runs:measure_report"),
+    "groups": Axis("comparisons of 16 runs", "runs", RUNS, "runs:measure_groups"),
+    "sweep": Axis("`sweep.py`", "trials", RUNS, "runs:measure_sweep"),
+    "atoms": Axis("one structure", "atoms", ATOMS, "structures:measure_reading"),
+    "convnet": Axis("one structure, `convnet`", "atoms", ATOMS, "structures:measure_convnet"),
+    "gated": Axis("one structure, `gated`", "atoms", ATOMS, "structures:measure_gated"),
 }
 
 

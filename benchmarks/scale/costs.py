@@ -10,11 +10,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from benchmarks import memory
 
 Found = TypeVar("Found")
+SMALLEST = 2e-3
+"""CPU seconds, or MB, from which on exponents are shown."""
 
 
 @dataclass(frozen=True)
@@ -115,50 +118,56 @@ def exponent(before: tuple[float, float], after: tuple[float, float]) -> float:
     return math.log(after[1] / before[1]) / math.log(after[0] / before[0])
 
 
+HEAD = ("work", "size", "CPU s", "ms per unit", "exponents", "peak MB", "exponents")
+
+
 def table(rows: Sequence[Cost], unit: str) -> Iterator[str]:
-    """Lay out the costs of one axis as Markdown, medians over the rounds.
+    """Lay out the costs of one axis as rows of Markdown below `HEAD`, a row for each part.
 
     Parameters
     ----------
     rows : sequence of Cost
-        Of one axis.
+        Of one axis. Medians over rounds are shown.
     unit : str
         What is counted, plural: ``molecules``.
 
     Yields
     ------
     str
-        Lines: for every part and size CPU seconds, CPU time per unit, the exponent of the CPU time
-        from the size before it, and the same of the peak memory.
+        Smallest and largest size with their costs, and the exponents from each size to the next.
     """
-    writes = any(not math.isnan(row.output_mb) for row in rows)
-    one = unit.rstrip("s")
-    head = ["part", unit, "CPU s", f"ms per {one}", "exponent", "peak MB", "exponent"]
-    head += ["page MB"] if writes else []
-    yield f"| {' | '.join(head)} |"
-    yield "|---" + "|---:" * (len(head) - 1) + "|"
     for part in dict.fromkeys(row.part for row in rows):
-        before: tuple[int, float, float] | None = None
-        for size in sorted({row.size for row in rows if row.part == part}):
-            found = [row for row in rows if (row.part, row.size) == (part, size)]
-            cpu, peak, output = (
-                statistics.median(getattr(row, name) for row in found)
-                for name in ("cpu_seconds", "peak_mb", "output_mb")
-            )
-            grows = [_exponent(before and (before[0], before[k]), (size, now))
-                     for k, now in ((1, cpu), (2, peak))]  # fmt: skip
-            cells = [part, f"{size:,}", f"{cpu:.3g}", f"{1000 * cpu / size:.3g}", grows[0]]
-            cells += [f"{peak:.0f}", grows[1]] + ([_number(output)] if writes else [])
-            yield f"| {' | '.join(cells)} |"
-            before = (size, cpu, peak)
+        sizes = sorted({row.size for row in rows if row.part == part})
+        found = [[row for row in rows if (row.part, row.size) == (part, size)] for size in sizes]
+        cpu, peak, output = (
+            [statistics.median(getattr(row, name) for row in at_size) for at_size in found]
+            for name in ("cpu_seconds", "peak_mb", "output_mb")
+        )
+        written = "" if math.isnan(output[0]) else f", {_ends(output)} MB written"
+        cells = [
+            f"{part}{written}",
+            f"{_ends(sizes, 0)} {unit}",
+            _ends(cpu),
+            _ends([1000 * each / size for each, size in zip(cpu, sizes)]),
+            _exponents(sizes, cpu),
+            _ends(peak),
+            _exponents(sizes, peak),
+        ]
+        yield f"| {' | '.join(cells)} |"
 
 
-def _exponent(before: tuple[float, float] | None, after: tuple[float, float]) -> str:
-    """Write an exponent; none where a cost is too small to be told from nothing."""
-    if before is None or min(before[1], after[1]) < 1e-3:
-        return "–"
-    return f"{exponent(before, after):.2f}"
+def _ends(values: Sequence[float], digits: int = 2) -> str:
+    """Write the first and the last value, with so many digits that count."""
+    return " … ".join(_number(value, digits) for value in dict.fromkeys((values[0], values[-1])))
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.0f}" if value >= 10**digits else f"{value:.{digits}g}"
+
+
+def _exponents(sizes: Sequence[int], costs: Sequence[float]) -> str:
+    """Write the exponents step by step; a dash where a cost cannot be told from nothing."""
+    return " ".join(
+        f"{exponent(before, after):.1f}" if min(before[1], after[1]) >= SMALLEST else "–"
+        for before, after in pairwise(zip(sizes, costs))
+    )

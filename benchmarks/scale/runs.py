@@ -84,7 +84,7 @@ def measure_report(meter: Meter, folder: Path, alike: int | None = None) -> None
     write_runs(folder / "many", meter.size, alike or meter.size)
     write_report([folder / "few"], folder / "few.html")  # imports plotly and what it needs
     meter.measure(
-        "report.py",
+        "`report.py`",
         lambda: write_report([folder / "many"], folder / "many.html"),
         lambda page: page.stat().st_size / 1e6,
     )
