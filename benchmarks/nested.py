@@ -39,7 +39,7 @@ from records.standard_streams import make_standard_streams_safe
 
 Degrees = tuple[int, ...]
 """Degrees above 0."""
-Scale = Literal["quickstart", "reading"]
+Scale = Literal["quickstart", "reading", "nine"]
 SEPARATE, TUNED = "separate", "tuned"
 WAYS = ("uniform", "sandwich", "uniform@0.25", "uniform-tuned")
 """Compared by default, see `parsed`."""
@@ -54,13 +54,15 @@ class Recipe:
     Attributes
     ----------
     degrees : tuple of int
-        Degrees above 0 of the largest set; all subsets are compared.
+        Degrees above 0 of the largest set.
     channels, num_layers, train_size, batch_size : int
         Size of the networks and of the training.
     epochs : int
         Of each separate training.
     lr : float
         Learning rate, on a cosine schedule, with gradients clipped at norm 1.
+    sets : tuple of tuple of int
+        Degrees above 0 of the sets that are compared; by default all subsets of `degrees`.
     """
 
     degrees: Degrees
@@ -70,13 +72,24 @@ class Recipe:
     batch_size: int
     epochs: int
     lr: float
+    sets: tuple[Degrees, ...] = ()
+
+    @property
+    def compared(self) -> tuple[Degrees, ...]:
+        """The sets that are compared, the largest last."""
+        return self.sets or tuple(subsets(self.degrees))
 
 
 RECIPES: dict[Scale, Recipe] = {
     "quickstart": Recipe((1, 2, 3), 8, 3, 6_000, 16, 6, 0.02),
     "reading": Recipe((1, 2, 3), 8, 5, 20_000, 32, 8, 0.02),
+    "nine": Recipe(
+        (1, 2, 3, 4), 8, 3, 6_000, 16, 6, 0.02, sets=(*subsets((1, 2, 3)), (1, 2, 3, 4))
+    ),
 }
-"""Sizes as in configs/quickstart.yaml and configs/reading.yaml, with eight degree sets each."""
+"""Sizes as in configs/quickstart.yaml and configs/reading.yaml, with eight degree sets each.
+``nine`` is ``quickstart`` with l = 0, ..., 4 as well: the separate trainings of the other sets are
+the same."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +248,7 @@ def step_costs(scale: Scale, steps: int = 20) -> dict[str, tuple[float, float]]:
     data, model = _molecules(recipe), _network(recipe, recipe.degrees, "uniform")
     nested, chosen = (
         NestedNetworks(cast(RestrictableNetwork, model.network)),
-        subsets(recipe.degrees),
+        recipe.compared,
     )
     separate = {d: _network(recipe, d, "none").network for d in chosen}
     together = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
@@ -294,7 +307,7 @@ def run(scale: Scale, seed: int, ways: Sequence[str], results: Results) -> None:
     """
     recipe = RECIPES[scale]
     data = _molecules(recipe)
-    chosen = subsets(recipe.degrees)
+    chosen = recipe.compared
     done = {row.degrees for row in results.find(scale, SEPARATE, seed)}
     for degrees in chosen:
         if degree_label(degrees) not in done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,5 +51,12 @@ def test_ways_of_training_are_parsed() -> None:
             parsed(way)
 
 
-def test_every_scale_compares_eight_sets() -> None:
-    assert [2 ** len(recipe.degrees) for recipe in RECIPES.values()] == [8, 8]
+def test_every_scale_compares_its_sets() -> None:
+    sizes = {scale: len(recipe.compared) for scale, recipe in RECIPES.items()}
+    assert sizes == {"quickstart": 8, "reading": 8, "nine": 9}
+    for recipe in RECIPES.values():
+        assert recipe.compared[0] == ()
+        assert recipe.compared[-1] == recipe.degrees
+    nine = RECIPES["nine"]
+    assert replace(nine, degrees=(1, 2, 3), sets=()) == RECIPES["quickstart"]
+    assert nine.compared[:-1] == RECIPES["quickstart"].compared

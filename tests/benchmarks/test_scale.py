@@ -66,9 +66,7 @@ def test_what_was_measured_is_not_measured_again(
     assert asked == [(size, number) for number in (0, 1) for size in (16, 32, 64)]
     assert len(ResultRows(Cost, path).rows) == 6
     printed = capsys.readouterr().out
-    assert (
-        "| one comparison: report.py | 16 … 64 runs | 0.16 … 0.64 | 10 | 1.0 1.0 |" in printed
-    )
+    assert "| one comparison: report.py | 16 … 64 runs | 0.16 … 0.64 | 10 | 1.0 1.0 |" in printed
 
 
 @pytest.mark.parametrize(
