@@ -420,6 +420,11 @@ class IrrepUtilization(Callback):
         factor = float(module.target.reporting_factor)
         reference = torch.cat([module.reference_of(batch) for batch in batches]).cpu() * factor
         target = torch.cat([batch.y for batch in batches]).cpu() * factor + reference
+        if len(target) < 2:
+            print(
+                "No decomposition: terms are compared by their variance, and one molecule has none"
+            )
+            return
         found = decompose(predictions, reference, target, _scale(module).unit)
         unit = module.target.reporting_unit
         write_decomposition(_root(trainer) / "decomposition.csv", found, unit)

@@ -162,6 +162,18 @@ def test_files_hold_the_baseline_and_every_epoch(run: Any) -> None:
     ]
 
 
+def test_a_single_molecule_is_measured_and_not_decomposed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # no variance to explain either
+        warnings.filterwarnings("error", message="irrep utilization could not be")
+        fit(tmp_path, utilization(num_molecules=1), max_epochs=1)
+    assert (tmp_path / "utilization_best.csv").exists()
+    assert not (tmp_path / "decomposition.csv").exists()
+    assert "No decomposition: terms are compared by variance" in capsys.readouterr().out
+
+
 def test_a_few_numbers_are_logged_under_their_keys(run: Any) -> None:
     path, memory, _ = run
     table = read_table(path / "utilization.csv")
