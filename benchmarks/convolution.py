@@ -106,8 +106,11 @@ def measure_memory(row: Row, variant: Variant, batch_size: int) -> dict[str, flo
     Returns
     -------
     dict
-        ``baseline`` (network, data and libraries) and ``peak`` resident memory, MB.
+        ``baseline`` (network, data and libraries, compilers among them) and ``peak`` resident
+        memory, MB.
     """
+    # The step of a tiny network loads what compiles loops or tensor products.
+    training_step(Row(row.graph, (0, 1), 1), variant, molecules(row.graph, 2))()
     return peak_memory(training_step(row, variant, molecules(row.graph, batch_size)))
 
 
