@@ -37,7 +37,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     ),
 }
 """Operations of torch by kind. The rest is arithmetic, or Python's part of a step."""
-ARITHMETIC, PYTHON = "arithmetic", "Python and autograd"
+ARITHMETIC, PYTHON = "arithmetic", "Python, autograd and compiled loops"
 STEPS = 5
 
 

@@ -83,6 +83,8 @@ class WandbServer:
         Requests and GraphQL fields that the server does not know. Tests assert that it is empty.
     rejected_keys : int
         Requests turned away with 401 because of their API key.
+    rejected_rows : int
+        Those of them that carry rows of the history or the client's signs of life.
     """
 
     def __init__(self, api_key: str = API_KEY, entity: str = ENTITY) -> None:
@@ -95,7 +97,7 @@ class WandbServer:
         self.views: dict[str, ViewRecord] = {}
         self.requests: list[Request] = []
         self.unknown: list[str] = []
-        self.rejected_keys = 0
+        self.rejected_keys = self.rejected_rows = 0
         self.faults: list[Fault] = []
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
@@ -624,6 +626,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not path.startswith("/storage/") and not self.authorized():
             wandb.rejected_keys += 1
+            wandb.rejected_rows += path.endswith("/file_stream")
             self.reply(request, 401, {"error": "invalid API key"})
             return
         try:

@@ -81,5 +81,5 @@ def test_kinds_are_read_from_the_names_of_operations() -> None:
         "moving": 0.2,
         "views and calls": 0.0,
         "arithmetic": 0.2,
-        "Python and autograd": 0.1,
+        "Python, autograd and compiled loops": 0.1,
     }

@@ -59,7 +59,9 @@ class Stage:
 
     def _count(self) -> int:
         if self.fault == "key":
-            return self.server.rejected_keys
+            # The client asks other questions again, as if nothing had been. It gives up only where
+            # rows are turned away.
+            return self.server.rejected_rows
         if self.fault == "refuse":
             return refused_connections()
         return sum(fault.hits for fault in self.server.faults)
