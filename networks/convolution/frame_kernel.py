@@ -98,6 +98,17 @@ _back: Callable[..., None] = intrinsic(prefer_literal=True)(_type_back)
 
 
 @compile_loop
+def _find_rows(
+    at: Indices, s: int, num_edges: int, before: Indices, step: Indices, within: Indices
+) -> None:
+    """Look up where the rows of slot s begin, see `networks.convolution.frame_layout.Places`."""
+    slots_per_edge, rows = within.shape
+    e, j = np.uint64(s // slots_per_edge), s % slots_per_edge
+    for r in range(rows):
+        at[r] = num_edges * before[r] + e * step[r] + within[j, r]
+
+
+@compile_loop
 def rotate_into(
     start: int,
     stop: int,
@@ -115,8 +126,8 @@ def rotate_into(
 ) -> None:
     """Rotate one block of the nodes' values into the frames of the slots start <= s < stop.
 
-    Row r of slot s = (e, j) goes to frames[num_edges before[r] + e step[r] + within[j, r] + u], for
-    each channel u.
+    Channel u of row r of slot j of edge e goes to
+    frames[num_edges before[r] + e step[r] + within[j, r] + u].
 
     Parameters
     ----------
@@ -137,15 +148,13 @@ def rotate_into(
     before, step, within : array
         [rows], [rows] and [slots per edge, rows] places in `frames`.
     """
-    slots_per_edge, rows = within.shape
+    rows = within.shape[1]
     o, channels = np.uint64(column), np.uint64(num_channels)
     dim, edges = np.uint64(num_components), np.uint64(num_edges)
     at = np.empty(rows, np.uint64)
     for s in range(start, stop):
         g, x = rotations[s], values[nodes[s]]
-        e, j = np.uint64(s // slots_per_edge), s % slots_per_edge
-        for r in range(rows):
-            at[r] = edges * before[r] + e * step[r] + within[j, r]
+        _find_rows(at, s, edges, before, step, within)
         r, c = 0, np.uint64(0)
         while rows - r >= 4:
             _into(frames, x, at[r:], o, channels, dim, g, c, _ONE, dim, channels, 4)
@@ -182,7 +191,7 @@ def add_back(
     nodes, frames, rotations, num_components, column, num_channels, num_edges, before, step, within
         As in `rotate_into`.
     """
-    slots_per_edge, rows = within.shape
+    rows = within.shape[1]
     channels, num_rows = np.uint64(num_channels), np.uint64(rows)
     dim, edges = np.uint64(num_components), np.uint64(num_edges)
     first = np.uint64(num_components * share // shares)
@@ -190,9 +199,7 @@ def add_back(
     at = np.empty(rows, np.uint64)
     for s in range(nodes.shape[0]):
         g, y = rotations[s], totals[nodes[s]]
-        e, j = np.uint64(s // slots_per_edge), s % slots_per_edge
-        for r in range(rows):
-            at[r] = edges * before[r] + e * step[r] + within[j, r]
+        _find_rows(at, s, edges, before, step, within)
         b, o = first, np.uint64(column) + first * channels
         while b + _FOUR <= stop:
             _back(y, frames, at, o, channels, num_rows, g, b, dim, _ONE, channels, 4)

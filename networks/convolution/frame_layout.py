@@ -5,8 +5,9 @@ Imports NumPy and this package only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,30 @@ class Piece:
         """The rows among those of a block."""
         return slice(max(2 * self.m - 1, 0), 2 * self.m + 1)
 
+    @property
+    def num_rows(self) -> int:
+        """1 for m = 0, otherwise 2."""
+        return 2 if self.m else 1
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of one block lie in memory that holds one piece after the other.
+
+    Row r of slot j of edge e begins at E before[r] + e step[r] + within[j, r], for E edges.
+
+    Attributes
+    ----------
+    before, step : array
+        [rows] uint64.
+    within : array
+        [slots per edge, rows] uint64.
+    """
+
+    before: Indices
+    step: Indices
+    within: Indices
+
 
 @dataclass(frozen=True)
 class FrameLayout:
@@ -81,9 +106,6 @@ class FrameLayout:
 
     side: Side
     pieces: tuple[Piece, ...]
-    _places: dict[tuple[int, int], tuple[Indices, Indices, Indices]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
 
     @property
     def num_rows(self) -> int:
@@ -96,45 +118,48 @@ class FrameLayout:
         return tuple(sum(self.side.shapes[b][1] for b in piece.blocks) for piece in self.pieces)
 
     @cached_property
-    def columns(self) -> NDArray[np.int64]:
+    def columns(self) -> tuple[int, ...]:
         """First column of each block among the values of nodes."""
-        sizes = [dim * mul for dim, mul in self.side.shapes]
-        return np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.int64)
+        sizes = (dim * mul for dim, mul in self.side.shapes)
+        return tuple(accumulate(sizes, initial=0))[:-1]
 
-    def sizes(self, slots_per_edge: int) -> NDArray[np.int64]:
-        """Elements of each piece for one edge."""
-        rows = [slots_per_edge * (piece.rows.stop - piece.rows.start) for piece in self.pieces]
-        return np.array(rows, dtype=np.int64) * np.array(self.widths, dtype=np.int64)
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Elements of each piece for one slot of an edge."""
+        return tuple(piece.num_rows * width for piece, width in zip(self.pieces, self.widths))
 
-    def places(self, block: int, slots_per_edge: int) -> tuple[Indices, Indices, Indices]:
-        """Say where the rows of a block lie, if all pieces lie one after the other.
+    def places(self, block: int, slots_per_edge: int) -> Places:
+        """Say where the rows of a block lie.
 
-        Returns
-        -------
-        before, step, within : array
-            Row r of slot j of edge e lies at E before[r] + e step[r] + within[j, r], for E edges;
-            [rows], [rows] and [slots per edge, rows], uint64.
+        Parameters
+        ----------
+        block : int
+            Position of the block.
+        slots_per_edge : int
+            1 or 2.
         """
         key = block, slots_per_edge
-        if key not in self._places:
-            self._places[key] = self._find_places(block, slots_per_edge)
-        return self._places[key]
+        if key not in self._known_places:
+            self._known_places[key] = self._find_places(block, slots_per_edge)
+        return self._known_places[key]
 
-    def _find_places(self, block: int, slots_per_edge: int) -> tuple[Indices, Indices, Indices]:
-        sizes = self.sizes(slots_per_edge)
-        starts = np.concatenate([[0], np.cumsum(sizes)])
+    @cached_property
+    def _known_places(self) -> dict[tuple[int, int], Places]:
+        return {}
+
+    def _find_places(self, block: int, slots_per_edge: int) -> Places:
+        sizes = [slots_per_edge * size for size in self.sizes]
+        starts = list(accumulate(sizes, initial=0))
         before, step, within = [], [], []
         for p, piece in enumerate(self.pieces):
             if block not in piece.blocks:
                 continue
             left = piece.blocks[: piece.blocks.index(block)]
             column = sum(self.side.shapes[other][1] for other in left)
-            count = piece.rows.stop - piece.rows.start
-            for r in range(count):
+            for r in range(piece.num_rows):
                 before.append(starts[p])
                 step.append(sizes[p])
-                rows = np.arange(slots_per_edge) * count + r
+                rows = np.arange(slots_per_edge) * piece.num_rows + r
                 within.append(rows * self.widths[p] + column)
-        lists = before, step, np.array(within).T
-        before_, step_, within_ = (np.ascontiguousarray(x, dtype=np.uint64) for x in lists)
-        return before_, step_, within_
+        arrays = before, step, np.array(within).T
+        return Places(*(np.ascontiguousarray(array, dtype=np.uint64) for array in arrays))

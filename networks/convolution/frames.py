@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from networks.convolution.frame_layout import FrameLayout, Side
-from networks.convolution.products import (
-    Scratch,
-    batched_product,
-    join,
-    split_blocks,
-)
+from networks.convolution.products import Scratch, batched_product, join, split_blocks
 from networks.threads import in_threads, threads_for
 
 SMALLEST_FOR_THREADS = 256
@@ -212,7 +207,7 @@ class CompiledFrames(Frames):
 
     def room(self, name: str, layout: FrameLayout, slots: Slots, like: Tensor) -> FrameValues:
         """Provide memory that the next chunk of edges overwrites."""
-        sizes = (slots.num_edges * layout.sizes(slots.slots_per_edge)).tolist()
+        sizes = [slots.nodes.shape[0] * size for size in layout.sizes]
         memory = self.scratch.flat(name, like, sum(sizes))
         parts = [
             part.view(slots.num_edges, -1, width)
@@ -256,7 +251,10 @@ def _by_block(values: FrameValues, slots: Slots) -> Iterator[tuple[Any, ...]]:
     for block, (dim, mul) in enumerate(layout.side.shapes):
         rotations = slots.wigner_d[layout.side.irreps[block]].view(-1, dim * dim).numpy()
         places = layout.places(block, slots.slots_per_edge)
-        yield rotations, dim, int(layout.columns[block]), mul, slots.num_edges, *places
+        yield (
+            *(rotations, dim, layout.columns[block], mul),
+            *(slots.num_edges, places.before, places.step, places.within),
+        )
 
 
 def frames_for(scratch: Scratch, values: Tensor, h: Tensor, differentiable: bool = False) -> Frames:
