@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import torch
 
@@ -28,6 +29,9 @@ def threads_for(size: int, smallest: int) -> int:
 def in_threads(part: Callable[[int, int], None], cuts: list[int]) -> None:
     """Do the parts of some work at the same time, and wait for all of them.
 
+    This thread does the first part, as torch's own threads keep their cores busy for a while after
+    an operation: one more thread would wait for a core.
+
     Parameters
     ----------
     part : callable
@@ -35,10 +39,11 @@ def in_threads(part: Callable[[int, int], None], cuts: list[int]) -> None:
     cuts : list of int
         Ascending, one more than there are parts.
     """
-    if len(cuts) == 2:
-        part(*cuts)
-    else:
-        list(_pool(len(cuts) - 1).map(part, cuts[:-1], cuts[1:]))
+    first, *others = pairwise(cuts)
+    waiting = [_pool(len(others)).submit(part, *ends) for ends in others]
+    part(*first)
+    for done in waiting:
+        done.result()
 
 
 @cache

@@ -128,6 +128,11 @@ class FrameLayout:
         """Elements of each piece for one slot of an edge."""
         return tuple(piece.num_rows * width for piece, width in zip(self.pieces, self.widths))
 
+    @cached_property
+    def products(self) -> int:
+        """Multiplications that rotate one slot."""
+        return sum(dim * min(dim, self.num_rows) * mul for dim, mul in self.side.shapes)
+
     def places(self, block: int, slots_per_edge: int) -> Places:
         """Say where the rows of a block lie.
 

@@ -20,8 +20,8 @@ from networks.convolution.frame_layout import FrameLayout, Side
 from networks.convolution.products import Scratch, batched_product, join, split_blocks
 from networks.threads import in_threads, threads_for
 
-SMALLEST_FOR_THREADS = 256
-"""Slots below which threads cost more than they save."""
+SMALLEST_FOR_THREADS = 2_000_000
+"""Multiplications below which threads cost more than they save."""
 
 
 @dataclass
@@ -201,7 +201,7 @@ class CompiledFrames(Frames):
             for block in blocks:
                 rotate_into(start, stop, nodes, loaded, frames, *block)
 
-        threads = threads_for(num_slots, SMALLEST_FOR_THREADS)
+        threads = threads_for(num_slots * layout.products, SMALLEST_FOR_THREADS)
         in_threads(part, [k * num_slots // threads for k in range(threads + 1)])
         return values
 
@@ -225,7 +225,7 @@ class CompiledFrames(Frames):
 
         blocks = list(_by_block(values, slots))
         nodes, frames, sums = slots.nodes.numpy(), _array(values), totals.numpy()
-        threads = threads_for(len(nodes), SMALLEST_FOR_THREADS)
+        threads = threads_for(len(nodes) * values.layout.products, SMALLEST_FOR_THREADS)
 
         def part(thread: int, _: int) -> None:
             for block in blocks:

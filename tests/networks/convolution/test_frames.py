@@ -28,7 +28,8 @@ RECEIVER = Side(((1, 1), (1, 5), (5, 33), (3, 4)), (0, 0, 2, 1))
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr("networks.convolution.frames.SMALLEST_FOR_THREADS", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -72,7 +73,8 @@ def test_compiled_rotations_equal_torchs(
         torch.testing.assert_close(one, two)
 
 
-def test_results_are_the_same_for_any_number_of_threads() -> None:
+def test_results_are_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("networks.convolution.frames.SMALLEST_FOR_THREADS", 0)
     layout, slots = layouts()[2], random_slots(2, torch.float32)
     values = torch.randn(NUM_NODES, sum(d * mul for d, mul in layout.side.shapes))
     found = []
