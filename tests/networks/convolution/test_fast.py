@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -108,6 +109,9 @@ def test_gradcheck_and_second_derivatives(order: Order) -> None:
     with only_order(order, fast):
         assert torch.autograd.gradcheck(predict, inputs)
         assert torch.autograd.gradgradcheck(predict, inputs, atol=1e-4, fast_mode=True)
+        # Without derivatives by positions, a backward pass may run loops that autograd cannot see.
+        fixed = partial(predict, data.pos.clone())
+        assert torch.autograd.gradgradcheck(fixed, tuple(weights), atol=1e-4, fast_mode=True)
 
 
 def test_no_gradient_is_computed_for_positions_unless_asked() -> None:
