@@ -110,7 +110,7 @@ def test_gradcheck_and_second_derivatives(order: Order) -> None:
         assert torch.autograd.gradcheck(predict, inputs)
         assert torch.autograd.gradgradcheck(predict, inputs, atol=1e-4, fast_mode=True)
         # Without derivatives by positions, a backward pass may run loops that autograd cannot see.
-        fixed = partial(predict, data.pos.clone())
+        fixed = partial(predict, data.pos.detach().clone())
         assert torch.autograd.gradgradcheck(fixed, tuple(weights), atol=1e-4, fast_mode=True)
 
 
