@@ -1,7 +1,8 @@
 """Results of finished trials in a folder that can be committed, so that a new checkout goes on.
 
 ``FOLDER/<sweep>/<run>/`` holds the small files of a run and `trial.json`, by which the trial is
-recognized. Imports `records`, pydantic and `sweeping`.
+recognized. ``FOLDER/<sweep>/failed-<key>.json`` says how a trial failed. Imports `records`,
+pydantic and `sweeping`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,7 +18,7 @@ from records.bounded import read_text
 from records.files import replacing, write_json
 from sweeping.errors import describe, first_problem
 from sweeping.progress import SweepProgress
-from sweeping.state import FINISHED, SweepState, Trial
+from sweeping.state import FAILED, FINISHED, SweepState, Trial
 
 TRIAL = "trial.json"
 KEPT = (
@@ -29,6 +30,9 @@ KEPT = (
     "nested.csv",
 )
 """Files of a run that are kept if they are there: a few kilobytes each, no weights, no pictures."""
+Record = TypeVar("Record", bound=BaseModel)
+Attempt = tuple[str, int]
+"""Key of a trial, and how often it was started."""
 
 
 class KeptTrial(BaseModel):
@@ -53,6 +57,27 @@ class KeptTrial(BaseModel):
     seconds: float | None
 
 
+class FailedTrial(BaseModel):
+    """The content of ``failed-<key>.json``, which stays if the trial succeeds later.
+
+    Attributes
+    ----------
+    version : int
+    key, configuration, attempts, exit_code, seconds, tail
+        See `sweeping.state.Trial`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: Literal[1]
+    key: str
+    configuration: dict[str, Any]
+    attempts: int
+    exit_code: int | None
+    seconds: float
+    tail: list[str]
+
+
 def finished_trials(folder: Path) -> dict[str, Path]:
     """Find the trials whose results were kept, of any sweep.
 
@@ -72,18 +97,41 @@ def finished_trials(folder: Path) -> dict[str, Path]:
         If a `trial.json` is damaged: it stands for hours of training, which must not be repeated
         unnoticed.
     """
-    return {_read(file).key: file.parent for file in sorted(folder.glob(f"*/*/{TRIAL}"))}
+    return {_read(file, KeptTrial).key: file.parent for file in sorted(folder.glob(f"*/*/{TRIAL}"))}
 
 
-def _read(file: Path) -> KeptTrial:
+def failed_trials(folder: Path) -> dict[str, FailedTrial]:
+    """Read how trials failed, of any sweep.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist.
+
+    Returns
+    -------
+    dict of str to FailedTrial
+        By key.
+
+    Raises
+    ------
+    ValueError
+        If a file is damaged.
+    """
+    found = [_read(file, FailedTrial) for file in sorted(folder.glob("*/failed-*.json"))]
+    return {trial.key: trial for trial in found}
+
+
+def _read(file: Path, kind: type[Record]) -> Record:
     try:
-        return KeptTrial.model_validate_json(read_text(file))
+        return kind.model_validate_json(read_text(file))
     except (OSError, ValueError) as error:
         reason = (
             describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
         )
+        remedy = file.parent if kind is KeptTrial else file
         raise ValueError(
-            f"{file} is damaged ({reason}): restore it, or remove {file.parent} to train again"
+            f"{file} is damaged ({reason}): restore it, or remove {remedy} to train again"
         ) from error
 
 
@@ -123,15 +171,49 @@ def keep_results(
         if (run := state.run_folder(trial)) is None:
             continue
         kept = folder / state.folder.name / run.name
-        if not (kept / TRIAL).is_file() or _read(kept / TRIAL).key != trial.key:
+        if not (kept / TRIAL).is_file() or _read(kept / TRIAL, KeptTrial).key != trial.key:
             _keep(trial, run, kept)
             new.append(kept)
         known.add(trial.key)
     return new
 
 
+def keep_failures(
+    state: SweepState, keys: Sequence[str], folder: Path, known: set[Attempt]
+) -> None:
+    """Write down the trials that have failed for good or until they are tried again.
+
+    Parameters
+    ----------
+    state, keys, folder
+        See `keep_results`.
+    known : set of (str, int)
+        Keys and attempts of failures that are written down already; extended.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    for trial in state.trials(keys):
+        if trial.status != FAILED or (trial.key, trial.attempts) in known:
+            continue
+        content = FailedTrial(
+            version=1,
+            key=trial.key,
+            configuration=trial.configuration,
+            attempts=trial.attempts,
+            exit_code=trial.exit_code,
+            seconds=trial.seconds,
+            tail=trial.tail,
+        )
+        file = folder / state.folder.name / f"failed-{trial.key}.json"
+        write_json(file, content.model_dump())
+        known.add((trial.key, trial.attempts))
+
+
 class KeepingProgress:
-    """Keeps the results of every trial that finishes, and passes everything on.
+    """Keeps the results of every trial that finishes or fails, and passes everything on.
 
     Parameters
     ----------
@@ -145,6 +227,7 @@ class KeepingProgress:
         self.progress = progress
         self.folder = folder
         self._known = set(finished_trials(folder))
+        self._failures: set[Attempt] = set()
         self._keep()
 
     def started(self, trial: Trial, running: int) -> None:
@@ -170,7 +253,9 @@ class KeepingProgress:
         self._keep()
 
     def _keep(self) -> None:
-        keep_results(self.progress.state, self.progress.keys, self.folder, self._known)
+        state, keys = self.progress.state, self.progress.keys
+        keep_results(state, keys, self.folder, self._known)
+        keep_failures(state, keys, self.folder, self._failures)
 
 
 def _keep(trial: Trial, run: Path, kept: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import sweep as program
+from sweeping.kept_results import failed_trials, finished_trials
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
@@ -368,6 +369,22 @@ def test_results_of_a_trial_that_was_killed_while_they_were_kept_are_kept_again(
     assert file.exists()
     assert json.loads((file.parent / "summary.json").read_text())["status"] == "finished"
     assert len(sweep.starts()) == 4
+
+
+def test_a_failure_is_written_down_and_stays_so_when_the_trial_succeeds_later(sweep, tmp_path):
+    results = tmp_path / "results"
+    sweep.write(fail=[True, False])
+    assert sweep.run("--results", str(results)).returncode == 1
+    (failed,) = failed_trials(results).values()
+    assert failed.configuration == {"fail": True}
+    assert (failed.attempts, failed.exit_code) == (1, 1)
+    assert "RuntimeError: this configuration cannot be trained" in failed.tail
+    assert failed.key not in finished_trials(results)
+
+    (sweep.runs / "repaired").touch()
+    assert sweep.run("--results", str(results), "--retry-failed").returncode == 0
+    assert failed_trials(results) == {failed.key: failed}
+    assert failed.key in finished_trials(results)
 
 
 def test_damaged_kept_results_are_named_before_anything_is_trained(sweep, tmp_path):

@@ -5,7 +5,7 @@ Imports `sweeping`, `reporting` and pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from reporting.compare.groups import Group, IrrepSet, group_runs
 from reporting.read.irreps import canonical_irreps
 from reporting.read.runs import Run, read_run
 from sweeping.file import load_sweep_file
-from sweeping.kept_results import TRIAL, KeptTrial, finished_trials
+from sweeping.kept_results import TRIAL, KeptTrial, failed_trials, finished_trials
 from sweeping.space import configurations
 from sweeping.state import trial_key
 
@@ -35,6 +35,8 @@ class Arm:
         Number of trials in the file.
     runs : list of Run
         Those whose results are kept.
+    failed : int
+        Number of trials that failed and have not finished since.
     seconds : float
         Duration of the runs, as far as it is known.
     """
@@ -42,6 +44,7 @@ class Arm:
     name: str
     planned: int
     runs: list[Run]
+    failed: int
     seconds: float
 
 
@@ -65,18 +68,20 @@ def read_arms(results: Path = RESULTS, sweeps: Path = SWEEPS) -> dict[str, Arm]:
     ValueError
         If a file is damaged.
     """
-    kept = finished_trials(results)
-    return {file.stem: _read_arm(file, kept) for file in sorted(sweeps.glob("*.yaml"))}
+    kept, failed = finished_trials(results), failed_trials(results)
+    return {file.stem: _read_arm(file, kept, failed) for file in sorted(sweeps.glob("*.yaml"))}
 
 
-def _read_arm(file: Path, kept: Mapping[str, Path]) -> Arm:
+def _read_arm(file: Path, kept: Mapping[str, Path], failed: Collection[str]) -> Arm:
     sweep = load_sweep_file(file)
     planned = configurations(sweep, None, 0)
     keys = [trial_key(sweep.program, sweep.command, configuration) for configuration in planned]
     folders = [kept[key] for key in keys if key in kept]
     texts = [(folder / TRIAL).read_text(encoding="utf-8") for folder in folders]
     seconds = [KeptTrial.model_validate_json(text).seconds or 0.0 for text in texts]
-    return Arm(file.stem, len(keys), [read_run(folder) for folder in folders], sum(seconds))
+    runs = [read_run(folder) for folder in folders]
+    lost = sum(key in failed and key not in kept for key in keys)
+    return Arm(file.stem, len(keys), runs, lost, sum(seconds))
 
 
 def find_set(

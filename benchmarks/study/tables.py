@@ -44,17 +44,21 @@ def short(irreps: str) -> str:
 
 
 def trials_table(arms: Mapping[str, Arm]) -> str:
-    """List what was planned and what has run."""
+    """List what was planned, what has run, and what has failed."""
     rows = [
-        [f"`{arm.name}`", str(arm.planned), str(len(arm.runs)), duration(arm.seconds or None)]
+        _trials(f"`{arm.name}`", arm.planned, len(arm.runs), arm.failed, arm.seconds)
         for arm in arms.values()
     ]
     total = list(arms.values())
-    hours = duration(sum(arm.seconds for arm in total) or None)
-    rows.append(
-        ["all", str(sum(a.planned for a in total)), str(sum(len(a.runs) for a in total)), hours]
-    )
-    return markdown(["arm", "trials planned:", "finished:", "time, as far as recorded:"], rows)
+    planned, finished = sum(arm.planned for arm in total), sum(len(arm.runs) for arm in total)
+    failed, seconds = sum(arm.failed for arm in total), sum(arm.seconds for arm in total)
+    rows.append(_trials("all", planned, finished, failed, seconds))
+    header = ["arm", "trials planned:", "finished:", "failed:", "time, as far as recorded:"]
+    return markdown(header, rows)
+
+
+def _trials(name: str, planned: int, finished: int, failed: int, seconds: float) -> list[str]:
+    return [name, str(planned), str(finished), str(failed), duration(seconds or None)]
 
 
 def errors_table(arms: Mapping[str, Arm]) -> str:

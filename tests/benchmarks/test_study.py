@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.study.arms import ROOT, Arm, read_arms
+from benchmarks.study.arms import ROOT, SWEEPS, Arm, read_arms
 from benchmarks.study.contrasts import Contrast, Declaration, judge, read_declaration
 from benchmarks.study.document import updated
 from benchmarks.study.tables import TABLES
@@ -16,6 +16,7 @@ from reporting.read.irreps import canonical_irreps
 from reporting.read.runs import read_run
 from sweeping.file import load_sweep_file
 from sweeping.space import configurations
+from sweeping.state import trial_key
 
 ERRORS = {  # log ratios by seed: far apart, the same, and too scattered to tell
     "8x0e": [100.0, 101.0, 99.0],
@@ -47,7 +48,7 @@ def arm(tmp_path: Path) -> Arm:
     for irreps, errors in ERRORS.items():
         for seed, error in enumerate(errors):
             planted_run(tmp_path / f"{irreps}-{seed}", irreps, seed, error)
-    return Arm("main", 9, [read_run(folder) for folder in sorted(tmp_path.iterdir())], 0.0)
+    return Arm("main", 9, [read_run(folder) for folder in sorted(tmp_path.iterdir())], 0, 0.0)
 
 
 def declare(*pairs: tuple[str, str], margin: float = 0.05) -> Declaration:
@@ -105,6 +106,23 @@ def test_the_document_says_what_the_results_say() -> None:
     for name in TABLES:
         assert f"<!-- python -m benchmarks.study {name} -->" in text
     assert updated(text, tables) == text, "run python -m benchmarks.study --write"
+
+
+def test_failed_trials_are_counted_until_they_finish(tmp_path: Path) -> None:
+    sweep = load_sweep_file(SWEEPS / "width.yaml")
+    keys = [trial_key(sweep.program, sweep.command, one) for one in configurations(sweep, None, 0)]
+    for name, key in (("width", keys[0]), ("elsewhere", keys[1])):
+        failure = {"version": 1, "key": key, "configuration": {}, "attempts": 1, "exit_code": 1}
+        file = tmp_path / name / f"failed-{key}.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps({**failure, "seconds": 2.0, "tail": ["no memory"]}))
+    assert read_arms(tmp_path)["width"].failed == 2
+    line = "| `width` | 6 | 0 | 2 | \N{EN DASH} |"
+    assert line in TABLES["trials"](read_arms(tmp_path)).splitlines()
+    planted_run(tmp_path / "width" / "run", "16x0e", 0, 50.0)
+    kept = {"version": 1, "key": keys[0], "configuration": {}, "seconds": 60.0}
+    (tmp_path / "width" / "run" / "trial.json").write_text(json.dumps(kept))
+    assert read_arms(tmp_path)["width"].failed == 1
 
 
 def test_a_block_without_a_table_is_an_error() -> None:
