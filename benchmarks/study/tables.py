@@ -1,6 +1,6 @@
 """The tables of RESULTS.md as Markdown.
 
-Imports `benchmarks.study` and `reporting`.
+Imports `benchmarks.study`, `records` and `reporting`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.study.arms import RESULTS, Arm, find_set, groups
 from benchmarks.study.contrasts import Contrast, Result, judge, read_declaration
 from benchmarks.tensor_targets import tables as rank_tables
+from records.utilization import MEASURES as VERDICTS
+from records.utilization import Measure
 from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
-from reporting.compare.irrep_effects import IrrepEffect, irrep_effects
+from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect, irrep_effects
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.statistics import Estimate, mean_interval
 from reporting.read.irreps import degree_of, parse_irreps
@@ -24,8 +26,9 @@ LATENT_MEASURES = {
     "target without composition": "knn_r2_composition_free",
     "spatial complexity": "knn_r2_complexity",
 }
-MEASURES = ("missed", "refitted", "resampled", "reliance", "probe")
+MEASURES: Sequence[Measure] = ("missed", "refitted", "resampled", "reliance", "probe")
 MEASURED_SETS = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o+8x4e")
+MEASURED_GATED = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -145,26 +148,39 @@ def _percent(log_ratio: float) -> str:
 def measures_table(arms: Mapping[str, Arm]) -> str:
     """Compare what the measures say of the same irreps, means over seeds in meV."""
     rows = []
-    for irreps in MEASURED_SETS:
-        found = find_set(arms, "main", {}, irreps)
-        if found is None:
-            continue
-        effects = [e for e in irrep_effects(found[0]) if e.irrep_set is found[1]]
-        rows += [_measures(effect) for effect in effects if effect.irrep != "0e"]
-    header = ["degrees (channels)", "irrep", "seeds:", "retrained:"]
+    for arm, sets in (("main", MEASURED_SETS), ("gated", MEASURED_GATED)):
+        for irreps in sets:
+            found = find_set(arms, arm, {}, irreps)
+            if found is not None:
+                effects = [e for e in irrep_effects(found[0]) if e.irrep_set is found[1]]
+                rows += [_measures(arm, effect) for effect in effects if effect.irrep != "0e"]
+    header = ["arm", "degrees (channels)", "irrep", "seeds:", "retrained:"]
     return markdown([*header, *(f"{name}:" for name in MEASURES)], rows)
 
 
-def _measures(effect: IrrepEffect) -> list[str]:
+def _measures(arm: str, effect: IrrepEffect) -> list[str]:
     retrained = None if effect.retrained is None else effect.retrained.estimate
-    values = [effect.effects.get(name) for name in MEASURES]
     return [
+        f"`{arm}`",
         short(effect.irrep_set.irreps),
         effect.irrep,
         str(len(effect.irrep_set.runs)),
         plus_minus(retrained, sign=True),
-        *(mean(None if value is None else value.estimate, sign=True) for value in values),
+        *(_measure(name, effect.effects.get(name)) for name in MEASURES),
     ]
+
+
+def _measure(name: Measure, effect: MeasuredEffect | None) -> str:
+    """Write a mean, with the verdicts that do not say that the error grows without the irrep."""
+    if effect is None:
+        return mean(None)
+    runs = effect.verdicts.total()
+    other = [
+        verdict if count == runs else f"{verdict} in {count} of {runs}"
+        for verdict, count in effect.verdicts.items()
+        if verdict != VERDICTS[name]
+    ]
+    return mean(effect.estimate, sign=True) + (f" ({', '.join(other)})" if other else "")
 
 
 def latents_table(arms: Mapping[str, Arm]) -> str:
