@@ -9,7 +9,8 @@ configs/reading.yaml).
 
 Learning rates follow a cosine of the time that has passed, so that every training ends with a rate
 of zero. Every result is a row of a CSV file, and rows that are there are not computed again. A
-training that is killed goes on from its last checkpoint, at most a minute before.
+training that is killed goes on from its last checkpoint, at most a minute before. ``--only-summary``
+trains nothing, and ``--picture`` draws the learning curves.
 
 May import everything but the programs.
 """
@@ -21,15 +22,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
+from benchmarks.gated_learning import NetworkKind, Result, draw, read_results, table
 from benchmarks.gated_peers import Architecture, NequipNetwork
-from benchmarks.result_rows import ResultRows
 from benchmarks.training_step import CLOCKS, Clock
 from lightning_modules.qm9_datamodule import QM9DataModule
 from lightning_modules.target_reference import TargetReference
@@ -38,7 +39,6 @@ from networks.gated import GatedNetwork
 from records.files import replacing
 from records.standard_streams import make_standard_streams_safe
 
-NetworkKind = Literal["gated", "nequip", "published"]
 CHECKPOINT_SECONDS = 60.0
 WARMUP = 0.01
 """Part of the time in which the learning rate grows."""
@@ -97,33 +97,6 @@ RECIPES: Mapping[NetworkKind, Recipe] = {
     "nequip": GATED,
     "published": Recipe("bonds", 2.0, 32, 0.02, 0.998),
 }
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row: a network trained for some time on some molecules.
-
-    Attributes
-    ----------
-    network, train_size, seed, minutes, clock
-        What was asked for.
-    threads, parameters, steps, epochs
-        What the training was.
-    val_mae, test_mae : float
-        In meV.
-    """
-
-    network: str
-    train_size: int
-    seed: int
-    minutes: float
-    clock: str
-    threads: int
-    parameters: int
-    steps: int
-    epochs: float
-    val_mae: float
-    test_mae: float
 
 
 @dataclass(frozen=True)
@@ -282,11 +255,6 @@ def learning_rate(part: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (part - WARMUP) / (1 - WARMUP))))
 
 
-def read_results(path: Path) -> ResultRows[Result]:
-    """Read the rows of a CSV file; none if it does not exist."""
-    return ResultRows(Result, path)
-
-
 def find(results: Sequence[Result], trial: Trial) -> Result | None:
     """Look up a trial's row."""
     for result in results:
@@ -308,32 +276,6 @@ def molecules(recipe: Recipe, train_size: int) -> QM9DataModule:
     data.prepare_data()
     data.setup()
     return data
-
-
-def table(results: Sequence[Result]) -> str:
-    """Write the rows as a Markdown table, one line for each network and training size.
-
-    Parameters
-    ----------
-    results : sequence of Result
-        Seeds of the same training are averaged.
-    """
-    lines = [
-        "| network | molecules | minutes | parameters | epochs | test MAE, meV |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    groups: dict[tuple[str, int, float, str], list[Result]] = {}
-    for r in results:
-        groups.setdefault((r.network, r.train_size, r.minutes, r.clock), []).append(r)
-    for (network, train_size, minutes, _), rows in groups.items():
-        mae = sum(r.test_mae for r in rows) / len(rows)
-        spread = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
-        epochs = sum(r.epochs for r in rows) / len(rows)
-        lines.append(
-            f"| {network} | {train_size:,} | {minutes:g} | {rows[0].parameters:,} | {epochs:.0f} "
-            f"| {mae:.1f}{spread} |"
-        )
-    return "\n".join(lines)
 
 
 def run_trial(trial: Trial, results: Path, checkpoints: Path) -> None:
@@ -376,6 +318,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--results", type=Path, default=Path("results/gated/accuracy.csv"))
     parser.add_argument("--checkpoints", type=Path, default=Path("runs/gated_accuracy"))
+    parser.add_argument("--only-summary", action="store_true", help="train nothing")
+    parser.add_argument("--picture", type=Path, help="PNG file that gets the learning curves")
     return parser.parse_args(arguments)
 
 
@@ -394,10 +338,13 @@ def main(arguments: list[str] | None = None) -> None:
         for size in options.train_sizes
         for kind in options.networks
     ]
-    for trial in trials:
+    for trial in [] if options.only_summary else trials:
         if find(read_results(options.results).rows, trial) is None:
             run_trial(trial, options.results, options.checkpoints)
-    print(table(read_results(options.results).rows))
+    results = read_results(options.results).rows
+    print(table(results))
+    if options.picture:
+        draw(results, options.picture)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
     parser.add_argument("--largest", type=int, metavar="SIZE", help="leave out larger sizes")
     parser.add_argument("--results", type=Path, default=ROOT / "results/scale/benchmark.csv")
-    parser.add_argument("--only-tables", action="store_true", help="measure nothing")
+    parser.add_argument("--only-summary", action="store_true", help="measure nothing")
     parser.add_argument("--point", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.point:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps([asdict(cost) for cost in costs]))
         return
     results = ResultRows(Cost, options.results)
-    if not options.only_tables:
+    if not options.only_summary:
         measure_missing(results, options.axes, options.rounds, options.largest)
     print(f"\n| {' | '.join(HEAD)} |\n|---|---:{'|---:' * (len(HEAD) - 2)}|")
     for name in options.axes:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import gated_accuracy
-from benchmarks.gated_accuracy import Recipe, Result, Training, Trial, learning_rate
+from benchmarks.gated_accuracy import Recipe, Training, Trial, learning_rate
+from benchmarks.gated_learning import Result, learning_curves, read_results, table
 from benchmarks.gated_peers import Architecture
+
+ROOT = Path(__file__).parents[2]
 
 RESULT = Result("gated", 10_000, 0, 30.0, "wall", 2, 1_000, 500, 8.5, 31.25, 30.5)
 
@@ -73,18 +78,45 @@ def test_what_is_in_the_file_is_not_trained_again(
     before = results.read_bytes()
     gated_accuracy.main(command)
     assert results.read_bytes() == before
-    assert capsys.readouterr().out.startswith("| network")
+    assert capsys.readouterr().out.startswith("| molecules")
 
 
 def test_results_are_found_again_in_their_file(tmp_path: Path) -> None:
     path = tmp_path / "accuracy.csv"
-    assert gated_accuracy.read_results(path).rows == []
-    gated_accuracy.read_results(path).add([RESULT])
-    found = gated_accuracy.read_results(path).rows
+    assert read_results(path).rows == []
+    read_results(path).add([RESULT])
+    found = read_results(path).rows
     assert found == [RESULT]
     assert gated_accuracy.find(found, Trial("gated", 10_000, 0, 30.0, "wall")) == RESULT
     assert gated_accuracy.find(found, Trial("gated", 10_000, 1, 30.0, "wall")) is None
-    assert gated_accuracy.table(found).endswith("| gated | 10,000 | 30 | 1,000 | 8 | 30.5 |")
+
+
+def test_the_table_has_a_line_for_each_size_and_time_and_averages_seeds() -> None:
+    other_seed = replace(RESULT, seed=1, test_mae=31.5)
+    nequip = replace(RESULT, network="nequip", parameters=2_000, train_size=5_000, test_mae=60.0)
+    lines = table([RESULT, other_seed, nequip]).splitlines()
+    assert lines[0] == (
+        "| molecules | minutes | gated (1,000 parameters) | nequip (2,000 parameters) |"
+    )
+    assert lines[2:] == [
+        "| 5,000 | 30 | \N{EN DASH} | 60.0 (8 epochs) |",
+        "| 10,000 | 30 | 31.0 (8 epochs, 2 seeds) | \N{EN DASH} |",
+    ]
+
+
+def test_the_picture_shows_the_trainings_of_one_duration() -> None:
+    longer = replace(RESULT, minutes=90.0, test_mae=20.0)
+    fewer = replace(RESULT, train_size=5_000, test_mae=40.0)
+    axes = learning_curves([RESULT, longer, fewer]).axes[0]
+    (line,) = axes.lines
+    assert np.array_equal(line.get_ydata(), [40.0, 30.5])
+    assert "30 minutes" in axes.get_title()
+
+
+def test_the_docs_show_the_kept_results() -> None:
+    results = read_results(ROOT / "results" / "gated" / "accuracy.csv").rows
+    assert {r.network for r in results} == {"gated", "nequip", "published"}
+    assert table(results) in (ROOT / "docs" / "network.md").read_text()
 
 
 def test_the_learning_rate_grows_and_falls_to_zero() -> None:
