@@ -9,8 +9,8 @@ configs/reading.yaml).
 
 Learning rates follow a cosine of the time that has passed, so that every training ends with a rate
 of zero. Every result is a row of a CSV file, and rows that are there are not computed again. A
-training that is killed goes on from its last checkpoint, at most a minute before. ``--only-summary``
-trains nothing, and ``--picture`` draws the learning curves.
+training that is killed goes on from its last checkpoint, at most a minute before.
+``--only-summary`` trains nothing, and ``--picture`` draws the learning curves.
 
 May import everything but the programs.
 """

@@ -129,10 +129,8 @@ def _read(file: Path, kind: type[Record]) -> Record:
         reason = (
             describe(first_problem(error)) if isinstance(error, ValidationError) else str(error)
         )
-        remedy = file.parent if kind is KeptTrial else file
-        raise ValueError(
-            f"{file} is damaged ({reason}): restore it, or remove {remedy} to train again"
-        ) from error
+        remedy = f"remove {file.parent} to train again" if kind is KeptTrial else "remove it"
+        raise ValueError(f"{file} is damaged ({reason}): restore it, or {remedy}") from error
 
 
 def keep_results(

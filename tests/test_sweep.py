@@ -387,6 +387,15 @@ def test_a_failure_is_written_down_and_stays_so_when_the_trial_succeeds_later(sw
     assert failed.key in finished_trials(results)
 
 
+def test_a_damaged_record_of_a_failure_is_named(tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "failed-0123.json").write_text('{"version": 1}')
+    with pytest.raises(
+        ValueError, match=r"failed-0123\.json is damaged .*: restore it, or remove it"
+    ):
+        failed_trials(tmp_path)
+
+
 def test_damaged_kept_results_are_named_before_anything_is_trained(sweep, tmp_path):
     results = tmp_path / "results"
     (results / "demo" / "run").mkdir(parents=True)
