@@ -342,6 +342,8 @@ def main(arguments: list[str] | None = None) -> None:
         if find(read_results(options.results).rows, trial) is None:
             run_trial(trial, options.results, options.checkpoints)
     results = read_results(options.results).rows
+    if not results:
+        raise SystemExit(f"{options.results} has no results: leave out --only-summary to train")
     print(table(results))
     if options.picture:
         draw(results, options.picture)

@@ -5,9 +5,10 @@ Imports matplotlib, `records` and other benchmarks; only `benchmarks.gated_accur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal, get_args
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -76,28 +77,27 @@ def table(results: Sequence[Result]) -> str:
     """
     parameters = {r.network: r.parameters for r in results}
     kinds = [kind for kind in KINDS if kind in parameters]
-    header = ["molecules:", "minutes:"]
+    header = ["molecules:", "time:"]
     header += [f"{kind} ({parameters[kind]:,} parameters):" for kind in kinds]
     lines = []
     for setting in sorted({r.setting for r in results}):
         cells = [
             _cell([r for r in results if (r.network, r.setting) == (k, setting)]) for k in kinds
         ]
-        lines.append([f"{setting[0]:,}", f"{setting[1]:g}", *cells])
+        lines.append([f"{setting[0]:,}", _time(*setting[1:]), *cells])
     return markdown(header, lines)
+
+
+def _time(minutes: float, clock: str) -> str:
+    return f"{minutes:g} CPU minutes" if clock == "cpu" else f"{minutes:g} minutes"
 
 
 def _cell(rows: Sequence[Result]) -> str:
     if not rows:
         return "\N{EN DASH}"
     seeds = f", {len(rows)} seeds" if len(rows) > 1 else ""
-    mae, epochs = _mean(r.test_mae for r in rows), _mean(r.epochs for r in rows)
+    mae, epochs = fmean(r.test_mae for r in rows), fmean(r.epochs for r in rows)
     return f"{mae:.1f} ({epochs:,.0f} epochs{seeds})"
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
 
 
 def draw(results: Sequence[Result], picture: Path) -> None:
@@ -118,7 +118,8 @@ def learning_curves(results: Sequence[Result]) -> Figure:
     Parameters
     ----------
     results : sequence of Result
-        Those trained for the time for which most sizes are there; seeds are averaged.
+        At least one. Those are drawn that were trained for the time for which most networks and
+        sizes are there; seeds are averaged.
     """
     figure = Figure(figsize=(6.0, 4.0), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -126,7 +127,7 @@ def learning_curves(results: Sequence[Result]) -> Figure:
     sizes = sorted({r.train_size for r in chosen})
     for kind in KINDS:
         points = {
-            size: _mean(r.test_mae for r in rows)
+            size: fmean(r.test_mae for r in rows)
             for size in sizes
             if (rows := [r for r in chosen if (r.network, r.train_size) == (kind, size)])
         }
@@ -141,7 +142,7 @@ def learning_curves(results: Sequence[Result]) -> Figure:
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("training molecules")
     axes.set_ylabel("test MAE of U0, meV")
-    axes.set_title(f"{chosen[0].minutes:g} minutes of one core each", fontsize=10)
+    axes.set_title(f"trained for {_time(*chosen[0].setting[1:])}", fontsize=10)
     axes.grid(True, which="both", color="#e6e6e6", linewidth=0.6)
     axes.legend(fontsize=9)
     return figure

@@ -134,7 +134,7 @@ def _read(file: Path, kind: type[Record]) -> Record:
 
 
 def keep_results(
-    state: SweepState, keys: Sequence[str], folder: Path, known: set[str]
+    state: SweepState, trials: Sequence[Trial], folder: Path, known: set[str]
 ) -> list[Path]:
     """Keep the results of those finished trials whose results are not kept yet.
 
@@ -142,7 +142,7 @@ def keep_results(
     ----------
     state : SweepState
         The sweep.
-    keys : sequence of str
+    trials : sequence of Trial
         Its trials.
     folder : Path
         Made if needed.
@@ -163,7 +163,7 @@ def keep_results(
         If they cannot be written.
     """
     new = []
-    for trial in state.trials(keys):
+    for trial in trials:
         if trial.status != FINISHED or trial.key in known:
             continue
         if (run := state.run_folder(trial)) is None:
@@ -176,15 +176,15 @@ def keep_results(
     return new
 
 
-def keep_failures(
-    state: SweepState, keys: Sequence[str], folder: Path, known: set[Attempt]
-) -> None:
-    """Write down the trials that have failed for good or until they are tried again.
+def keep_failures(trials: Sequence[Trial], folder: Path, known: set[Attempt]) -> None:
+    """Write down those failed trials whose last attempt is not written down yet.
 
     Parameters
     ----------
-    state, keys, folder
-        See `keep_results`.
+    trials : sequence of Trial
+        Of one sweep.
+    folder : Path
+        That sweep's part of the results, made if needed.
     known : set of (str, int)
         Keys and attempts of failures that are written down already; extended.
 
@@ -193,7 +193,7 @@ def keep_failures(
     OSError
         If they cannot be written.
     """
-    for trial in state.trials(keys):
+    for trial in trials:
         if trial.status != FAILED or (trial.key, trial.attempts) in known:
             continue
         content = FailedTrial(
@@ -205,8 +205,7 @@ def keep_failures(
             seconds=trial.seconds,
             tail=trial.tail,
         )
-        file = folder / state.folder.name / f"failed-{trial.key}.json"
-        write_json(file, content.model_dump())
+        write_json(folder / f"failed-{trial.key}.json", content.model_dump())
         known.add((trial.key, trial.attempts))
 
 
@@ -251,9 +250,10 @@ class KeepingProgress:
         self._keep()
 
     def _keep(self) -> None:
-        state, keys = self.progress.state, self.progress.keys
-        keep_results(state, keys, self.folder, self._known)
-        keep_failures(state, keys, self.folder, self._failures)
+        state = self.progress.state
+        trials = state.trials(self.progress.keys)
+        keep_results(state, trials, self.folder, self._known)
+        keep_failures(trials, self.folder / state.folder.name, self._failures)
 
 
 def _keep(trial: Trial, run: Path, kept: Path) -> None:

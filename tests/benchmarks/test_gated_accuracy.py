@@ -96,12 +96,26 @@ def test_the_table_has_a_line_for_each_size_and_time_and_averages_seeds() -> Non
     nequip = replace(RESULT, network="nequip", parameters=2_000, train_size=5_000, test_mae=60.0)
     lines = table([RESULT, other_seed, nequip]).splitlines()
     assert lines[0] == (
-        "| molecules | minutes | gated (1,000 parameters) | nequip (2,000 parameters) |"
+        "| molecules | time | gated (1,000 parameters) | nequip (2,000 parameters) |"
     )
     assert lines[2:] == [
-        "| 5,000 | 30 | \N{EN DASH} | 60.0 (8 epochs) |",
-        "| 10,000 | 30 | 31.0 (8 epochs, 2 seeds) | \N{EN DASH} |",
+        "| 5,000 | 30 minutes | \N{EN DASH} | 60.0 (8 epochs) |",
+        "| 10,000 | 30 minutes | 31.0 (8 epochs, 2 seeds) | \N{EN DASH} |",
     ]
+
+
+def test_trainings_by_different_clocks_have_lines_of_their_own() -> None:
+    lines = table([RESULT, replace(RESULT, clock="cpu", test_mae=29.0)]).splitlines()
+    assert lines[2:] == [
+        "| 10,000 | 30 CPU minutes | 29.0 (8 epochs) |",
+        "| 10,000 | 30 minutes | 30.5 (8 epochs) |",
+    ]
+
+
+def test_no_results_are_an_error_that_says_so(tmp_path: Path) -> None:
+    command = ["--only-summary", "--results", str(tmp_path / "none.csv")]
+    with pytest.raises(SystemExit, match="none.csv has no results"):
+        gated_accuracy.main(command)
 
 
 def test_the_picture_shows_the_trainings_of_one_duration() -> None:
