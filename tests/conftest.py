@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+import torch
 from hypothesis import settings
 
 from qm9.cache import PreparedData, load_or_build
@@ -18,6 +19,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 OPTIONAL = ("mace", "peers", "probe", "slow", "slurm", "xtb")
 """Markers of tests that are left out by default."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several test processes one thread, as together they use all cores."""
+    if hasattr(config, "workerinput"):
+        torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)
