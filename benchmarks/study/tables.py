@@ -15,7 +15,13 @@ from records.utilization import MEASURES as VERDICTS
 from records.utilization import Measure
 from reporting.compare.baselines import compare_with_baselines
 from reporting.compare.groups import Group, IrrepSet
-from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect, irrep_effects
+from reporting.compare.irrep_effects import (
+    IrrepEffect,
+    MeasuredEffect,
+    PairEffect,
+    irrep_effects,
+    pair_effects,
+)
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.statistics import Estimate, mean_interval
 from reporting.read.irreps import degree_of, parse_irreps
@@ -27,7 +33,12 @@ LATENT_MEASURES = {
     "spatial complexity": "knn_r2_complexity",
 }
 MEASURES: Sequence[Measure] = ("missed", "refitted", "resampled", "reliance", "probe")
-MEASURED_SETS = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o+8x4e")
+MEASURED_SETS = (
+    "8x0e+8x1o+8x2e",
+    "8x0e+8x1o+8x2e+8x3o+8x4e",
+    "8x0e+8x3o+8x4e+8x5o+8x6e",
+    "8x0e+8x1o+8x2e+8x3o+8x4e+8x5o+8x6e",
+)
 MEASURED_GATED = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o")
 
 
@@ -146,24 +157,31 @@ def _percent(log_ratio: float) -> str:
 
 
 def measures_table(arms: Mapping[str, Arm]) -> str:
-    """Compare what the measures say of the same irreps, means over seeds in meV."""
+    """Compare what the measures say of the same irreps, means over seeds in meV.
+
+    Of two irreps at once, only those are listed whose set was also trained without both.
+    """
     rows = []
     for arm, sets in (("main", MEASURED_SETS), ("gated", MEASURED_GATED)):
         for irreps in sets:
             found = find_set(arms, arm, {}, irreps)
             if found is not None:
-                effects = [e for e in irrep_effects(found[0]) if e.irrep_set is found[1]]
-                rows += [_measures(arm, effect) for effect in effects if effect.irrep != "0e"]
+                effects: list[IrrepEffect | PairEffect] = [
+                    *(effect for effect in irrep_effects(found[0]) if effect.irrep != "0e"),
+                    *(pair for pair in pair_effects(found[0]) if pair.retrained is not None),
+                ]
+                rows += [_measures(arm, e) for e in effects if e.irrep_set is found[1]]
     header = ["arm", "degrees (channels)", "irrep", "seeds:", "retrained:"]
     return markdown([*header, *(f"{name}:" for name in MEASURES)], rows)
 
 
-def _measures(arm: str, effect: IrrepEffect) -> list[str]:
+def _measures(arm: str, effect: IrrepEffect | PairEffect) -> list[str]:
     retrained = None if effect.retrained is None else effect.retrained.estimate
+    irreps = (effect.irrep,) if isinstance(effect, IrrepEffect) else effect.irreps
     return [
         f"`{arm}`",
         short(effect.irrep_set.irreps),
-        effect.irrep,
+        " and ".join(irreps),
         str(len(effect.irrep_set.runs)),
         plus_minus(retrained, sign=True),
         *(_measure(name, effect.effects.get(name)) for name in MEASURES),

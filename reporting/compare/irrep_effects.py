@@ -5,6 +5,7 @@ Imports `records` and this package only.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -70,12 +71,16 @@ class PairEffect:
         minus the sum of the reliances on each.
     missed_interaction : Estimate or None
         How much both are missed minus the sum of how much each is missed, over seeds.
+    retrained : Difference or None
+        Error of the set without both minus error of this set, both trained from the start. None if
+        the set without them was not trained.
     """
 
     irrep_set: IrrepSet
     irreps: tuple[str, str]
     effects: dict[str, MeasuredEffect]
     missed_interaction: Estimate | None
+    retrained: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -171,18 +176,20 @@ def irrep_effects(group: Group) -> list[IrrepEffect]:
     list of IrrepEffect
         Set by set, irreps in order of the degree.
     """
-    pairs = []
-    for irrep_set in group.sets:
-        for irrep in parse_irreps(irrep_set.irreps):
-            smaller = group.find(without_irrep(irrep_set.irreps, irrep))
-            if smaller is not None:
-                pairs.append((smaller, irrep_set))
-    retrained = {(d.irrep_set.irreps, d.other.irreps): d for d in compare_pairs(group, pairs)}
-    return [
-        _irrep_effect(one, irrep, retrained.get((without_irrep(one.irreps, irrep), one.irreps)))
-        for one in group.sets
-        for irrep in parse_irreps(one.irreps)
-    ]
+    blocks = [(one, irrep) for one in group.sets for irrep in parse_irreps(one.irreps)]
+    retrained = _retrained(group, [(one, (irrep,)) for one, irrep in blocks])
+    return [_irrep_effect(one, irrep, d) for (one, irrep), d in zip(blocks, retrained)]
+
+
+def _retrained(
+    group: Group, blocks: Sequence[tuple[IrrepSet, tuple[str, ...]]]
+) -> list[Difference | None]:
+    """Compare sets with those that were trained without some of their irreps, if there are any."""
+    smaller = [functools.reduce(without_irrep, irreps, one.irreps) for one, irreps in blocks]
+    found = [(group.find(fewer), one) for fewer, (one, _) in zip(smaller, blocks)]
+    differences = compare_pairs(group, [(one, two) for one, two in found if one is not None])
+    by_sets = {(d.irrep_set.irreps, d.other.irreps): d for d in differences}
+    return [by_sets.get((fewer, one.irreps)) for fewer, (one, _) in zip(smaller, blocks)]
 
 
 def irreps_of(effects: Iterable[IrrepEffect]) -> list[str]:
@@ -245,15 +252,21 @@ def pair_effects(group: Group) -> list[PairEffect]:
     ----------
     group : Group
     """
-    found = []
+    blocks = []
     for irrep_set in group.sets:
-        names = dict.fromkeys(name for u in _trained(irrep_set) for name in pairs(u))
-        for name in names:
+        for name in dict.fromkeys(name for u in _trained(irrep_set) for name in pairs(u)):
             first, second = name.split(PAIR)
-            effects = _measured_effects(irrep_set, name, (*EFFECTS, INTERACTION))
-            interaction = _missed_interaction(irrep_set, name)
-            found.append(PairEffect(irrep_set, (first, second), effects, interaction))
-    return found
+            blocks.append((irrep_set, (first, second)))
+    return [
+        PairEffect(
+            irrep_set,
+            irreps,
+            _measured_effects(irrep_set, PAIR.join(irreps), (*EFFECTS, INTERACTION)),
+            _missed_interaction(irrep_set, PAIR.join(irreps)),
+            retrained,
+        )
+        for (irrep_set, irreps), retrained in zip(blocks, _retrained(group, blocks))
+    ]
 
 
 def _missed_interaction(irrep_set: IrrepSet, pair: str) -> Estimate | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from reporting.compare.baselines import PREDICTORS, Learning
 from reporting.compare.groups import Group, IrrepSet
-from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect, PairEffect
+from reporting.compare.irrep_effects import IrrepEffect, PairEffect
 from reporting.compare.nested_subsets import NestedSubsets
 from reporting.compare.set_comparison import Standing
 from reporting.compare.statistics import Estimate
@@ -110,20 +110,21 @@ def _lines(
     }
     for effect in effects:
         if effect.irrep_set is irrep_set and degree_of(effect.irrep) > 0:
-            found = _estimates(effect.effects)
+            found = _estimates(effect)
             if degree_of(effect.irrep) in shapley:
                 found["nested"] = shapley[degree_of(effect.irrep)]
-            if effect.retrained is not None:
-                found["retrained"] = effect.retrained.estimate
             if found:
                 yield _Row(effect.irrep, found)
     for pair in pairs:
-        if pair.irrep_set is irrep_set and (found := _estimates(pair.effects)):
+        if pair.irrep_set is irrep_set and (found := _estimates(pair)):
             yield _Row(" + ".join(pair.irreps), found)
 
 
-def _estimates(effects: dict[str, MeasuredEffect]) -> dict[str, Estimate]:
-    return {name: effect.estimate for name, effect in effects.items() if name in SHOWN}
+def _estimates(one: IrrepEffect | PairEffect) -> dict[str, Estimate]:
+    found = {name: effect.estimate for name, effect in one.effects.items() if name in SHOWN}
+    if one.retrained is not None:
+        found["retrained"] = one.retrained.estimate
+    return found
 
 
 def _panel(group: Group, mae: float, lines: Sequence[_Row], marks: Sequence[_Mark]) -> Panel:

@@ -16,6 +16,7 @@ from reporting.compare.groups import Group
 from reporting.compare.irrep_effects import IrrepEffect, MeasuredEffect, PairEffect
 from reporting.compare.latent_spaces import LatentMeasure
 from reporting.compare.nested_subsets import NestedSubsets
+from reporting.compare.set_comparison import Difference
 from reporting.compare.statistics import Estimate
 from reporting.read.irreps import degree_of
 from reporting.read.utilization import EFFECTS
@@ -98,7 +99,7 @@ def _effects_table(key: str, caption: str, group: Group, effects: Sequence[Irrep
         difference = effect.retrained
         estimate = difference.estimate if difference else None
         cells = [set_cell(effect.irrep_set, group), text_cell(effect.irrep)]
-        cells += [_retrained_cell(effect)] if retrained else []
+        cells += [_retrained_cell(difference)] if retrained else []
         cells += [_effect_cell(effect.effects.get(name)) for name in measured]
         cells += [interval_cell(effect.contribution)] if contributes else []
         cells.append(text_cell(group.unit))
@@ -111,8 +112,7 @@ def _effects_table(key: str, caption: str, group: Group, effects: Sequence[Irrep
     return table
 
 
-def _retrained_cell(effect: IrrepEffect) -> Cell:
-    difference = effect.retrained
+def _retrained_cell(difference: Difference | None) -> Cell:
     if difference is None:
         return Cell(formatting.plain(None), None, "not trained")
     note = "established" if difference.established else "not established"
@@ -156,7 +156,9 @@ def pairs_table(group: Group, pairs: Sequence[PairEffect]) -> Table:
     group : Group
     pairs : sequence of PairEffect
     """
+    retrained = any(pair.retrained is not None for pair in pairs)
     columns = {
+        **({"retrained": "Trained without both"} if retrained else {}),
         "missed": "Both missed",
         "missed_interaction": "beyond the sum",
         "reliance": "Both torn out",
@@ -179,6 +181,7 @@ def pairs_table(group: Group, pairs: Sequence[PairEffect]) -> Table:
             [
                 set_cell(pair.irrep_set, group),
                 text_cell(" and ".join(pair.irreps)),
+                *([_retrained_cell(pair.retrained)] if retrained else []),
                 _effect_cell(pair.effects.get("missed")),
                 interval_cell(together, sign=True),
                 _effect_cell(pair.effects.get("reliance")),

@@ -80,6 +80,27 @@ def test_pairs_say_what_goes_beyond_the_sum(measured_group):
     assert row[-1].note == "more than the sum 3 of 3"
 
 
+def test_pairs_are_compared_with_sets_that_were_trained_without_both(measured_group):
+    (pair,) = pair_effects(measured_group)
+    ours, without = (
+        [run.number("test/mae") for run in sorted(one.runs, key=lambda run: run.seed)]
+        for one in (pair.irrep_set, measured_group.sets[0])
+    )
+    assert measured_group.sets[0].irreps == "16x0e"
+    assert pair.retrained.estimate.mean == pytest.approx(np.mean(without) - np.mean(ours))
+    (row,) = read(measure_tables.pairs_table(measured_group, [pair]))
+    assert float(row["retrained"]) == pytest.approx(pair.retrained.estimate.mean)
+
+
+def test_without_a_set_to_compare_with_pairs_have_no_such_column(tmp_path):
+    write_run(tmp_path, "16x0e+16x1o+16x2e", 0, measures=True)
+    group = one_group(tmp_path)
+    (pair,) = pair_effects(group)
+    assert pair.retrained is None
+    (row,) = read(measure_tables.pairs_table(group, [pair]))
+    assert "retrained" not in row
+
+
 def test_baselines_are_those_of_the_same_molecules(measured_group):
     learning = compare_with_baselines(measured_group)
     assert learning.best.predictor == "bonds"
