@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -82,7 +82,7 @@ class Recipe:
     def network(self, kind: NetworkKind, seed: int) -> nn.Module:
         """Build a network; `seed` decides its weights."""
         torch.manual_seed(seed)
-        if kind == "gated":
+        if kind in ("gated", "gated-32"):
             return GatedNetwork(**self.architecture.options())
         if kind == "nequip":
             return NequipNetwork(self.architecture, seed=seed)
@@ -94,6 +94,7 @@ class Recipe:
 GATED = Recipe()
 RECIPES: Mapping[NetworkKind, Recipe] = {
     "gated": GATED,
+    "gated-32": replace(GATED, architecture=replace(SIZE, irreps="32x0e+32x1o+32x2e")),
     "nequip": GATED,
     "published": Recipe("bonds", 2.0, 32, 0.02, 0.998),
 }

@@ -19,15 +19,21 @@ from benchmarks.result_rows import ResultRows
 from benchmarks.study.tables import markdown
 from records.files import replacing
 
-NetworkKind = Literal["gated", "nequip", "published"]
+NetworkKind = Literal["gated", "gated-32", "nequip", "published"]
 KINDS: Sequence[NetworkKind] = get_args(NetworkKind)
 NAMES: Mapping[str, str] = {
-    "gated": "gated network",
+    "gated": "gated network, 16 channels",
+    "gated-32": "gated network, 32 channels",
     "nequip": "NequIP's model",
     "published": "published network, 8 channels, bonds",
 }
-COLORS: Mapping[str, str] = {"gated": "#1b6ca8", "nequip": "#b3471d", "published": "#6b6b6b"}
-MARKERS: Mapping[str, str] = {"gated": "o", "nequip": "s", "published": "^"}
+COLORS: Mapping[str, str] = {
+    "gated": "#1b6ca8",
+    "gated-32": "#3f7d3a",
+    "nequip": "#b3471d",
+    "published": "#6b6b6b",
+}
+MARKERS: Mapping[str, str] = {"gated": "o", "gated-32": "D", "nequip": "s", "published": "^"}
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_the_picture_shows_the_trainings_of_one_duration() -> None:
 
 def test_the_docs_show_the_kept_results() -> None:
     results = read_results(ROOT / "results" / "gated" / "accuracy.csv").rows
-    assert {r.network for r in results} == {"gated", "nequip", "published"}
+    assert {r.network for r in results} == {"gated", "gated-32", "nequip", "published"}
     assert table(results) in (ROOT / "docs" / "network.md").read_text()
 
 
@@ -142,6 +142,15 @@ def test_the_learning_rate_grows_and_falls_to_zero() -> None:
 
 def test_only_the_model_differs_between_the_gated_network_and_nequips() -> None:
     assert gated_accuracy.RECIPES["gated"] is gated_accuracy.RECIPES["nequip"]
+
+
+def test_the_wider_network_has_twice_the_channels_and_nothing_else_differs() -> None:
+    wider = gated_accuracy.RECIPES["gated-32"]
+    assert replace(wider, architecture=gated_accuracy.SIZE) == gated_accuracy.RECIPES["gated"]
+    kept = read_results(ROOT / "results" / "gated" / "accuracy.csv").rows
+    assert {r.parameters for r in kept if r.network == "gated-32"} == {
+        sum(p.numel() for p in wider.network("gated-32", seed=0).parameters())
+    }
 
 
 @pytest.mark.peers
