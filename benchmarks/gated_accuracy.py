@@ -5,7 +5,7 @@ same molecules of QM9 for the same time each, and prints the test MAE of U0. All
 same standardized target, what is left of U0 without a linear fit on element counts. The gated
 network and NequIP's model have the same optimizer, learning rate, schedule and batches, so that
 only the model differs; the published network has its own best recipe (that of
-configs/reading.yaml).
+configs/reading.yaml). ``gated-32`` is the gated network with twice the channels.
 
 Learning rates follow a cosine of the time that has passed, so that every training ends with a rate
 of zero. Every result is a row of a CSV file, and rows that are there are not computed again. A

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.study.arms import RESULTS, Arm, find_set, groups
 from benchmarks.study.contrasts import Contrast, Result, judge, read_declaration
 from benchmarks.tensor_targets import tables as rank_tables
+from records.names import OPERATIONS
 from records.utilization import MEASURES as VERDICTS
 from records.utilization import Measure
 from reporting.compare.baselines import compare_with_baselines
@@ -23,10 +24,10 @@ from reporting.compare.irrep_effects import (
     pair_effects,
 )
 from reporting.compare.nested_subsets import nested_subsets
-from reporting.compare.statistics import Estimate, mean_interval
+from reporting.compare.statistics import Estimate, mean_interval, mean_of_finite
 from reporting.read.irreps import degree_of, parse_irreps
 from reporting.read.runs import find_runs, read_run
-from reporting.words.formatting import duration, mean, p_value, plain, plus_minus
+from reporting.words.formatting import duration, mean, p_value, plain, plus_minus, whole
 
 LATENT_MEASURES = {
     "target without composition": "knn_r2_composition_free",
@@ -76,7 +77,7 @@ def _trials(name: str, planned: int, finished: int, failed: int, seconds: float)
 
 
 def errors_table(arms: Mapping[str, Arm]) -> str:
-    """List the test MAE of every set."""
+    """List what every set costs, and its test MAE."""
     rows = []
     for name, arm in arms.items():
         own = {run.path for run in arm.runs}
@@ -84,7 +85,8 @@ def errors_table(arms: Mapping[str, Arm]) -> str:
             for irrep_set in group.sets:
                 if any(run.path in own for run in irrep_set.runs):
                     rows.append([f"`{name}`", conditions(group, name), *_errors(group, irrep_set)])
-    header = ["arm", "", "degrees (channels)", "seeds:", "test MAE, meV:", "SD:", "best baseline:"]
+    header = ["arm", "", "degrees (channels)", "parameters:", "10⁶ multiply-adds:"]
+    header += ["seeds:", "test MAE, meV:", "SD:", "best baseline:"]
     return markdown(header, rows)
 
 
@@ -93,8 +95,11 @@ def _errors(group: Group, irrep_set: IrrepSet) -> list[str]:
     estimate = mean_interval(values)
     learning = compare_with_baselines(group)
     best = learning.best.mae.mean if learning else None
+    operations = mean_of_finite(run.number(OPERATIONS) or math.nan for run in irrep_set.runs)
     return [
         short(irrep_set.irreps),
+        whole(irrep_set.parameters),
+        plain(operations / 1e6, 3),
         str(estimate.count),
         plus_minus(estimate),
         plain(estimate.sd, 2),

@@ -72,8 +72,9 @@ class PairEffect:
     missed_interaction : Estimate or None
         How much both are missed minus the sum of how much each is missed, over seeds.
     retrained : Difference or None
-        Error of the set without both minus error of this set, both trained from the start. None if
-        the set without them was not trained.
+        Error of the set without both minus error of this set, both trained from the start, in
+        reporting units; p-values are corrected over all pairs of the group. None if the set
+        without them was not trained.
     """
 
     irrep_set: IrrepSet
@@ -184,7 +185,10 @@ def irrep_effects(group: Group) -> list[IrrepEffect]:
 def _retrained(
     group: Group, blocks: Sequence[tuple[IrrepSet, tuple[str, ...]]]
 ) -> list[Difference | None]:
-    """Compare sets with those that were trained without some of their irreps, if there are any."""
+    """Compare sets with those that were trained without some of their irreps, block by block.
+
+    None where no such set was trained. p-values are corrected over all blocks together.
+    """
     smaller = [functools.reduce(without_irrep, irreps, one.irreps) for one, irreps in blocks]
     found = [(group.find(fewer), one) for fewer, (one, _) in zip(smaller, blocks)]
     differences = compare_pairs(group, [(one, two) for one, two in found if one is not None])

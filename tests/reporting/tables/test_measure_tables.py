@@ -163,6 +163,14 @@ def test_figures_of_measures_are_valid_for_plotly(measured_group, effects):
     unit = 0.05 * rows[0].mae.mean
     expected = [np.arcsinh(estimate.mean / unit) for estimate in estimates[1:]]
     np.testing.assert_allclose(missed["x"][:2], expected, rtol=1e-5)
+    # Trained without each, and without both.
+    ours, *others = (
+        np.mean([run.number("test/mae") for run in measured_group.find(irreps).runs])
+        for irreps in ("16x0e+16x1o+16x2e", "16x0e+16x2e", "16x0e+16x1o", "16x0e")
+    )
+    retrained = next(trace for trace in panel.data if trace["legendgroup"] == "retrained")
+    expected = [np.arcsinh((other - ours) / unit) for other in others]
+    np.testing.assert_allclose(retrained["x"], expected, rtol=1e-5)
 
 
 def test_markdown_has_the_same_cells_as_the_page(measured_group, effects):
