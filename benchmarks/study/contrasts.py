@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.study.arms import RESULTS, Arm, find_set
+from benchmarks.study.latents import LatentMeasure, latent_by_seed
+from reporting.compare.groups import Group, IrrepSet
 from reporting.compare.statistics import (
     Estimate,
     PooledScatter,
@@ -28,6 +31,7 @@ from reporting.compare.statistics import (
 DECLARED = RESULTS / "contrasts.yaml"
 LEVEL = 0.05
 MIN_SEEDS = 2
+TEST_MAE: Final = "test_mae"
 Outcome = Literal["first better", "second better", "equivalent", "undecided", "not run"]
 
 
@@ -44,6 +48,8 @@ class Contrast(BaseModel):
         Options that the arm's runs must have.
     sets : tuple of str
         Irreps of the first and the second set.
+    measure : str
+        What is compared: the test MAE, or a latent measure, which is the better the larger it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +58,7 @@ class Contrast(BaseModel):
     arm: str
     where: dict[str, Any] = Field(default_factory=dict)
     sets: tuple[str, str]
+    measure: Literal["test_mae"] | LatentMeasure = TEST_MAE
 
 
 class Declaration(BaseModel):
@@ -60,7 +67,7 @@ class Declaration(BaseModel):
     Attributes
     ----------
     margin : float
-        Relative difference that does not matter.
+        Relative difference of test MAEs, and difference of R², that does not matter.
     claims : dict of str to str
         The claims in words.
     contrasts : list of Contrast
@@ -75,7 +82,9 @@ class Declaration(BaseModel):
 
 @dataclass(frozen=True)
 class Result:
-    """How a contrast came out. Estimates are of log(error of the first set / of the second).
+    """How a contrast came out.
+
+    Estimates are of log(test MAE of the first set / of the second), or of the difference of R².
 
     Attributes
     ----------
@@ -85,7 +94,7 @@ class Result:
     own : Estimate or None
         With the scatter of this contrast's own differences.
     p_value : float
-        After Holm's correction for all contrasts; NaN without a test.
+        After Holm's correction for all contrasts of the same family; NaN without a test.
     equivalence : float
         p-value of the test for equivalence within the margin, uncorrected.
     outcome : str
@@ -111,7 +120,7 @@ def read_declaration(path: Path = DECLARED) -> Declaration:
 
 
 def judge(declaration: Declaration, arms: Mapping[str, Arm]) -> list[Result]:
-    """Judge all contrasts together.
+    """Judge all contrasts: those of test MAEs together, and those of latent spaces together.
 
     Parameters
     ----------
@@ -124,19 +133,30 @@ def judge(declaration: Declaration, arms: Mapping[str, Arm]) -> list[Result]:
     list of Result
         In the order of the declaration. Fewer than two seeds are no result.
     """
-    margin = math.log1p(declaration.margin)
     compared = [_compare(contrast, arms) for contrast in declaration.contrasts]
-    adjusted = holm([math.nan if c is None else c[0].p_value for c in compared])
+    p_values = [math.nan if found is None else found[0].p_value for found in compared]
+    adjusted = np.full(len(p_values), math.nan)
+    for family in _families(declaration.contrasts):
+        adjusted[family] = holm([p_values[position] for position in family])
     results = []
     for contrast, found, p in zip(declaration.contrasts, compared, adjusted):
         if found is None:
             results.append(Result(contrast, None, None, math.nan, math.nan, "not run"))
             continue
         difference, own, scatter = found
+        of_errors = contrast.measure == TEST_MAE
+        margin = math.log1p(declaration.margin) if of_errors else declaration.margin
         equivalence = equivalence_p_value(difference, scatter, margin)
-        outcome = _outcome(difference.mean, float(p), equivalence)
+        worse = difference.mean if of_errors else -difference.mean
+        outcome = _outcome(worse, float(p), equivalence)
         results.append(Result(contrast, difference, own, float(p), equivalence, outcome))
     return results
+
+
+def _families(contrasts: Sequence[Contrast]) -> list[list[int]]:
+    """Split positions into contrasts of test MAEs and of latent spaces, which came later."""
+    of_errors = [contrast.measure == TEST_MAE for contrast in contrasts]
+    return [[i for i, value in enumerate(of_errors) if value is kind] for kind in (True, False)]
 
 
 def _compare(
@@ -148,25 +168,29 @@ def _compare(
     if first is None or second is None:
         return None
     group = first[0]
-    errors = [_logs(group.errors_by_seed(one)) for _, one in (first, second)]
-    common = sorted(set(errors[0]) & set(errors[1]))
+    values = [_values(group, one, contrast.measure) for _, one in (first, second)]
+    common = sorted(set(values[0]) & set(values[1]))
     if len(common) < MIN_SEEDS:
         return None
-    differences = [errors[0][seed] - errors[1][seed] for seed in common]
-    scatter = pool([list(_logs(group.errors_by_seed(one)).values()) for one in group.sets])
+    differences = [values[0][seed] - values[1][seed] for seed in common]
+    scatter = pool([list(_values(group, one, contrast.measure).values()) for one in group.sets])
     return pooled_difference(differences, scatter), mean_interval(differences), scatter
 
 
-def _logs(errors: Mapping[int, float]) -> dict[int, float]:
+def _values(group: Group, irrep_set: IrrepSet, measure: str) -> dict[int, float]:
+    """Return what is subtracted, by seed: logarithms of errors, or R²."""
+    if measure != TEST_MAE:
+        return latent_by_seed(irrep_set, measure)
+    errors = group.errors_by_seed(irrep_set)
     return {seed: math.log(error) for seed, error in errors.items()}
 
 
-def _outcome(mean: float, p_value: float, equivalence: float) -> Outcome:
+def _outcome(worse: float, p_value: float, equivalence: float) -> Outcome:
     # A difference that is significant and yet within the margin does not matter.
     if equivalence < LEVEL:
         return "equivalent"
     if p_value < LEVEL:
-        return "first better" if mean < 0 else "second better"
+        return "first better" if worse < 0 else "second better"
     return "undecided"
 
 

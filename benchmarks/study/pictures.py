@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.study.arms import Arm, find_set
-from benchmarks.study.contrasts import Outcome, Result, judge, read_declaration
-from benchmarks.study.tables import MEASURED_SETS, short
+from benchmarks.study.contrasts import TEST_MAE, Outcome, Result, judge, read_declaration
+from benchmarks.study.tables import MEASURED_SETS
+from benchmarks.study.words import short
 from records.files import replacing
 from reporting.compare.baselines import compare_with_baselines
 
@@ -75,14 +76,18 @@ def _errors_of_arm(axes: Axes, arms: Mapping[str, Arm], name: str) -> None:
 
 
 def draw_contrasts(arms: Mapping[str, Arm]) -> Figure:
-    """Draw the contrasts that have results, with their pooled 95 % intervals.
+    """Draw the contrasts of test MAEs that have results, with their pooled 95 % intervals.
 
     Parameters
     ----------
     arms : mapping of str to Arm
     """
     declaration = read_declaration()
-    results = [r for r in judge(declaration, arms) if r.pooled is not None]
+    results = [
+        result
+        for result in judge(declaration, arms)
+        if result.pooled is not None and result.contrast.measure == TEST_MAE
+    ]
     figure = Figure(figsize=(8.0, 1.2 + 0.27 * len(results)), layout="constrained")
     axes = figure.subplots()
     for row, result in enumerate(results):

@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.study.arms import RESULTS, Arm, find_set, groups
-from benchmarks.study.contrasts import Contrast, Result, judge, read_declaration
+from benchmarks.study.contrasts import TEST_MAE, Contrast, Result, judge, read_declaration
+from benchmarks.study.latents import LATENT_MEASURES, latents_table
+from benchmarks.study.words import markdown, relative, short, signed
 from benchmarks.tensor_targets import tables as rank_tables
 from records.names import OPERATIONS
 from records.utilization import MEASURES as VERDICTS
@@ -25,14 +27,13 @@ from reporting.compare.irrep_effects import (
 )
 from reporting.compare.nested_subsets import nested_subsets
 from reporting.compare.statistics import Estimate, mean_interval, mean_of_finite
-from reporting.read.irreps import degree_of, parse_irreps
 from reporting.read.runs import find_runs, read_run
 from reporting.words.formatting import duration, mean, p_value, plain, plus_minus, whole
 
-LATENT_MEASURES = {
-    "target without composition": "knn_r2_composition_free",
-    "spatial complexity": "knn_r2_complexity",
-}
+CONTRAST_HEADER = [
+    *("arm", "first", "second", "seeds:"),
+    *("difference, pooled:", "own scatter:", "p (Holm):", "outcome"),
+]
 MEASURES: Sequence[Measure] = ("missed", "refitted", "resampled", "reliance", "probe")
 MEASURED_SETS = (
     "8x0e+8x1o+8x2e",
@@ -41,21 +42,6 @@ MEASURED_SETS = (
     "8x0e+8x1o+8x2e+8x3o+8x4e+8x5o+8x6e",
 )
 MEASURED_GATED = ("8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e+8x3o")
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table; columns whose header ends with ``:`` are aligned to the right."""
-    rule = ["---:" if name.endswith(":") else "---" for name in header]
-    lines = [[name.rstrip(":") for name in header], rule, *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def short(irreps: str) -> str:
-    """Write a set of irreps with natural parity as its degrees, e.g. ``l = 0, 1, 2 (8)``."""
-    blocks = [block.partition("x") for block in irreps.split("+")]
-    channels = {mul for mul, _, _ in blocks}
-    degrees = ", ".join(ir[:-1] for _, _, ir in blocks)
-    return f"{degrees} ({'/'.join(sorted(channels, key=int))})"
 
 
 def trials_table(arms: Mapping[str, Arm]) -> str:
@@ -116,23 +102,31 @@ def conditions(group: Group, arm: str) -> str:
 
 
 def contrasts_table(arms: Mapping[str, Arm]) -> str:
-    """List all declared contrasts and how they came out."""
-    results = judge(read_declaration(), arms)
-    header = ["claim", "arm", "first", "second", "seeds:", "difference, pooled:"]
-    header += ["own scatter:", "p (Holm):", "outcome"]
-    return markdown(header, [_contrast_row(result) for result in results])
+    """List all declared contrasts of test MAEs and how they came out."""
+    results = [r for r in judge(read_declaration(), arms) if r.contrast.measure == TEST_MAE]
+    return markdown(["claim", *CONTRAST_HEADER], [_contrast_row(result) for result in results])
+
+
+def structure_table(arms: Mapping[str, Arm]) -> str:
+    """List all declared contrasts of latent spaces and how they came out."""
+    results = [r for r in judge(read_declaration(), arms) if r.contrast.measure != TEST_MAE]
+    return markdown(["R² of", *CONTRAST_HEADER], [_contrast_row(result) for result in results])
 
 
 def _contrast_row(result: Result) -> list[str]:
     contrast = result.contrast
-    start = [f"({contrast.claim})", _arm(contrast), *(short(irreps) for irreps in contrast.sets)]
+    name = (
+        f"({contrast.claim})" if contrast.measure == TEST_MAE else LATENT_MEASURES[contrast.measure]
+    )
+    start = [name, _arm(contrast), *(short(irreps) for irreps in contrast.sets)]
     if result.pooled is None or result.own is None:
         return [*start, "", "", "", "", result.outcome]
+    write = relative if contrast.measure == TEST_MAE else signed
     return [
         *start,
         str(result.pooled.count),
-        relative(result.pooled),
-        relative(result.own),
+        write(result.pooled),
+        write(result.own),
         p_value(result.p_value),
         result.outcome,
     ]
@@ -144,21 +138,6 @@ def _arm(contrast: Contrast) -> str:
         for value in contrast.where.values()
     )
     return f"`{contrast.arm}`{where and f', {where}'}"
-
-
-def relative(estimate: Estimate) -> str:
-    """Write an estimate of a log ratio as a relative difference with its 95 % interval, if any."""
-    if not estimate.has_interval:
-        return f"{_percent(estimate.mean)} %"
-    ends = [_percent(estimate.mean), _percent(estimate.low), _percent(estimate.high)]
-    return f"{ends[0]} [{ends[1]}, {ends[2]}] %"
-
-
-def _percent(log_ratio: float) -> str:
-    if not math.isfinite(log_ratio):
-        return plain(None)
-    shown = 100 * math.expm1(log_ratio)
-    return f"{shown:+,.{1 if abs(shown) < 10 else 0}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def measures_table(arms: Mapping[str, Arm]) -> str:
@@ -206,38 +185,6 @@ def _measure(name: Measure, effect: MeasuredEffect | None) -> str:
     return mean(effect.estimate, sign=True) + (f" ({', '.join(other)})" if other else "")
 
 
-def latents_table(arms: Mapping[str, Arm]) -> str:
-    """Compare latent spaces with element counts and untrained networks: R² of neighbours."""
-    rows = []
-    found = find_set(arms, "main", {}, MEASURED_SETS[0])
-    for irrep_set in found[0].sets if found else []:
-        columns = [
-            column
-            for name in LATENT_MEASURES.values()
-            for column in (f"all/{name}", f"all/{name}_untrained", f"element_counts/{name}")
-        ]
-        values = [_latent(irrep_set, column) for column in columns]
-        blocks = parse_irreps(irrep_set.irreps)
-        width = sum(mul * (2 * degree_of(irrep) + 1) for irrep, mul in blocks.items())
-        rows.append([short(irrep_set.irreps), str(width), *(plain(v, 3) for v in values)])
-    header = ["degrees (channels)", "width:"]
-    for name in LATENT_MEASURES:
-        header += [f"{name}: trained:", "untrained:", "element counts:"]
-    return markdown(header, rows)
-
-
-def _latent(irrep_set: IrrepSet, column: str) -> float:
-    key = f"latent/{column}"
-    values = [v for run in irrep_set.runs if math.isfinite(v := _last(run.metrics, key))]
-    return sum(values) / len(values) if values else math.nan
-
-
-def _last(metrics: Mapping[int, Mapping[str, float]], key: str) -> float:
-    """Last finite value of a column; what does not change is logged before training only."""
-    known = [v for _, row in sorted(metrics.items()) if math.isfinite(v := row.get(key, math.nan))]
-    return known[-1] if known else math.nan
-
-
 def nested_table(arms: Mapping[str, Arm]) -> str:
     """Compare subsets inside nested networks with separate trainings of the same degrees."""
     rows = []
@@ -271,6 +218,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
     "contrasts": contrasts_table,
     "measures": measures_table,
     "latents": latents_table,
+    "structure": structure_table,
     "nested": nested_table,
     "ranks": ranks_table,
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from benchmarks.study.arms import ROOT, SWEEPS, Arm, read_arms
 from benchmarks.study.contrasts import Contrast, Declaration, judge, read_declaration
 from benchmarks.study.document import updated
+from benchmarks.study.latents import LatentMeasure
 from benchmarks.study.tables import TABLES
 from reporting.read.irreps import canonical_irreps
 from reporting.read.runs import read_run
@@ -72,6 +74,51 @@ def test_planted_differences_are_found(arm: Arm) -> None:
 def test_what_no_margin_holds_is_undecided(arm: Arm) -> None:
     (result,) = judge(declare(("8x0e+8x2e", "8x0e+8x1o"), margin=0.001), {"main": arm})
     assert result.outcome == "undecided"
+
+
+@pytest.fixture
+def latent_arm(arm: Arm) -> Arm:
+    """l = 0 has the better structured features, and l = 0, 1 scalars that are as good."""
+    for run in arm.runs:
+        r2 = (0.9 if run.irreps == "8x0e" else 0.6) + 0.001 * (run.seed or 0)
+        measures = {"latent/all/knn_r2_composition_free": r2, "latent/all/knn_r2_complexity": 0.5}
+        if run.irreps != "8x0e":
+            measures["latent/0e/knn_r2_composition_free"] = 0.9
+        run.metrics = {0: dict.fromkeys(measures, 0.1), 1: measures}
+    return arm
+
+
+def test_latent_structure_is_better_where_r2_is_larger(latent_arm: Arm) -> None:
+    measures = get_args(LatentMeasure)
+    contrasts = [
+        Contrast(claim="d", arm="main", sets=("8x0e", "8x0e+8x1o"), measure=measure)
+        for measure in measures
+    ]
+    reverse = contrasts[0].model_copy(update={"sets": ("8x0e+8x1o", "8x0e")})
+    declaration = Declaration(margin=0.05, claims={"d": "d"}, contrasts=[*contrasts, reverse])
+    results = judge(declaration, {"main": latent_arm})
+    everything, scalars, complexity, reversed_ = results
+    assert everything.pooled is not None
+    assert everything.pooled.mean == pytest.approx(0.3)
+    assert everything.outcome == "first better"
+    assert reversed_.outcome == "second better"
+    assert scalars.outcome == complexity.outcome == "equivalent"
+
+
+def test_contrasts_of_latent_spaces_do_not_widen_those_of_errors(latent_arm: Arm) -> None:
+    errors = [Contrast(claim="a", arm="main", sets=("8x0e+8x2e", "8x0e+8x1o"))]
+    latent = Contrast(
+        claim="d", arm="main", sets=("8x0e", "8x0e+8x1o"), measure="all/knn_r2_complexity"
+    )
+    alone, beside = (
+        judge(
+            Declaration(margin=0.0, claims={}, contrasts=[*errors, *[latent] * count]),
+            {"main": latent_arm},
+        )
+        for count in (0, 9)
+    )
+    assert alone[0] == beside[0]
+    assert 0 < alone[0].p_value < 1
 
 
 def test_options_choose_the_runs(arm: Arm) -> None:
