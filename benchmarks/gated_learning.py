@@ -19,21 +19,29 @@ from benchmarks.result_rows import ResultRows
 from benchmarks.study.tables import markdown
 from records.files import replacing
 
-NetworkKind = Literal["gated", "gated-32", "nequip", "published"]
+NetworkKind = Literal["gated", "gated-32", "gated-3.5", "nequip", "published"]
 KINDS: Sequence[NetworkKind] = get_args(NetworkKind)
 NAMES: Mapping[str, str] = {
-    "gated": "gated network, 16 channels",
-    "gated-32": "gated network, 32 channels",
+    "gated": "gated network, 16 channels, 5 Å",
+    "gated-32": "gated network, 32 channels, 5 Å",
+    "gated-3.5": "gated network, 16 channels, 3.5 Å",
     "nequip": "NequIP's model",
     "published": "published network, 8 channels, bonds",
 }
 COLORS: Mapping[str, str] = {
     "gated": "#1b6ca8",
     "gated-32": "#3f7d3a",
+    "gated-3.5": "#7a4fa3",
     "nequip": "#b3471d",
     "published": "#6b6b6b",
 }
-MARKERS: Mapping[str, str] = {"gated": "o", "gated-32": "D", "nequip": "s", "published": "^"}
+MARKERS: Mapping[str, str] = {
+    "gated": "o",
+    "gated-32": "D",
+    "gated-3.5": "v",
+    "nequip": "s",
+    "published": "^",
+}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from benchmarks import gated_accuracy
 from benchmarks.gated_accuracy import Recipe, Training, Trial, learning_rate
-from benchmarks.gated_learning import Result, learning_curves, read_results, table
+from benchmarks.gated_learning import NetworkKind, Result, learning_curves, read_results, table
 from benchmarks.gated_peers import Architecture
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +130,7 @@ def test_the_picture_shows_the_trainings_of_one_duration() -> None:
 
 def test_the_docs_show_the_kept_results() -> None:
     results = read_results(ROOT / "results" / "gated" / "accuracy.csv").rows
-    assert {r.network for r in results} == {"gated", "gated-32", "nequip", "published"}
+    assert {r.network for r in results} == set(get_args(NetworkKind))
     assert table(results) in (ROOT / "docs" / "network.md").read_text()
 
 
@@ -151,6 +152,16 @@ def test_the_wider_network_has_twice_the_channels_and_nothing_else_differs() -> 
     assert {r.parameters for r in kept if r.network == "gated-32"} == {
         sum(p.numel() for p in wider.network("gated-32", seed=0).parameters())
     }
+
+
+def test_the_shorter_cutoff_is_that_of_the_graph_and_of_the_network() -> None:
+    recipe = gated_accuracy.RECIPES["gated-3.5"]
+    assert recipe.cutoff == recipe.architecture.cutoff == 3.5
+    architecture = replace(
+        recipe.architecture, cutoff=5.0, neighbor_norm=gated_accuracy.SIZE.neighbor_norm
+    )
+    same = replace(recipe, cutoff=5.0, architecture=architecture)
+    assert same == gated_accuracy.RECIPES["gated"]
 
 
 @pytest.mark.peers
