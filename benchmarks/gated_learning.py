@@ -135,7 +135,7 @@ def learning_curves(results: Sequence[Result]) -> Figure:
         At least one. Those are drawn that were trained for the time for which most networks and
         sizes are there; seeds are averaged.
     """
-    figure = Figure(figsize=(6.0, 4.0), dpi=120, layout="constrained")
+    figure = Figure(figsize=(6.0, 4.4), dpi=120, layout="constrained")
     axes = figure.subplots()
     chosen = _usual_setting(results)
     sizes = sorted({r.train_size for r in chosen})
@@ -158,7 +158,7 @@ def learning_curves(results: Sequence[Result]) -> Figure:
     axes.set_ylabel("test MAE of U0, meV")
     axes.set_title(f"trained for {_time(*chosen[0].setting[1:])}", fontsize=10)
     axes.grid(True, which="both", color="#e6e6e6", linewidth=0.6)
-    axes.legend(fontsize=9)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2)
     return figure
 
 
