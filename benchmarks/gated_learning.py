@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.result_rows import ResultRows
-from benchmarks.study.tables import markdown
+from benchmarks.study.words import markdown
 from records.files import replacing
 
 NetworkKind = Literal["gated", "gated-32", "gated-3.5", "nequip", "published"]

@@ -24,7 +24,7 @@ from lightning.pytorch import Trainer, seed_everything
 
 from analysis.missed import FineTuning, fine_tune
 from benchmarks.result_rows import ResultRows
-from benchmarks.study.tables import relative
+from benchmarks.study.words import relative
 from lightning_modules.regressor import EquivariantRegressor
 from networks.layered import LayeredNetwork, measuring
 from networks.restriction import kept_from_json

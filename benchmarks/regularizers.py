@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.study.tables import markdown, relative
+from benchmarks.study.words import markdown, relative
 from records.names import NETWORK
 from records.standard_streams import make_standard_streams_safe
 from reporting.compare.statistics import mean_interval
