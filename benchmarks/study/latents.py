@@ -25,6 +25,21 @@ LATENT_MEASURES: Mapping[LatentMeasure, str] = {
     "all/knn_r2_complexity": "spatial complexity, all features",
 }
 """The measures by which claim (d) is judged, R² of nearest neighbours, and their names in words."""
+NETWORKS: Mapping[str, str] = {
+    "published": "main",
+    "gated": "gated",
+    "published, raw target": "raw",
+}
+"""The kinds of network in the table, and an arm with the runs of each."""
+COLUMNS = (
+    "all/knn_r2_composition_free",
+    "0e/knn_r2_composition_free",
+    "all/knn_r2_composition_free_untrained",
+    "element_counts/knn_r2_composition_free",
+    "all/knn_r2_complexity",
+    "element_counts/knn_r2_complexity",
+)
+"""Metrics of the table, after ``latent/``: R² of nearest neighbours, without unit."""
 
 
 def latent_by_seed(irrep_set: IrrepSet, measure: str) -> dict[int, float]:
@@ -39,10 +54,11 @@ def latent_by_seed(irrep_set: IrrepSet, measure: str) -> dict[int, float]:
     Returns
     -------
     dict of int to float
-        Last value that was logged, by seed. Runs without one are left out.
+        Last value that was logged, by seed; R² has no unit. Runs without one are left out. Where
+        l = 0 is all that there is, scalars (``0e/``) are all features.
     """
     if irrep_set.degrees == [0]:
-        measure = measure.replace("0e/", "all/")  # scalars are all that there is
+        measure = measure.replace("0e/", "all/")  # the callback logs no block beside "all" then
     values = {}
     for run in irrep_set.runs:
         value = _last(run.metrics, f"latent/{measure}")
@@ -61,17 +77,6 @@ def latents_table(arms: Mapping[str, Arm]) -> str:
     header += ["target without composition: all features:", "scalars:", "untrained:"]
     header += ["element counts:", "spatial complexity: all features:", "element counts:"]
     return markdown(header, rows)
-
-
-NETWORKS = {"published": "main", "gated": "gated", "published, raw target": "raw"}
-COLUMNS = (
-    "all/knn_r2_composition_free",
-    "0e/knn_r2_composition_free",
-    "all/knn_r2_composition_free_untrained",
-    "element_counts/knn_r2_composition_free",
-    "all/knn_r2_complexity",
-    "element_counts/knn_r2_complexity",
-)
 
 
 def _row(network: str, irrep_set: IrrepSet) -> list[str]:

@@ -26,7 +26,7 @@ COLORS: Mapping[Outcome, str] = {
     "equivalent": "#4a7a3a",
     "undecided": "#6b6b6b",
 }
-RATIOS = (-80, -60, -40, -20, 0, 25, 50, 100)
+RATIOS = (-75, -50, -25, 0, 50, 100, 200)
 """Marked relative differences in per cent."""
 
 

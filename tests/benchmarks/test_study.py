@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmarks.study.arms import ROOT, SWEEPS, Arm, read_arms
 from benchmarks.study.contrasts import Contrast, Declaration, judge, read_declaration
 from benchmarks.study.document import updated
 from benchmarks.study.latents import LatentMeasure
+from benchmarks.study.pictures import draw_contrasts
 from benchmarks.study.tables import TABLES
+from benchmarks.study.words import relative, signed
+from reporting.compare.statistics import Estimate
 from reporting.read.irreps import canonical_irreps
 from reporting.read.runs import read_run
 from sweeping.file import load_sweep_file
@@ -119,6 +124,28 @@ def test_contrasts_of_latent_spaces_do_not_widen_those_of_errors(latent_arm: Arm
     )
     assert alone[0] == beside[0]
     assert 0 < alone[0].p_value < 1
+
+
+def test_estimates_are_written_with_their_unit_and_a_real_minus() -> None:
+    ratio = Estimate(math.log(0.8), 0.1, 3, math.log(0.5), math.log(1.055), 0.1)
+    assert relative(ratio) == "\N{MINUS SIGN}20 [\N{MINUS SIGN}50, +5.5] %"
+    assert signed(Estimate(-0.25, 0.1, 3, -0.5, 0.0004, 0.1)) == (
+        "\N{MINUS SIGN}0.250 [\N{MINUS SIGN}0.500, +0.000]"
+    )
+
+
+@pytest.mark.parametrize("ends", [(-1.1, 0.5), (-1.5, 1.3)])
+def test_marks_of_the_contrasts_do_not_touch(ends: tuple[float, float]) -> None:
+    figure = draw_contrasts(read_arms())
+    axes = figure.axes[0]
+    axes.set_xlim(ends)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    labels = [label for label in axes.get_xticklabels() if label.get_text()]
+    seen = [label for label in labels if ends[0] <= label.get_position()[0] <= ends[1]]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in seen]
+    assert len(boxes) > 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_options_choose_the_runs(arm: Arm) -> None:
