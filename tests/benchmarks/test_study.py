@@ -58,6 +58,12 @@ def arm(tmp_path: Path) -> Arm:
     return Arm("main", 9, [read_run(folder) for folder in sorted(tmp_path.iterdir())], 0, 0.0)
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Arm]:
+    """The arms with the results of this repository, which take seconds to read."""
+    return read_arms()
+
+
 def declare(*pairs: tuple[str, str], margin: float = 0.05) -> Declaration:
     contrasts = [Contrast(claim="a", arm="main", sets=pair) for pair in pairs]
     return Declaration(margin=margin, claims={"a": "a claim"}, contrasts=contrasts)
@@ -138,8 +144,10 @@ def test_estimates_are_written_with_their_unit_and_a_real_minus() -> None:
 
 
 @pytest.mark.parametrize("ends", [(-1.1, 0.5), (-1.5, 1.3)])
-def test_marks_of_the_contrasts_do_not_touch(ends: tuple[float, float]) -> None:
-    figure = draw_contrasts(read_arms())
+def test_marks_of_the_contrasts_do_not_touch(
+    kept: dict[str, Arm], ends: tuple[float, float]
+) -> None:
+    figure = draw_contrasts(kept)
     axes = figure.axes[0]
     axes.set_xlim(ends)
     canvas = FigureCanvasAgg(figure)
@@ -175,11 +183,10 @@ def test_every_declared_set_is_planned() -> None:
         assert {canonical_irreps(irreps) for irreps in contrast.sets} <= planned[contrast.arm]
 
 
-def test_the_document_says_what_the_results_say() -> None:
+def test_the_document_says_what_the_results_say(kept: dict[str, Arm]) -> None:
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    arms = read_arms()
-    assert sum(len(arm.runs) for arm in arms.values()) > 0
-    tables = {name: make(arms) for name, make in TABLES.items()}
+    assert sum(len(arm.runs) for arm in kept.values()) > 0
+    tables = {name: make(kept) for name, make in TABLES.items()}
     for name in TABLES:
         assert f"<!-- python -m benchmarks.study {name} -->" in text
     assert updated(text, tables) == text, "run python -m benchmarks.study --write"
