@@ -6,6 +6,7 @@ Imports wandb only.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import wandb
@@ -41,6 +42,7 @@ __all__ = [
     "FileTable",
     "Record",
     "client_settings",
+    "forget_inherited_service",
     "start_service",
     "stored_api_key",
 ]
@@ -59,6 +61,16 @@ class FileTable(wandb.Table):
 def client_settings() -> wandb.Settings:
     """Read the settings of W&B's client, without starting its service process."""
     return wandb_setup._setup(start_service=False).settings
+
+
+def forget_inherited_service() -> None:
+    """Let W&B start a service process of its own in this process.
+
+    A process above this one may have left the address of its service, which may be gone, and which
+    does not outlive a signal to the job as a service that is started here does. A service that this
+    process has started stays known.
+    """
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 def start_service() -> None:

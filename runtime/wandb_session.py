@@ -21,7 +21,12 @@ import wandb
 
 from records.upload_command import upload_command
 from records.wandb_files import repair_offline_files
-from records.wandb_internals import API_ERRORS, SERVICE_GONE, start_service
+from records.wandb_internals import (
+    API_ERRORS,
+    SERVICE_GONE,
+    forget_inherited_service,
+    start_service,
+)
 from runtime.signals import StopRequestedError
 from runtime.wandb_server import PROBE_SECONDS, examine_server, server_url
 
@@ -327,9 +332,7 @@ def start_wandb(
     """
     messages = Messages()
     config = dict(config)
-    # A process above this one may have left the address of its own service, which may be gone, and
-    # which does not outlive a signal to the job as the service that is started here does.
-    os.environ.pop("WANDB_SERVICE", None)
+    forget_inherited_service()
 
     def start(mode: str) -> wandb.Run:
         # An unfinished file would keep `wandb sync` from uploading this one.

@@ -23,7 +23,7 @@ from records.files import shown
 from records.locks import LockHeldError, take_lock
 from records.run_files import LOCK, is_run_directory
 from records.wandb_files import SYNCED
-from records.wandb_internals import API_ERRORS
+from records.wandb_internals import API_ERRORS, forget_inherited_service
 from records.wandb_parts import Cells, RunPart, cells_of_rows, copy_part, read_parts
 from runtime.wandb_server import PROBE_SECONDS, examine_server, has_api_key, server_url
 
@@ -143,6 +143,7 @@ def upload(folders: Sequence[Path]) -> Iterator[str]:
     UploadError
         If a run is being trained, or the server has not received everything.
     """
+    forget_inherited_service()
     api = wandb.Api(timeout=TIMEOUT)
     left = []
     with ExitStack() as locks, tempfile.TemporaryDirectory() as temporary:

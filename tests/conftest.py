@@ -1,5 +1,6 @@
 """Fixtures that the tests of several rooms share."""
 
+import os
 import signal
 
 import pytest
@@ -25,6 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give each of several test processes one thread, as together they use all cores."""
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Hide the W&B service of earlier tests in this process, which may have ended meanwhile.
+
+    Programs that a test starts would otherwise call on it. This process remembers its service
+    without the variable.
+    """
+    os.environ.pop("WANDB_SERVICE", None)
 
 
 @pytest.hookimpl(tryfirst=True)

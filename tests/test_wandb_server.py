@@ -1,11 +1,14 @@
 """The loopback W&B server receives the real client's data, and its staged faults are really hit."""
 
+import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import wandb
 
 from tests import wandb_graphql
 from tests.wandb_server import FAULTS, WandbServer
@@ -135,6 +138,14 @@ def test_a_wrong_key_is_rejected_and_counted(server, tmp_path):
     assert done.returncode != 0
     assert server.rejected_keys > 0
     assert server.runs == {}
+
+
+def test_no_address_of_an_ended_service_is_left_behind(tmp_path: Path) -> None:
+    wandb.setup()
+    assert "WANDB_SERVICE" in os.environ
+    with WandbServer() as quiet, quiet.client(tmp_path):
+        pass
+    assert "WANDB_SERVICE" not in os.environ
 
 
 def test_an_unknown_fault_is_refused(server):

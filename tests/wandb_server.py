@@ -179,11 +179,12 @@ class WandbServer:
     @contextlib.contextmanager
     def client(self, folder: Path | str, **extra: str) -> Iterator[dict[str, str]]:
         """Set up `os.environ` for a client in this process, and restore it afterwards."""
-        before = dict(os.environ)
-        settings = self.environment(folder, **extra)
         # The client remembers the settings of an earlier test's run in this process.
         if "wandb" in sys.modules:
             sys.modules["wandb"].teardown()
+        # Only now, as it would otherwise hold the address of the service that has just ended.
+        before = dict(os.environ)
+        settings = self.environment(folder, **extra)
         os.environ.clear()
         os.environ.update(settings)
         try:

@@ -134,8 +134,9 @@ def check_key() -> None:
     """
     import wandb
 
-    from records.wandb_internals import stored_api_key
+    from records.wandb_internals import forget_inherited_service, stored_api_key
 
+    forget_inherited_service()
     settings = wandb.setup().settings
     if not settings.api_key and not stored_api_key(settings.base_url):
         raise ReportError(

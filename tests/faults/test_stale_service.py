@@ -1,4 +1,4 @@
-"""A training below a process whose W&B service has ended starts a service of its own."""
+"""A program below a process whose W&B service has ended starts a service of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import report
+import upload
 from tests.faults.trains import BARE, TrainServer
+from tests.programs import run_program
+from tests.wandb_server import WandbServer
 
 LEAVES_ADDRESS = """
 import os, wandb
 wandb.setup()
 print(os.environ["WANDB_SERVICE"])
+"""
+
+
+LOGS_OFFLINE = """
+import wandb
+run = wandb.init(mode="offline", id="abc", project="demo")
+run.log({"epoch": 0, "val/mae": 1.0})
+run.finish()
 """
 
 
@@ -44,3 +56,15 @@ def test_the_address_of_a_service_that_has_ended_is_not_used(
     assert len(list((run / "wandb").glob("offline-run-*/run-*.wandb"))) == 1
     for noise in ("Traceback", "weights_only", "GPU available", "TPU available"):
         assert noise not in train.output(), train.output()
+
+
+def test_neither_report_nor_upload_uses_it(tmp_path: Path) -> None:
+    stale = address_of_a_service_that_has_ended(tmp_path)
+    with WandbServer() as wandb_server, wandb_server.client(tmp_path):
+        code, output = run_program(report.main, ["--wandb", "tester/demo"], WANDB_SERVICE=stale)
+        assert (code, "tester/demo has no runs" in output) == (2, True), output
+    with WandbServer() as wandb_server, wandb_server.client(tmp_path):
+        subprocess.run([sys.executable, "-c", LOGS_OFFLINE], cwd=tmp_path, check=True)
+        code, output = run_program(upload.main, [str(tmp_path)], WANDB_SERVICE=stale)
+        assert (code, "uploaded (1 rows)" in output) == (0, True), output
+        assert wandb_server.runs["abc"].metric("val/mae") == [1.0]
