@@ -32,7 +32,7 @@ DECLARED = RESULTS / "contrasts.yaml"
 LEVEL = 0.05
 MIN_SEEDS = 2
 TEST_MAE: Final = "test_mae"
-Outcome = Literal["first better", "second better", "equivalent", "undecided", "not run"]
+Outcome = Literal["first better", "second better", "equivalent", "undecided", "under two seeds"]
 
 
 class Contrast(BaseModel):
@@ -141,7 +141,7 @@ def judge(declaration: Declaration, arms: Mapping[str, Arm]) -> list[Result]:
     results = []
     for contrast, found, p in zip(declaration.contrasts, compared, adjusted):
         if found is None:
-            results.append(Result(contrast, None, None, math.nan, math.nan, "not run"))
+            results.append(Result(contrast, None, None, math.nan, math.nan, "under two seeds"))
             continue
         difference, own, scatter = found
         of_errors = contrast.measure == TEST_MAE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -79,7 +80,7 @@ def test_planted_differences_are_found(arm: Arm) -> None:
     ratios = [a / b for a, b in zip(ERRORS["8x0e+8x1o"], ERRORS["8x0e"])]
     assert far.pooled.mean == pytest.approx(sum(map(math.log, ratios)) / 3)
     assert same.outcome == "equivalent"
-    assert missing.outcome == "not run"
+    assert missing.outcome == "under two seeds"
 
 
 def test_what_no_margin_holds_is_undecided(arm: Arm) -> None:
@@ -164,7 +165,7 @@ def test_options_choose_the_runs(arm: Arm) -> None:
         claim="a", arm="main", sets=("8x0e+8x1o", "8x0e"), where={"data.graph": "radius"}
     )
     declaration = Declaration(margin=0.05, claims={"a": "a claim"}, contrasts=[contrast])
-    assert judge(declaration, {"main": arm})[0].outcome == "not run"
+    assert judge(declaration, {"main": arm})[0].outcome == "under two seeds"
 
 
 def test_every_declared_set_is_planned() -> None:
@@ -190,6 +191,22 @@ def test_the_document_says_what_the_results_say(kept: dict[str, Arm]) -> None:
     for name in TABLES:
         assert f"<!-- python -m benchmarks.study {name} -->" in text
     assert updated(text, tables) == text, "run python -m benchmarks.study --write"
+
+
+def test_every_interval_of_the_prose_stands_in_a_table() -> None:
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8").replace("−", "-")
+    tables = "\n".join(re.findall(r"<!-- python .*?<!-- end -->", text, flags=re.DOTALL))
+    prose = re.sub(r"<!-- python .*?<!-- end -->", "", text, flags=re.DOTALL)
+    said, found = intervals(prose), intervals(tables)
+    assert said
+    assert not said - found
+
+
+def intervals(text: str) -> set[tuple[float, ...]]:
+    """Bounds without their signs: "better by 19 % [16, 23]" stands for −19 % [−23, −16]."""
+    number = r"[-+]?[\d.]+"
+    pairs = re.findall(rf"\[({number}), ({number})\]", text)
+    return {tuple(sorted(abs(float(bound)) for bound in pair)) for pair in pairs}
 
 
 def test_failed_trials_are_counted_until_they_finish(tmp_path: Path) -> None:
