@@ -13,11 +13,11 @@ import yaml
 
 import sweep as program
 from sweeping.kept_results import failed_trials, finished_trials
+from tests.patience import LIMIT
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
 DUMMY = REPOSITORY / "tests" / "sweeping" / "dummy_program.py"
-LIMIT = 200
 
 
 class Sweep:

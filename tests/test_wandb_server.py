@@ -11,9 +11,9 @@ import pytest
 import wandb
 
 from tests import wandb_graphql
+from tests.patience import LIMIT
 from tests.wandb_server import FAULTS, WandbServer
 
-LIMIT = 300
 PROGRAM = """
 import sys, time
 import numpy as np
@@ -141,6 +141,7 @@ def test_a_wrong_key_is_rejected_and_counted(server, tmp_path):
 
 
 def test_no_address_of_an_ended_service_is_left_behind(tmp_path: Path) -> None:
+    wandb.teardown()  # an earlier test's service would be kept, and the environment not told
     wandb.setup()
     assert "WANDB_SERVICE" in os.environ
     with WandbServer() as quiet, quiet.client(tmp_path):

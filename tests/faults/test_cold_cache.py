@@ -13,7 +13,8 @@ import torch
 from filelock import FileLock
 
 from qm9.cache import FILE_NAME, LOCK_NAME, prepare, read_cache
-from tests.faults.trains import LIMIT, REPOSITORY
+from tests.faults.trains import REPOSITORY
+from tests.patience import LIMIT
 from tests.qm9.fake_source import copy_source
 
 PROCESSES = 8

@@ -27,6 +27,7 @@ from tests.faults.trains import (
     metrics_of,
     start_process,
 )
+from tests.patience import LIMIT
 
 Start = Callable[..., Train]
 
@@ -87,7 +88,7 @@ class Campaign:
         """Let the last run end, compare it, and check that no process outlives it."""
         self.finish(self._broken)
         self._next_run()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT
         while left := self._processes():
             assert time.monotonic() < deadline, f"left behind: {left}"
             time.sleep(0.1)

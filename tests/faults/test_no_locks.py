@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.faults.trains import LIMIT, REPOSITORY
+from tests.faults.trains import REPOSITORY
+from tests.patience import LIMIT
 from tests.qm9.fake_source import copy_source
 
 UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)

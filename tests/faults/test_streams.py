@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.faults.trains import BARE, ENVIRONMENT, LIMIT, REPOSITORY
+from tests.faults.trains import BARE, ENVIRONMENT, REPOSITORY
+from tests.patience import LIMIT
 
 DUMMY = REPOSITORY / "tests" / "sweeping" / "dummy_program.py"
 CLOSED, FULL, GONE, ASCII = "closed", "full", "reader gone", "ascii"

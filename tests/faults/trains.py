@@ -24,10 +24,9 @@ from PIL import Image
 from records.latent_paths import epochs_in
 from records.metrics import read_metrics
 from runtime.checkpoints import read_checkpoint
+from tests.patience import LIMIT
 
 REPOSITORY = Path(__file__).parents[2]
-LIMIT = 300.0
-"""Seconds: longer than anything here takes on a busy machine."""
 EPOCHS = 5
 TINY = [
     "--run_name=tiny",

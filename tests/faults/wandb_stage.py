@@ -12,6 +12,7 @@ import psutil
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from records.metrics import read_metrics
+from tests.patience import LIMIT
 from tests.wandb_cells import assert_every_cell_arrived_once
 from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer, refused_connections
@@ -21,8 +22,6 @@ MOMENTS = ("start", "middle", "finish")
 FAULTS = ("refuse", "hang", "drop", "status", "slow", "key")
 """Nothing listens; the server never answers; it resets connections; it answers 503; each answer
 takes 2 s; it does not accept the API key."""
-LIMIT = 120.0
-"""Seconds within which a client always asks the server for something."""
 WRONG_KEY = "f" * 40
 
 

@@ -24,6 +24,7 @@ from records.latents import (
     write_snapshot,
 )
 from tests.latents.latent_data import QUICK_WORKER
+from tests.patience import LIMIT
 
 G = 20
 
@@ -69,7 +70,7 @@ def test_jobs_are_answered_in_order(client: UmapClient, warnings: list[str]) -> 
     client.begin()
     for epoch in (-1, 0, 1, 2):
         hand_over(client, epoch)
-    answers = client.wait(60)
+    answers = client.wait(LIMIT)
     assert [answer["frame"] for answer in answers] == [-1, 0, 1, 2]
     assert client.outstanding == 0
     assert warnings == []
@@ -82,12 +83,12 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
 ) -> None:
     client.begin()
     hand_over(client, -1)
-    assert [answer["frame"] for answer in client.wait(60)] == [-1]
+    assert [answer["frame"] for answer in client.wait(LIMIT)] == [-1]
     first = client.pid
     os.kill(first, signal.SIGKILL)
     for epoch in (0, 1):
         hand_over(client, epoch)
-    answers = client.wait(60)
+    answers = client.wait(LIMIT)
     assert [(answer["frame"], answer["problems"]) for answer in answers] == [(0, {}), (1, {})]
     assert warnings == ["the UMAP worker ended: killed by SIGKILL. It is started again"]
     assert gone(first, 0)
@@ -102,7 +103,7 @@ def test_an_epoch_that_kills_twice_is_given_up(
     client.begin()
     for epoch in (0, 1):
         hand_over(client, epoch)
-    answers = client.wait(60)
+    answers = client.wait(LIMIT)
     client.close()
     reasons = [answer["problems"] for answer in answers]
     assert reasons == [dict.fromkeys(("all", "0e"), "the worker was killed by SIGKILL twice"), {}]
@@ -118,7 +119,7 @@ def test_a_worker_that_cannot_start_is_given_up_with_its_reason(
     client = UmapClient(directory, warnings.append)
     client.begin()
     hand_over(client, 0)
-    assert client.wait(60) == []
+    assert client.wait(LIMIT) == []
     assert "exit code 1, ImportError: No module named umap" in str(client.failure)
     assert len(warnings) == 1
     assert client.outstanding == 2
@@ -143,10 +144,10 @@ def test_ctrl_c_does_not_reach_the_worker(client: UmapClient) -> None:
     assert os.getpgid(client.pid) != os.getpgid(0)
     client.begin()
     hand_over(client, 0)
-    client.wait(60)
+    client.wait(LIMIT)
     os.kill(client.pid, signal.SIGINT)
     hand_over(client, 1)
-    assert [answer["frame"] for answer in client.wait(60)] == [1]
+    assert [answer["frame"] for answer in client.wait(LIMIT)] == [1]
 
 
 @pytest.mark.parametrize("forks", [False, True], ids=["alone", "with a forked child"])
@@ -160,18 +161,18 @@ from latents import client as umap_client
 umap_client.WORKER = {QUICK_WORKER!r}
 client = umap_client.UmapClient(Path({str(directory)!r}), print)
 client.begin()
-client.wait(60)
+client.wait({LIMIT})
 child = os.fork() if {forks} else 0
 if not {forks} or child:
     print(client.pid, child, flush=True)
-time.sleep(30)
+time.sleep({LIMIT})
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         worker, child = map(int, parent.stdout.readline().split())
         assert psutil.pid_exists(worker)
         parent.kill()
-        assert gone(worker, within=15)
+        assert gone(worker, within=LIMIT)
         if child:
             os.kill(child, signal.SIGKILL)
 
@@ -180,7 +181,7 @@ def test_a_forked_child_leaves_the_worker_to_its_parent(client: UmapClient) -> N
     # At its end a forked child runs the finalizers that it has inherited.
     umap_client._kill_at_exit(os.getpid() + 1, client._process, client._reader)
     client.begin()
-    assert client.wait(60) == []
+    assert client.wait(LIMIT) == []
     assert client.failure is None
 
 

@@ -24,6 +24,7 @@ from qm9.cache import (
     prepare,
 )
 from qm9.source import Source
+from tests.patience import LIMIT
 from tests.qm9.fake_source import copy_source
 
 REPOSITORY = Path(__file__).parents[2]
@@ -219,7 +220,7 @@ HANG_HALFWAY = """
 def test_many_processes_with_a_cold_cache_build_once(run_python, tmp_path: Path, source: Source):
     code = COUNT_BUILDS + LOAD
     processes = [run_python(code, tmp_path, source) for _ in range(4)]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    outputs = [process.communicate(timeout=LIMIT) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
     printed = [line for out, _ in outputs for line in out.split()]
     assert printed.count("built") == 1
@@ -236,7 +237,7 @@ def test_a_process_killed_while_it_builds_blocks_nobody(run_python, tmp_path: Pa
     assert len(list(tmp_path.glob("*.tmp"))) == 1
     os.kill(holder.pid, signal.SIGKILL)
     holder.communicate()
-    _, errors = waiter.communicate(timeout=120)
+    _, errors = waiter.communicate(timeout=LIMIT)
     assert waiter.returncode == 0, errors
     assert {path.name for path in tmp_path.iterdir()} <= {FILE_NAME, LOCK_NAME}
     assert_equal(load(tmp_path, source), prepare(source, progress=False))
@@ -301,7 +302,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(run_python, tmp_path: Path
             print(json.dumps(str(error)))
     """
     process = run_python(limited, tmp_path, source)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=LIMIT)
     message = json.loads(output or '""')
     assert "cannot write" in message, errors
     assert str(tmp_path / FILE_NAME) in message

@@ -18,6 +18,7 @@ from qm9.cache import PreparedData
 from qm9.single_point import SinglePoint, compute_moments, single_point
 from qm9.tensors import spherical_components
 from qm9.xtb import load_or_compute
+from tests.patience import LIMIT
 
 pytestmark = pytest.mark.xtb
 
@@ -137,7 +138,7 @@ def test_a_killed_computation_leaves_no_worker_and_goes_on(tmp_path: Path) -> No
     first.kill()
     first.wait()
     assert len(workers) >= 2
-    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    assert psutil.wait_procs(workers, timeout=LIMIT)[1] == []
     kept = {path: path.read_bytes() for path in cache.rglob("*.moments")}
     assert 1 <= len(kept) < 5
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ import pytest
 
 from reporting.compare.groups import Group, group_runs
 from reporting.read.runs import find_runs, read_run
+from tests.patience import LIMIT
 from tests.reporting.synthetic_runs import smiles, write_run
 from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer
@@ -109,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             )
             for options in chosen
         ]
-        outputs = [process.communicate(timeout=300)[0] for process in started]
+        outputs = [process.communicate(timeout=LIMIT)[0] for process in started]
         for process, output in zip(started, outputs, strict=True):
             assert process.returncode == 0, output
         return Trained(folder / "runs", server.runs)

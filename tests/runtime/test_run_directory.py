@@ -8,13 +8,14 @@ import pytest
 
 from records.summary import Summary, write_summary
 from runtime.run_directory import RunDirectory
+from tests.patience import LIMIT
 
 
 def _hold(path: Path, held, done) -> None:  # type: ignore[no-untyped-def]
     directory = RunDirectory(path, "a")
     directory.acquire()
     held.set()
-    done.wait(30)
+    done.wait(LIMIT)
 
 
 def test_a_second_process_must_wait_but_can_take_the_run_of_a_killed_one(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_a_second_process_must_wait_but_can_take_the_run_of_a_killed_one(tmp_pat
     held, done = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(tmp_path, held, done))
     process.start()
-    assert held.wait(60)
+    assert held.wait(LIMIT)
     with pytest.raises(ValueError, match="is being trained by another process"):
         RunDirectory(tmp_path, "a").acquire()
     process.kill()  # the operating system releases the lock of a killed process

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.signals import StopRequestedError, StopSignals
+from tests.patience import LIMIT
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_the_server_can_stop_a_run_from_another_thread(signals: StopSignals) -> 
     def stop() -> None:
         thread = threading.Thread(target=signals.stop_by_server)
         thread.start()
-        thread.join(10)
+        thread.join(LIMIT)
 
     with pytest.raises(StopRequestedError):
         stop()

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.patience import LIMIT
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
-LIMIT = 300.0
-"""Seconds that nothing here takes, however busy the machine is."""
 KILL_WAIT = 120
 """Seconds between SIGTERM and SIGKILL. A cluster's 30 would be too few for a machine that is busy
 with other tests."""

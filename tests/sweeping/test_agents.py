@@ -21,13 +21,13 @@ import yaml
 from sweeping.command import render_command
 from sweeping.file import load_sweep_file
 from sweeping.space import grid
+from tests.patience import LIMIT
 from tests.wandb_records import RunRecord
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "dummy_wandb_program.py"
 BIN = Path(sys.executable).parent
-LIMIT = 400
 EPOCHS = 6
 METRIC = {"name": "val/mae", "goal": "minimize"}
 
