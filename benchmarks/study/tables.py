@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks.result_rows import ResultRows
 from benchmarks.study.arms import RESULTS, Arm, find_set, groups
+from benchmarks.study.composition import FILE, CompositionErrors, composition_table
 from benchmarks.study.contrasts import TEST_MAE, Contrast, Result, judge, read_declaration
 from benchmarks.study.latents import LATENT_MEASURES, latents_table
 from benchmarks.study.words import markdown, relative, short, signed
@@ -212,6 +214,11 @@ def ranks_table(_: Mapping[str, Arm]) -> str:
     return rank_tables([read_run(folder) for folder in find_runs([RESULTS / "tasks_small"])])
 
 
+def kept_composition_table(_: Mapping[str, Arm]) -> str:
+    """Say how much of the networks' errors composition explains."""
+    return composition_table(ResultRows(CompositionErrors, FILE).rows)
+
+
 TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
     "trials": trials_table,
     "errors": errors_table,
@@ -219,6 +226,7 @@ TABLES: Mapping[str, Callable[[Mapping[str, Arm]], str]] = {
     "measures": measures_table,
     "latents": latents_table,
     "structure": structure_table,
+    "composition": kept_composition_table,
     "nested": nested_table,
     "ranks": ranks_table,
 }
