@@ -1,4 +1,4 @@
 """How long tests wait for what must come."""
 
-LIMIT = 600.0
-"""Seconds. Only what never comes takes as long: machines that do other things are slow."""
+LIMIT = 400.0
+"""Seconds, fewer than pytest gives a test. Only what never comes takes as long."""
